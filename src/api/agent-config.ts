@@ -1,0 +1,44 @@
+import * as z from "zod";
+
+/**
+ * What the operator tells a media agent, as a JSON file in the Secret that is mounted into its pod. Secrets (password,
+ * keys) come in files of their own. Every file path comes by argument or environment, never in here: the node that runs
+ * the pod decides where a volume lies.
+ */
+
+export const backendConfig = z.strictObject({
+  /** A restic repository in a mounted volume; its directory comes by `--repository-dir`. */
+  local: z.strictObject({}).optional(),
+});
+
+export const diskConfig = z.strictObject({
+  /** The VM's volume name, and the NBD export's name. */
+  name: z.string().min(1).max(63),
+  /** Absolute path of the disk's file in the snapshot. */
+  path: z.string().min(1).max(4096),
+  format: z.enum(["raw"]),
+  /** Bytes of the virtual disk. The agent refuses to serve a disk of another size. */
+  size: z.int().positive(),
+});
+
+export const agentConfig = z.strictObject({
+  restore: z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() }),
+  /** Fences an older agent out of the overlay: an agent refuses state of a higher epoch. */
+  epoch: z.int().nonnegative(),
+  repository: backendConfig,
+  snapshot: z.strictObject({
+    /** Full id, 64 hex digits. */
+    id: z.string().regex(/^[0-9a-f]{64}$/),
+    /** Write a pin snapshot, so that forget and prune leave the data alone. */
+    pin: z.boolean(),
+  }),
+  disks: z.array(diskConfig).min(1).max(64),
+  cache: z.strictObject({ sizeBytes: z.int().positive() }),
+  repositorySlots: z.int().min(2).max(256).default(8),
+});
+
+export type AgentConfig = z.infer<typeof agentConfig>;
+export type DiskConfig = z.infer<typeof diskConfig>;
+
+/** Ports of a media agent's pod and Service. */
+export const AGENT_PORTS = { nfs: 2049, nbd: 10809, control: 8443, metrics: 9464 } as const;

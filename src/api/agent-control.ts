@@ -1,0 +1,106 @@
+import * as z from "zod";
+import { bootProfile } from "./boot-profile.ts";
+
+/**
+ * The media agent's control API: JSON over HTTPS with mutual TLS, spoken by the operator and the relocation Job.
+ *
+ * | request | body → answer |
+ * |---|---|
+ * | GET /v1/status | → {@link agentStatus} |
+ * | GET /v1/manifest | → the VirtualMachine manifest of the snapshot as JSON, 404 where it holds none |
+ * | GET /v1/profile | → {@link bootProfile}, 404 until a boot became ready |
+ * | PUT /v1/phase | {@link phaseRequest} → 204; idempotent |
+ * | PUT /v1/disks/{disk}/seal | {@link sealRequest} → 204; durable when answered, idempotent per epoch |
+ * | DELETE /v1/disks/{disk}/seal | {@link sealRequest} → 204; the export gets a new path and key |
+ * | POST /v1/disks/{disk}/generation | → {@link generation}: freezes the pages dirty now; idempotent while one is frozen |
+ * | DELETE /v1/disks/{disk}/generation/{id} | → 204; what it names is durable at the target |
+ * | PUT /v1/disks/{disk}/relocation | {@link relocationProgress} → 204; durable when answered |
+ *
+ * A refusal is {@link controlError} with a 4xx or 5xx status.
+ */
+
+/** What the VM is doing; decides how reads are scheduled. `Ready` is sent when the guest became ready. */
+export const phaseRequest = z.strictObject({
+  phase: z.enum(["Staging", "Booting", "Ready", "BootFailed", "Relocating"]),
+});
+
+export const sealRequest = z.strictObject({ epoch: z.int().nonnegative() });
+
+export const generation = z.strictObject({
+  id: z.int().positive(),
+  /** Bytes of the frozen pages; read them as the NBD meta context `qemu:dirty-bitmap:relocation`. */
+  bytes: z.int().nonnegative(),
+  /** Whether the disk was sealed when this generation was frozen: then it is the last one. */
+  final: z.boolean(),
+});
+
+export const relocationProgress = z.strictObject({
+  /** Everything below it was copied once and is durable at the target; the first pass resumes there. */
+  cursor: z.int().nonnegative(),
+  /** Bytes that the first pass has to look at, and has made durable at the target. */
+  bytesTotal: z.int().nonnegative(),
+  bytesDurable: z.int().nonnegative(),
+  /** Bytes per second over the last measured window. */
+  rate: z.number().nonnegative(),
+  state: z.enum(["FirstPass", "Converging", "Converged", "FinalPass", "Verifying", "Done", "VerifyFailed"]),
+  /** SHA-256 over the whole merged image, hex; only with state Done after a verification. */
+  checksum: z.string().optional(),
+});
+
+export const diskStatus = z.strictObject({
+  name: z.string(),
+  size: z.int(),
+  /** The NFS export's path, a capability: never log it. */
+  exportPath: z.string(),
+  sealed: z.boolean(),
+  overlayBytes: z.int(),
+  /** Bytes written since the last frozen generation. */
+  dirtyBytes: z.int(),
+  /** Bytes of the first set that are staged, and all of it. */
+  bootSetStaged: z.int(),
+  bootSetTotal: z.int(),
+  relocation: relocationProgress.optional(),
+});
+
+export const agentStatus = z.strictObject({
+  /** Changes with every start of the process. */
+  instance: z.string(),
+  epoch: z.int(),
+  snapshot: z.string(),
+  /** True once every export is served. */
+  serving: z.boolean(),
+  bootSet: z.strictObject({
+    source: z.enum(["Profile", "Structure"]),
+    complete: z.boolean(),
+    bytes: z.int(),
+    staged: z.int(),
+    /** Guest reads while booting that found their data in the cache or overlay, of all such reads. */
+    guestReads: z.int(),
+    guestHits: z.int(),
+  }),
+  repository: z.strictObject({
+    /** False while requests to the repository fail; reads wait meanwhile. */
+    reachable: z.boolean(),
+    /** Why, in words for people. */
+    message: z.string(),
+    bytesFetched: z.int(),
+    pinned: z.boolean(),
+    pinMessage: z.string(),
+  }),
+  overlay: z.strictObject({ full: z.boolean(), bytesUsed: z.int(), bytesFree: z.int() }),
+  /** Open NFS connections (a mounted client keeps one), and NBD connections. */
+  connections: z.strictObject({ nfs: z.int(), nbd: z.int() }),
+  disks: z.array(diskStatus),
+});
+
+export const controlError = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() });
+
+export { bootProfile };
+export type PhaseRequest = z.infer<typeof phaseRequest>;
+export type AgentPhase = PhaseRequest["phase"];
+export type SealRequest = z.infer<typeof sealRequest>;
+export type Generation = z.infer<typeof generation>;
+export type RelocationProgress = z.infer<typeof relocationProgress>;
+export type DiskStatus = z.infer<typeof diskStatus>;
+export type AgentStatus = z.infer<typeof agentStatus>;
+export type ControlError = z.infer<typeof controlError>;

@@ -1,0 +1,32 @@
+/**
+ * What the NFS server needs of something that it exports: one directory that holds one regular file. It knows nothing of
+ * disks or backups.
+ */
+export interface NfsExport {
+  /** The path a client mounts, unguessable, e.g. `/9f2c…`. Whoever knows it may mount. */
+  readonly path: string;
+  /** Makes file handles that cannot be made up (HMAC key, 32 bytes). Survives restarts, changes with `path`. */
+  readonly handleKey: Buffer;
+  /** Constant and unique among exports; also the file's fsid. */
+  readonly fsid: bigint;
+  /** The regular file's name in the export's root directory, e.g. `disk.img`. */
+  readonly fileName: string;
+  /** Bytes; constant. Also reported as `used`. */
+  readonly size: number;
+  /** Owner that the attributes report. */
+  readonly uid: number;
+  readonly gid: number;
+
+  /** Exactly `length` bytes; the server never asks beyond `size`. */
+  read(offset: number, length: number): Promise<Buffer>;
+  /** Resolves when the data is readable, and durable where `stable` is set. Takes ownership of `data` until it settles. */
+  write(offset: number, data: Buffer, stable: boolean): Promise<void>;
+  /** Resolves when every write that resolved before is durable. */
+  commit(): Promise<void>;
+}
+
+/**
+ * The errors that {@link NfsExport} methods may reject with by `code`, and what the client is told. Anything else is
+ * NFS3ERR_IO: `DISK_SEALED` → NFS3ERR_ROFS, `OVERLAY_FULL` → NFS3ERR_NOSPC, `TRY_LATER` → NFS3ERR_JUKEBOX.
+ */
+export type NfsExportErrorCode = "DISK_SEALED" | "OVERLAY_FULL" | "TRY_LATER";
