@@ -12,6 +12,7 @@ const config: Config = {
   },
   testMatch: ["<rootDir>/src/**/*.test.ts", "<rootDir>/test/integration/**/*.test.ts"],
   testTimeout: 30_000,
+  reporters: ["default", "<rootDir>/test/summary-reporter.ts"],
 };
 
 export default config;
