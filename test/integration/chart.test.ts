@@ -1,0 +1,91 @@
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "@jest/globals";
+import { parseAllDocuments } from "yaml";
+
+const ROOT = join(import.meta.dirname, "../..");
+const CHART = join(ROOT, "charts/vmrestore-operator");
+
+interface Rendered {
+  kind: string;
+  apiVersion: string;
+  metadata: { name: string; namespace?: string; labels: Record<string, string> };
+  // biome-ignore lint/suspicious/noExplicitAny: rendered objects of many kinds, looked at field by field
+  [field: string]: any;
+}
+
+/** Renders the chart with Go's text/template and sprig, the engine and library that Helm uses. */
+function render(values: object): Rendered[] {
+  const input = { Values: values, Release: { Name: "vmrestore", Namespace: "vmrestore-system", Service: "Helm" } };
+  const run = spawnSync("go", ["run", join(ROOT, "test/chart/render.go"), CHART], {
+    input: JSON.stringify(input),
+    encoding: "utf8",
+    env: { ...process.env, GO111MODULE: "off", GOPATH: "/usr/share/gocode", GOFLAGS: "" },
+  });
+  if (run.status !== 0) throw new Error(`rendering failed: ${run.stderr}`);
+  return parseAllDocuments(run.stdout)
+    .map((document) => {
+      if (document.errors.length > 0) throw document.errors[0];
+      return document.toJS() as Rendered | null;
+    })
+    .filter((object) => object !== null);
+}
+
+function one(objects: Rendered[], kind: string, name?: string): Rendered {
+  const found = objects.filter(
+    (object) => object.kind === kind && (name === undefined || object.metadata.name === name),
+  );
+  expect(found).toHaveLength(1);
+  return found[0] as Rendered;
+}
+
+test("renders an operator that is probed, unprivileged, and told its namespace and image", () => {
+  const objects = render({});
+  const deployment = one(objects, "Deployment");
+  const pod = deployment.spec.template.spec;
+  const operator = pod.containers[0];
+  expect(deployment.spec.replicas).toBe(2);
+  expect(operator.command).toEqual(["vmrestore", "operator"]);
+  expect(operator.args).toContain("--image=ghcr.io/vmrestore/vmrestore:0.1.0");
+  expect(operator.livenessProbe.httpGet.path).toBe("/healthz");
+  expect(operator.readinessProbe.httpGet.path).toBe("/readyz");
+  expect(pod.securityContext.runAsNonRoot).toBe(true);
+  expect(operator.securityContext.capabilities.drop).toEqual(["ALL"]);
+  const account = one(objects, "ServiceAccount").metadata.name;
+  expect(pod.serviceAccountName).toBe(account);
+  const labels = deployment.spec.template.metadata.labels;
+  expect(labels).toMatchObject(deployment.spec.selector.matchLabels);
+  for (const object of objects) expect(object.metadata.labels["app.kubernetes.io/managed-by"]).toBe("Helm");
+});
+
+test("values reach the objects", () => {
+  const objects = render({
+    image: { repository: "example.org/vmrestore", tag: "9.9" },
+    replicas: 1,
+    nodeSelector: { "kubernetes.io/os": "linux" },
+    tolerations: [{ key: "infra", operator: "Exists" }],
+  });
+  const spec = one(objects, "Deployment").spec;
+  expect(spec.replicas).toBe(1);
+  expect(spec.template.spec.containers[0].image).toBe("example.org/vmrestore:9.9");
+  expect(spec.template.spec.nodeSelector).toEqual({ "kubernetes.io/os": "linux" });
+  expect(spec.template.spec.tolerations).toEqual([{ key: "infra", operator: "Exists" }]);
+});
+
+test("monitoring is off by default, and complete when asked for", () => {
+  expect(render({}).filter((object) => ["PodMonitor", "ConfigMap"].includes(object.kind))).toEqual([]);
+  const objects = render({ monitoring: { podMonitor: true, grafanaDashboard: true } });
+  const monitors = objects.filter((object) => object.kind === "PodMonitor");
+  expect(monitors.map((monitor) => monitor.spec.podMetricsEndpoints[0].port)).toEqual(["metrics", "metrics"]);
+  const dashboard = JSON.parse(one(objects, "ConfigMap").data["vmrestore.json"]);
+  expect(dashboard.panels.length).toBeGreaterThan(4);
+});
+
+test("the chart ships the generated CRDs", () => {
+  const shipped = readdirSync(join(CHART, "crds")).sort();
+  expect(shipped).toEqual(readdirSync(join(ROOT, "crds")).sort());
+  expect(shipped.length).toBeGreaterThanOrEqual(3);
+  for (const file of shipped)
+    expect(readFileSync(join(CHART, "crds", file), "utf8")).toContain("CustomResourceDefinition");
+});
