@@ -1,0 +1,37 @@
+import { createHash } from "node:crypto";
+import { zstdDecompressSync } from "node:zlib";
+import { type CryptoKey, decrypt } from "./crypto.ts";
+import { RepositoryError } from "./errors.ts";
+
+/**
+ * The plain bytes of a blob: MAC checked, decompressed to exactly the announced length, SHA-256 equal to its id.
+ *
+ * @param uncompressedLength as the index says; 0 where the blob is stored uncompressed.
+ * @throws RepositoryError REPOSITORY_BLOB_DAMAGED; altered bytes are never given back.
+ */
+export function decodeBlob(
+  key: CryptoKey,
+  id: string,
+  pack: string,
+  sealed: Uint8Array,
+  uncompressedLength: number,
+): Buffer {
+  const what = `blob ${id} in pack ${pack}`;
+  const damaged = (detail: string, cause?: unknown): RepositoryError =>
+    new RepositoryError("REPOSITORY_BLOB_DAMAGED", `${what}: ${detail}`, {
+      cause,
+      hint: "Run `restic check --read-data`, then `restic repair packs`, or use another copy of the repository.",
+    });
+  let plain: Buffer;
+  try {
+    plain = decrypt(key, sealed, what);
+    if (uncompressedLength > 0) plain = zstdDecompressSync(plain, { maxOutputLength: uncompressedLength });
+  } catch (cause) {
+    throw damaged(cause instanceof RepositoryError ? "altered, its MAC does not fit" : "cannot be decompressed", cause);
+  }
+  if (uncompressedLength > 0 && plain.length !== uncompressedLength) {
+    throw damaged(`holds ${plain.length} bytes where the index says ${uncompressedLength}`);
+  }
+  if (createHash("sha256").update(plain).digest("hex") !== id) throw damaged("its content does not fit its id");
+  return plain;
+}

@@ -1,0 +1,28 @@
+import { VmRestoreError } from "../base/errors.ts";
+
+/** Why a repository could not give what it was asked for. */
+export type RepositoryErrorCode =
+  | "REPOSITORY_UNREACHABLE"
+  | "REPOSITORY_NOT_FOUND"
+  | "REPOSITORY_WRONG_PASSWORD"
+  | "REPOSITORY_UNSUPPORTED"
+  | "REPOSITORY_OBJECT_MISSING"
+  | "REPOSITORY_OBJECT_DAMAGED"
+  | "REPOSITORY_PACK_MISSING"
+  | "REPOSITORY_BLOB_DAMAGED"
+  | "REPOSITORY_BLOB_UNKNOWN"
+  | "REPOSITORY_READ_ONLY"
+  | "REPOSITORY_LOCKED"
+  | "SNAPSHOT_NOT_FOUND"
+  | "SNAPSHOT_AMBIGUOUS"
+  | "PATH_NOT_FOUND"
+  | "PATH_NOT_A_FILE";
+
+/** Always names the object (file, blob, snapshot, path) that is meant. */
+export class RepositoryError extends VmRestoreError {
+  declare readonly code: RepositoryErrorCode;
+
+  constructor(code: RepositoryErrorCode, message: string, options: { cause?: unknown; hint?: string } = {}) {
+    super(code, message, options);
+  }
+}

@@ -1,0 +1,250 @@
+import { readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { LocalBackend } from "./backends/local.ts";
+import { Repository } from "./repository.ts";
+import type { RepositoryFile } from "./repository-file.ts";
+import { selectSnapshot } from "./snapshot.ts";
+import { noise, ResticRepository } from "./testing/restic.ts";
+
+const MIB = 1024 * 1024;
+
+/** A small disk: data, a long hole of zeros, text that compresses, data that repeats. */
+function disk(seed: number): Buffer {
+  const text = Buffer.alloc(MIB, "a line of a log that repeats itself\n");
+  return Buffer.concat([
+    noise(3 * MIB + 17, seed),
+    Buffer.alloc(20 * MIB),
+    text,
+    noise(MIB, 7),
+    noise(MIB, 7),
+    Buffer.alloc(100_000),
+  ]);
+}
+
+async function readAll(repository: Repository, file: RepositoryFile, offset: number, length: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (const blob of file.blobsIn(offset, length)) {
+    const plain = blob.zero ? Buffer.alloc(blob.length) : await repository.readBlob(blob.id);
+    expect(plain.length).toBe(blob.length);
+    pieces.push(
+      plain.subarray(Math.max(0, offset - blob.offset), Math.min(blob.length, offset + length - blob.offset)),
+    );
+  }
+  return Buffer.concat(pieces);
+}
+
+describe.each([
+  [1, "off"],
+  [2, "off"],
+  [2, "auto"],
+] as const)("repository format %i, compression %s", (version, compression) => {
+  let restic: ResticRepository;
+  let repository: Repository;
+  const first = disk(1);
+  const second = Buffer.from(first);
+  noise(200_000, 99).copy(second, 5 * MIB);
+
+  beforeAll(async () => {
+    restic = await ResticRepository.create(version);
+    const flags = version === 2 ? ["--compression", compression] : [];
+    await restic.backUp({ "disks/root.img": first, "note.txt": Buffer.from("one") }, ["--host", "a", ...flags]);
+    await restic.backUp({ "disks/gone.img": noise(2 * MIB, 3) }, ["--host", "a", ...flags]);
+    await restic.backUp({ "disks/root.img": second, "note.txt": Buffer.from("two") }, [
+      "--host",
+      "b",
+      "--tag",
+      "x",
+      ...flags,
+    ]);
+    // Leaves superseded or rewritten indexes and packs behind it.
+    const listed = JSON.parse(await restic.restic(["snapshots", "--json"])) as { id: string; time: string }[];
+    const middle = listed.sort((a, b) => a.time.localeCompare(b.time))[1]?.id ?? "";
+    await restic.restic(["forget", "--prune", middle]);
+    repository = await Repository.open(new LocalBackend(restic.directory), restic.password, { threads: 1 });
+  }, 60_000);
+
+  afterAll(async () => {
+    await repository?.close();
+    await restic?.remove();
+  });
+
+  test("knows its format and its snapshots as restic lists them", async () => {
+    expect(repository.version).toBe(version);
+    const snapshots = await repository.snapshots();
+    const listed = JSON.parse(await restic.restic(["snapshots", "--json"])) as {
+      id: string;
+      hostname: string;
+      tree: string;
+    }[];
+    const summary = (id: string, host: string, tree: string): string => `${id} ${host} ${tree}`;
+    expect(snapshots.map(({ id, host, tree }) => summary(id, host, tree)).sort()).toEqual(
+      listed.map(({ id, hostname, tree }) => summary(id, hostname, tree)).sort(),
+    );
+  });
+
+  test("reads any range of any snapshot as it was, and knows the holes", async () => {
+    for (const [host, content] of [
+      ["a", first],
+      ["b", second],
+    ] as const) {
+      const snapshot = selectSnapshot(await repository.snapshots(), { latest: { host } });
+      const tree = await repository.browse(snapshot);
+      const [file] = await repository.openFiles([await tree.file("/disks/root.img")]);
+      if (file === undefined) throw new Error("no file");
+      expect(file.size).toBe(content.length);
+      expect((await readAll(repository, file, 0, file.size)).equals(content)).toBe(true);
+      const zeroBytes = [...file.blobsIn(0, file.size)].reduce((sum, blob) => sum + (blob.zero ? blob.length : 0), 0);
+      expect(zeroBytes).toBeGreaterThanOrEqual(8 * MIB);
+      await fc.assert(
+        fc.asyncProperty(fc.nat(file.size - 1), fc.nat(300_000), async (offset, wanted) => {
+          const length = Math.min(wanted, file.size - offset);
+          const read = await readAll(repository, file, offset, length);
+          expect(read.equals(content.subarray(offset, offset + length))).toBe(true);
+        }),
+        { numRuns: 15 },
+      );
+    }
+  });
+
+  test("reads small files and says what a directory holds", async () => {
+    const snapshot = selectSnapshot(await repository.snapshots(), { latest: { tags: ["x"] } });
+    const tree = await repository.browse(snapshot);
+    expect((await repository.readFile(await tree.file("note.txt"), 1000)).toString()).toBe("two");
+    expect((await tree.list("/disks")).map((entry) => [entry.name, entry.kind, entry.size])).toEqual([
+      ["root.img", "file", second.length],
+    ]);
+    await expect(tree.file("/disks/other.img")).rejects.toMatchObject({
+      code: "PATH_NOT_FOUND",
+      hint: expect.stringContaining("root.img"),
+    });
+    await expect(tree.file("/disks")).rejects.toMatchObject({ code: "PATH_NOT_A_FILE" });
+    await expect(tree.file("/disks/../note.txt")).rejects.toMatchObject({ code: "PATH_NOT_FOUND" });
+  });
+
+  test("a pin keeps the data through forget and prune, satisfies restic, and goes away again", async () => {
+    const snapshot = selectSnapshot(await repository.snapshots(), { latest: { host: "a" } });
+    const owner = { hostname: "agent", pid: 1 };
+    const pin = await repository.pin(snapshot.id, "uid-1", owner, Date.now);
+    expect(await repository.pin(snapshot.id, "uid-1", owner, Date.now)).toBe(pin);
+    expect(await restic.restic(["list", "locks"])).toBe("");
+    await restic.restic(["forget", "--prune", snapshot.id]);
+    await restic.restic(["check", "--read-data"]);
+    await expect(repository.snapshot(snapshot.id)).rejects.toMatchObject({ code: "SNAPSHOT_NOT_FOUND" });
+
+    const pinned = await repository.snapshot(pin);
+    expect(pinned.host).toBe("vmrestore-pin-uid-1");
+    expect(pinned.timeText).toBe(snapshot.timeText);
+    const tree = await repository.browse(pinned);
+    const [file] = await repository.openFiles([await tree.file("/disks/root.img")]);
+    if (file === undefined) throw new Error("no file");
+    expect((await readAll(repository, file, 0, file.size)).equals(first)).toBe(true);
+    expect(await repository.isPinned("uid-1")).toBe(true);
+    await repository.unpin("uid-1");
+    await repository.unpin("uid-1");
+    expect(await repository.isPinned("uid-1")).toBe(false);
+  }, 60_000);
+});
+
+describe("what is wrong with a repository is said by its code", () => {
+  let restic: ResticRepository;
+  const content = noise(3 * MIB, 5);
+  let snapshotId: string;
+
+  const open = (password = restic.password): Promise<Repository> =>
+    Repository.open(new LocalBackend(restic.directory), password, { threads: 1 });
+
+  /** Everything that a restore reads, from opening to the last byte. */
+  async function readEverything(): Promise<Buffer> {
+    const repository = await open();
+    try {
+      const tree = await repository.browse(await repository.snapshot(snapshotId));
+      const [file] = await repository.openFiles([await tree.file("/root.img")]);
+      if (file === undefined) throw new Error("no file");
+      return await readAll(repository, file, 0, file.size);
+    } finally {
+      await repository.close();
+    }
+  }
+
+  beforeAll(async () => {
+    restic = await ResticRepository.create(2);
+    snapshotId = await restic.backUp({ "root.img": content });
+  }, 30_000);
+
+  afterAll(() => restic.remove());
+
+  test("a wrong password", async () => {
+    await expect(open("wrong")).rejects.toMatchObject({ code: "REPOSITORY_WRONG_PASSWORD", hint: expect.any(String) });
+  });
+
+  test("no repository, and a directory that is not there", async () => {
+    for (const directory of ["/nowhere/at/all", "/etc"]) {
+      await expect(Repository.open(new LocalBackend(directory), "x")).rejects.toMatchObject({
+        code: "REPOSITORY_NOT_FOUND",
+      });
+    }
+  });
+
+  test("snapshots: unknown, ambiguous", async () => {
+    const repository = await open();
+    const snapshots = await repository.snapshots();
+    await repository.close();
+    expect(selectSnapshot(snapshots, { id: snapshotId.slice(0, 8) }).id).toBe(snapshotId);
+    expect(() => selectSnapshot(snapshots, { id: "0000" })).toThrow(
+      expect.objectContaining({ code: "SNAPSHOT_NOT_FOUND" }),
+    );
+    expect(() => selectSnapshot(snapshots, { latest: { before: "2001-01-01T00:00:00Z" } })).toThrow(
+      expect.objectContaining({ code: "SNAPSHOT_NOT_FOUND" }),
+    );
+    const twin = { ...(snapshots[0] as (typeof snapshots)[0]), id: `${snapshotId.slice(0, 10)}${"0".repeat(54)}` };
+    expect(() => selectSnapshot([...snapshots, twin], { id: snapshotId.slice(0, 8) })).toThrow(
+      expect.objectContaining({ code: "SNAPSHOT_AMBIGUOUS" }),
+    );
+  });
+
+  test("a missing pack", async () => {
+    for (const pack of await restic.files("data")) {
+      await rename(pack, `${pack}.away`);
+      await expect(readEverything()).rejects.toMatchObject({ code: "REPOSITORY_PACK_MISSING" });
+      await rename(`${pack}.away`, pack);
+    }
+    expect((await readEverything()).equals(content)).toBe(true);
+  });
+
+  test.each(["config", "keys", "index", "snapshots", "data"])(
+    "altered or cut off: %s",
+    async (type) => {
+      const files = type === "config" ? [`${restic.directory}/config`] : await restic.files(type);
+      for (const path of files) {
+        const genuine = await readFile(path);
+        for (const at of [0, 20, Math.floor(genuine.length / 2), genuine.length - 1]) {
+          const altered = Buffer.from(genuine);
+          altered[at] = (altered[at] ?? 0) ^ 1;
+          await rm(path); // restic makes its files read-only
+          await writeFile(path, altered);
+          const outcome = await readEverything().then(
+            // A flipped bit in a pack's own header, or a letter's case in base64, changes nothing that is read.
+            (read) => (read.equals(content) ? "unharmed" : "SERVED ALTERED DATA"),
+            (error: { code?: string }) => error.code,
+          );
+          expect([
+            "unharmed",
+            "REPOSITORY_OBJECT_DAMAGED",
+            "REPOSITORY_BLOB_DAMAGED",
+            "REPOSITORY_WRONG_PASSWORD",
+          ]).toContain(outcome);
+          if (type !== "data" && type !== "keys") expect(outcome).toBe("REPOSITORY_OBJECT_DAMAGED");
+        }
+        await writeFile(path, genuine);
+        await truncate(path, 40);
+        await expect(readEverything()).rejects.toMatchObject({
+          code: expect.stringMatching(/DAMAGED|WRONG_PASSWORD/),
+        });
+        await writeFile(path, genuine);
+      }
+      expect((await readEverything()).equals(content)).toBe(true);
+    },
+    120_000,
+  );
+});

@@ -1,0 +1,74 @@
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+/** A repository made by the real restic, in a directory of its own. */
+export class ResticRepository {
+  readonly directory: string;
+  readonly password = "correct horse";
+  readonly #scratch: string;
+
+  private constructor(scratch: string) {
+    this.#scratch = scratch;
+    this.directory = join(scratch, "repository");
+  }
+
+  static async create(version: 1 | 2): Promise<ResticRepository> {
+    const repository = new ResticRepository(await mkdtemp(join(tmpdir(), "restic-")));
+    await repository.restic(["init", "--repository-version", String(version)]);
+    return repository;
+  }
+
+  /** What restic wrote to standard output. */
+  async restic(args: readonly string[], options: { cwd?: string } = {}): Promise<string> {
+    const { stdout } = await run("restic", ["--no-cache", "--repo", this.directory, ...args], {
+      cwd: options.cwd ?? this.#scratch,
+      env: { ...process.env, RESTIC_PASSWORD: this.password },
+      maxBuffer: 256 * 1024 * 1024,
+    });
+    return stdout;
+  }
+
+  /** Backs up files, given by their path below the snapshot's root, and gives back the snapshot's id. */
+  async backUp(files: Readonly<Record<string, Uint8Array>>, args: readonly string[] = []): Promise<string> {
+    const source = await mkdtemp(join(this.#scratch, "source-"));
+    for (const [path, content] of Object.entries(files)) {
+      await mkdir(join(source, path, ".."), { recursive: true });
+      await writeFile(join(source, path), content);
+    }
+    const output = await this.restic(["backup", "--json", ...args, "."], { cwd: source });
+    await rm(source, { recursive: true });
+    const summary = JSON.parse(output.trim().split("\n").at(-1) ?? "{}") as { snapshot_id: string };
+    const listed = JSON.parse(await this.restic(["snapshots", "--json"])) as { id: string }[];
+    const id = listed.find((snapshot) => snapshot.id.startsWith(summary.snapshot_id))?.id;
+    if (id === undefined) throw new Error(`restic made no snapshot: ${output}`);
+    return id;
+  }
+
+  /** Paths of all files of a type, for tests that tamper with them. */
+  async files(type: string): Promise<string[]> {
+    const entries = await readdir(join(this.directory, type), { recursive: true, withFileTypes: true });
+    return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.#scratch, { recursive: true, force: true });
+  }
+}
+
+/** Bytes that neither repeat nor compress, the same for the same seed. */
+export function noise(length: number, seed: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  let state = (seed * 2654435761 + 1) >>> 0;
+  for (let at = 0; at + 4 <= length; at += 4) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    bytes.writeInt32LE(state | 0, at);
+  }
+  return bytes;
+}
