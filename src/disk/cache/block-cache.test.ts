@@ -1,0 +1,100 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { BlockCache } from "./block-cache.ts";
+
+let directory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "block-cache-"));
+});
+
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+function blob(seed: number, length: number): { id: string; content: Buffer } {
+  const content = Buffer.alloc(length, createHash("sha256").update(String(seed)).digest());
+  return { id: createHash("sha256").update(`${seed} ${length}`).digest("hex"), content };
+}
+
+async function bytesOnDisk(): Promise<number> {
+  let sum = 0;
+  for (const name of await readdir(directory)) sum += (await stat(join(directory, name))).size;
+  return sum;
+}
+
+test("gives back any range, also after it was opened anew", async () => {
+  let cache = await BlockCache.open(directory, 64e6, () => 0);
+  const lengths = [1, 511, 4095, 4096, 4097, 8192, 100_003, 1_000_000];
+  const blobs = lengths.map((length, seed) => blob(seed, length));
+  for (const { id, content } of blobs) await cache.put(id, content);
+  const check = (): Promise<void> =>
+    fc.assert(
+      fc.asyncProperty(fc.constantFrom(...blobs), fc.nat(), fc.nat(), async ({ id, content }, a, b) => {
+        const offset = a % content.length;
+        const length = b % (content.length - offset + 1);
+        expect((await cache.read(id, offset, length))?.equals(content.subarray(offset, offset + length))).toBe(true);
+      }),
+    );
+  await check();
+  await cache.close();
+  cache = await BlockCache.open(directory, 64e6, () => 0);
+  expect(cache.size).toBe(blobs.length);
+  await check();
+  expect(await cache.read("f".repeat(64), 0, 1)).toBeUndefined();
+  await cache.close();
+});
+
+test("never takes more than its bound, and lets go by rank, then by use", async () => {
+  const limit = 40 * 4096;
+  const keep = new Set<string>();
+  const cache = await BlockCache.open(directory, limit, (id) => (keep.has(id) ? 1 : 0));
+  const blobs = Array.from({ length: 60 }, (_, seed) => blob(seed, 8000));
+  for (const { id } of blobs.slice(0, 5)) keep.add(id);
+  for (const { id, content } of blobs) {
+    await cache.put(id, content);
+    await cache.read(blobs[10]?.id ?? "", 0, 10);
+    expect(cache.bytes).toBeLessThanOrEqual(limit);
+    expect(await bytesOnDisk()).toBeLessThanOrEqual(limit);
+  }
+  for (const id of keep) expect(cache.has(id)).toBe(true);
+  expect(cache.has(blobs[10]?.id ?? "")).toBe(true);
+  expect(cache.has(blobs[6]?.id ?? "")).toBe(false);
+  await cache.put("a".repeat(64), Buffer.alloc(limit)); // larger than all of it
+  expect(cache.has("a".repeat(64))).toBe(false);
+  await cache.close();
+});
+
+test("a damaged or cut-off entry is a miss, never wrong bytes", async () => {
+  const cache = await BlockCache.open(directory, 1e6, () => 0);
+  const { id, content } = blob(1, 20_000);
+  for (const damage of [(file: Buffer) => file.fill(0xee, 9000, 9001), (file: Buffer) => file.subarray(0, 12_000)]) {
+    await cache.put(id, content);
+    const path = join(directory, id);
+    await writeFile(path, damage(await readFile(path)));
+    expect(await cache.read(id, 8192, 4096)).toBeUndefined();
+    expect(cache.has(id)).toBe(false);
+  }
+  expect(cache.corrupted).toBe(2);
+  await cache.put(id, content);
+  expect((await cache.read(id, 8192, 4096))?.equals(content.subarray(8192, 12_288))).toBe(true);
+  await cache.close();
+});
+
+test("many at once: puts of one blob, reads while it is evicted", async () => {
+  const cache = await BlockCache.open(directory, 30 * 4096, () => 0);
+  const blobs = Array.from({ length: 40 }, (_, seed) => blob(seed, 5000));
+  await Promise.all(
+    Array.from({ length: 800 }, async (_, index) => {
+      const { id, content } = blobs[(index * 7) % blobs.length] as (typeof blobs)[0];
+      if (index % 2 === 0) await cache.put(id, content);
+      const read = await cache.read(id, 100, 4500);
+      if (read !== undefined) expect(read.equals(content.subarray(100, 4600))).toBe(true);
+    }),
+  );
+  expect(cache.bytes).toBeLessThanOrEqual(30 * 4096);
+  expect(await bytesOnDisk()).toBeLessThanOrEqual(cache.bytes);
+  await cache.close();
+});

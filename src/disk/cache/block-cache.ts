@@ -1,0 +1,241 @@
+import { constants } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { errorCode } from "../../base/errors.ts";
+import { DiskError } from "../errors.ts";
+
+/** Checksums are kept for pieces of this size: a small read checks no more than what it touches. */
+const PIECE = 4096;
+/** Entries whose file and checksums are held open. */
+const OPEN_ENTRIES = 512;
+const NAME = /^[0-9a-f]{64}$/;
+
+/** Lower goes first when room is needed; among equals, what was used longest ago. */
+export type EvictionRank = (id: string) => number;
+
+interface Entry {
+  /** Bytes on the disk, checksums included. */
+  readonly bytes: number;
+  readonly length: number;
+  /** Counts up with every use. */
+  used: number;
+}
+
+interface OpenEntry {
+  readonly handle: FileHandle;
+  readonly checksums: Uint32Array;
+}
+
+/**
+ * Blobs of the repository on the agent's own disk: bounded in bytes, shared by all disks (the key is the blob's id), warm
+ * again after a restart. Disposable: whatever is wrong with an entry makes it a miss. One file an entry: the blob, then a CRC-32
+ * for each 4 KiB of it.
+ */
+export class BlockCache {
+  readonly #directory: string;
+  readonly #limit: number;
+  readonly #rank: EvictionRank;
+  readonly #entries = new Map<string, Entry>();
+  readonly #open = new Map<string, Promise<OpenEntry>>();
+  readonly #writing = new Map<string, Promise<void>>();
+  #bytes = 0;
+  #uses = 0;
+  /** Entries that were dropped because their checksum did not fit. */
+  corrupted = 0;
+  evicted = 0;
+
+  private constructor(directory: string, limit: number, rank: EvictionRank) {
+    this.#directory = directory;
+    this.#limit = limit;
+    this.#rank = rank;
+  }
+
+  /**
+   * @param limit bytes on the disk that are never exceeded
+   * @throws DiskError CACHE_UNUSABLE where the directory cannot be used
+   */
+  static async open(directory: string, limit: number, rank: EvictionRank): Promise<BlockCache> {
+    const cache = new BlockCache(directory, limit, rank);
+    try {
+      await mkdir(directory, { recursive: true });
+      for (const entry of await readdir(directory, { withFileTypes: true })) {
+        const path = join(directory, entry.name);
+        if (!NAME.test(entry.name)) {
+          if (entry.name.endsWith(".part")) await rm(path, { force: true });
+          continue;
+        }
+        const handle = await open(path, "r");
+        const { size } = await handle.stat().finally(() => handle.close());
+        cache.#entries.set(entry.name, { bytes: onDisk(size), length: contentLength(size), used: 0 });
+        cache.#bytes += onDisk(size);
+      }
+    } catch (cause) {
+      throw new DiskError("CACHE_UNUSABLE", `the cache directory cannot be used: ${errorCode(cause) ?? "failed"}`, {
+        cause,
+        hint: "Check the cache claim; it may be emptied at any time.",
+      });
+    }
+    await cache.#makeRoom(0);
+    return cache;
+  }
+
+  /** Bytes on the disk. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  has(id: string): boolean {
+    return this.#entries.has(id);
+  }
+
+  /** Bytes `[offset, offset + length)` of a blob, or undefined where it is not here (any more). */
+  async read(id: string, offset: number, length: number): Promise<Buffer | undefined> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || offset + length > entry.length) return undefined;
+    entry.used = ++this.#uses;
+    const first = Math.floor(offset / PIECE);
+    const start = first * PIECE;
+    const end = Math.min(entry.length, Math.ceil((offset + length) / PIECE) * PIECE);
+    const pieces = Buffer.allocUnsafe(end - start);
+    try {
+      const { handle, checksums } = await this.#openEntry(id, entry);
+      const { bytesRead } = await handle.read(pieces, 0, pieces.length, start);
+      if (bytesRead !== pieces.length || !fits(pieces, checksums, first)) throw new Error("altered");
+    } catch {
+      // Evicted while it was read, or damaged: either way it is fetched anew.
+      if (this.#entries.get(id) === entry) {
+        this.corrupted++;
+        await this.#drop(id);
+      }
+      return undefined;
+    }
+    return pieces.subarray(offset - start, offset - start + length);
+  }
+
+  /** Puts a blob in; one that is in already, or that does not fit, is left. Failures to write are no one's concern. */
+  async put(id: string, content: Buffer): Promise<void> {
+    if (this.#entries.has(id) || content.length === 0) return;
+    const under = this.#writing.get(id);
+    if (under !== undefined) return under;
+    const writing = this.#write(id, content)
+      .catch(() => undefined)
+      .finally(() => this.#writing.delete(id));
+    this.#writing.set(id, writing);
+    return writing;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#writing.values());
+    await Promise.all([...this.#open.keys()].map((id) => this.#shut(id)));
+  }
+
+  async #write(id: string, content: Buffer): Promise<void> {
+    const size = content.length + Math.ceil(content.length / PIECE) * 4;
+    const bytes = onDisk(size);
+    if (bytes > this.#limit) return;
+    await this.#makeRoom(bytes);
+    // Where others that are being written have taken it all, this one is not cached.
+    if (this.#bytes + bytes > this.#limit) return;
+    // Room is taken before the first byte is written, so the bound holds at every moment.
+    this.#bytes += bytes;
+    const path = join(this.#directory, id);
+    try {
+      const handle = await open(`${path}.part`, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
+      try {
+        await handle.writev([content, checksumsOf(content)]);
+      } finally {
+        await handle.close();
+      }
+      await rename(`${path}.part`, path);
+      this.#entries.set(id, { bytes, length: content.length, used: ++this.#uses });
+    } catch (error) {
+      this.#bytes -= bytes;
+      await rm(`${path}.part`, { force: true });
+      throw error;
+    }
+  }
+
+  async #makeRoom(bytes: number): Promise<void> {
+    if (this.#bytes + bytes <= this.#limit) return;
+    const candidates = [...this.#entries].map(([id, entry]) => ({ id, rank: this.#rank(id), used: entry.used }));
+    candidates.sort((a, b) => a.rank - b.rank || a.used - b.used);
+    // A little more than needed, so that not every put has to look at all entries.
+    const goal = this.#limit - bytes - Math.floor(this.#limit / 32);
+    for (const { id } of candidates) {
+      if (this.#bytes <= goal) return;
+      this.evicted++;
+      await this.#drop(id);
+    }
+  }
+
+  async #drop(id: string): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#entries.delete(id);
+    await this.#shut(id);
+    await rm(join(this.#directory, id), { force: true });
+    this.#bytes -= entry.bytes;
+  }
+
+  #openEntry(id: string, entry: Entry): Promise<OpenEntry> {
+    const known = this.#open.get(id);
+    const opened = known ?? this.#load(id, entry);
+    this.#open.delete(id);
+    this.#open.set(id, opened);
+    if (this.#open.size > OPEN_ENTRIES) {
+      const oldest = this.#open.keys().next().value;
+      if (oldest !== undefined) void this.#shut(oldest);
+    }
+    return opened;
+  }
+
+  async #load(id: string, entry: Entry): Promise<OpenEntry> {
+    const handle = await open(join(this.#directory, id), "r");
+    const checksums = new Uint32Array(Math.ceil(entry.length / PIECE));
+    const bytes = Buffer.from(checksums.buffer);
+    const { bytesRead } = await handle.read(bytes, 0, bytes.length, entry.length);
+    if (bytesRead !== bytes.length) {
+      await handle.close();
+      throw new Error("cut off");
+    }
+    return { handle, checksums };
+  }
+
+  async #shut(id: string): Promise<void> {
+    const opened = this.#open.get(id);
+    this.#open.delete(id);
+    // A handle closes once the reads on it are done.
+    await opened?.then(({ handle }) => handle.close()).catch(() => undefined);
+  }
+}
+
+/** File systems give whole blocks. */
+function onDisk(size: number): number {
+  return Math.ceil(size / PIECE) * PIECE;
+}
+
+/** The blob's length, from its file's: the inverse of adding four bytes for each piece. */
+function contentLength(size: number): number {
+  const pieces = Math.ceil(size / (PIECE + 4));
+  return Math.max(0, size - pieces * 4);
+}
+
+function checksumsOf(content: Buffer): Buffer {
+  const checksums = Buffer.alloc(Math.ceil(content.length / PIECE) * 4);
+  for (let index = 0; index * 4 < checksums.length; index++) {
+    checksums.writeUInt32LE(crc32(content.subarray(index * PIECE, (index + 1) * PIECE)), index * 4);
+  }
+  return checksums;
+}
+
+function fits(pieces: Buffer, checksums: Uint32Array, first: number): boolean {
+  for (let at = 0; at < pieces.length; at += PIECE) {
+    if (crc32(pieces.subarray(at, at + PIECE)) !== checksums[first + at / PIECE]) return false;
+  }
+  return true;
+}

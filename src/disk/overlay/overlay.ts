@@ -1,0 +1,414 @@
+import type { Clock } from "../../base/clock.ts";
+import type { AllocatedExtent, BlockDevice, BlockSource, Extent, ReadClass } from "../block-device.ts";
+import { DiskError } from "../errors.ts";
+import { type Checkpoint, encodeCheckpoint, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { isOutOfSpace, type OverlayDirectory, type OverlayFile } from "./files.ts";
+import { GroupCommit } from "./group-commit.ts";
+import { Journal, journalName } from "./journal.ts";
+import { type JournalRecord, OP, PAGE, PageMap, SECTOR, SECTORS_PER_PAGE } from "./page-map.ts";
+import { PageRanges } from "./page-ranges.ts";
+
+const JOURNAL_BYTES = 8 * 1024 * 1024;
+/** How often a write that found no space tries again. */
+const SPACE_RETRY_MS = 1000;
+/** Page numbers are 32 bits wide. */
+const SIZE_LIMIT = 2 ** 32 * PAGE;
+const ZERO_PAGE = Buffer.alloc(PAGE);
+
+export interface OverlayOptions {
+  readonly directory: OverlayDirectory;
+  /** File names begin with it: letters, digits, `-`, `.`. */
+  readonly disk: string;
+  /** What lies below: read where the overlay holds nothing. Its size is the disk's. */
+  readonly base: BlockSource;
+  /** Refused when lower than the highest that ever opened this overlay. */
+  readonly epoch: number;
+  readonly clock: Clock;
+  /** Bytes; tests make it small. */
+  readonly journalBytes?: number;
+}
+
+/** A frozen set of dirty pages. */
+export interface FrozenGeneration {
+  readonly id: number;
+  readonly bytes: number;
+  /** No write can follow it. */
+  readonly final: boolean;
+}
+
+/**
+ * A writable disk over a read-only one. Specified in docs/overlay.md: states, durability order, what each crash leaves.
+ */
+export class Overlay implements BlockDevice {
+  readonly size: number;
+  readonly #base: BlockSource;
+  readonly #map: PageMap;
+  readonly #data: OverlayFile;
+  readonly #commit: GroupCommit;
+  readonly #clock: Clock;
+  readonly #ranges = new PageRanges();
+  readonly #closing = new AbortController();
+  #refusing = false;
+  #waitingForSpace = 0;
+
+  private constructor(options: OverlayOptions, map: PageMap, data: OverlayFile, commit: GroupCommit) {
+    this.size = options.base.size;
+    this.#base = options.base;
+    this.#clock = options.clock;
+    this.#map = map;
+    this.#data = data;
+    this.#commit = commit;
+    this.#refusing = map.sealed;
+  }
+
+  /**
+   * Opens a disk's overlay, or makes one. Replays the journal and writes a checkpoint, so a journal is only ever appended to
+   * by the process that made it.
+   *
+   * @throws DiskError OVERLAY_CORRUPT, OVERLAY_MISMATCH, STALE_EPOCH
+   */
+  static async open(options: OverlayOptions): Promise<Overlay> {
+    const { directory, disk, base, epoch } = options;
+    if (base.size > SIZE_LIMIT)
+      throw new DiskError("OVERLAY_MISMATCH", `${disk}: ${base.size} bytes are more than ${SIZE_LIMIT}`);
+    const found = await loadCheckpoint(directory, disk);
+    if (found !== undefined) checkFits(found, options);
+    const map = found?.map ?? new PageMap(Math.ceil(base.size / PAGE));
+    for (const record of found === undefined ? [] : await Journal.replay(directory, disk, found.journal))
+      map.apply(record);
+
+    const number = (found?.journal ?? 0) + 1;
+    const data = await directory.open(`${disk}.data`);
+    if (data.size < base.size) await data.truncate(base.size);
+    await data.datasync();
+    const capacity = options.journalBytes ?? JOURNAL_BYTES;
+    const journal = await Journal.create(directory, disk, number, capacity);
+    await saveCheckpoint(directory, disk, encodeCheckpoint({ map, size: base.size, epoch, journal: number }));
+    for (const name of await directory.list()) {
+      const isOld = name.startsWith(`${disk}.journal.`) && name !== journalName(disk, number);
+      if (isOld) await directory.remove(name);
+    }
+    const commit = new GroupCommit(journal, data, options.clock, async (old) => {
+      const next = old.number + 1;
+      const bytes = encodeCheckpoint({ map, size: base.size, epoch, journal: next });
+      await data.datasync();
+      const fresh = await Journal.create(directory, disk, next, capacity);
+      await saveCheckpoint(directory, disk, bytes);
+      await old.close();
+      await directory.remove(journalName(disk, old.number));
+      return fresh;
+    });
+    return new Overlay(options, map, data, commit);
+  }
+
+  get sealed(): boolean {
+    return this.#map.sealed;
+  }
+
+  /** The generation that is frozen, or 0. */
+  get frozenId(): number {
+    return this.#map.frozenId;
+  }
+
+  /** Whether writes wait for space. */
+  get full(): boolean {
+    return this.#waitingForSpace > 0 || this.#commit.full;
+  }
+
+  /** Bytes that the guest wrote and that are held here; zeros take none. */
+  get overlayBytes(): number {
+    return this.#map.full.count * PAGE + this.#map.partial.size * PAGE;
+  }
+
+  /** Bytes of the pages written since the last freeze. */
+  get dirtyBytes(): number {
+    return this.#map.dirty.count * PAGE;
+  }
+
+  async read(offset: number, length: number, readClass: ReadClass): Promise<Buffer> {
+    this.#check(offset, length);
+    if (length === 0) return Buffer.alloc(0);
+    const parts: { readonly extent: Extent; readonly source: Source }[] = [];
+    for (const part of this.#sources(offset, length)) parts.push(part);
+    const [only] = parts;
+    if (parts.length === 1 && only !== undefined && only.source === "base")
+      return this.#base.read(offset, length, readClass);
+    const into = Buffer.allocUnsafe(length);
+    await Promise.all(
+      parts.map(async ({ extent, source }) => {
+        const target = into.subarray(extent.offset - offset, extent.offset - offset + extent.length);
+        if (source === "zero") target.fill(0);
+        else if (source === "data") await this.#data.read(target, extent.offset);
+        else (await this.#base.read(extent.offset, extent.length, readClass)).copy(target);
+      }),
+    );
+    return into;
+  }
+
+  extents(offset: number, length: number): AllocatedExtent[] {
+    this.#check(offset, length);
+    const merged: { offset: number; length: number; zero: boolean }[] = [];
+    const add = (extent: AllocatedExtent): void => {
+      const last = merged.at(-1);
+      if (last !== undefined && last.zero === extent.zero) last.length += extent.length;
+      else merged.push({ ...extent });
+    };
+    for (const { extent, source } of this.#sources(offset, length)) {
+      if (source === "base") this.#base.extents(extent.offset, extent.length).forEach(add);
+      else add({ ...extent, zero: source === "zero" });
+    }
+    return merged;
+  }
+
+  async write(offset: number, data: Uint8Array, options: { readonly durable: boolean }): Promise<void> {
+    this.#check(offset, data.length);
+    if (data.length > 0) await this.#change(offset, data.length, data);
+    if (options.durable) await this.flush();
+  }
+
+  async writeZeroes(offset: number, length: number, options: { readonly durable: boolean }): Promise<void> {
+    this.#check(offset, length);
+    if (length > 0) await this.#change(offset, length, undefined);
+    if (options.durable) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    await this.#commit.commit();
+  }
+
+  /** After it resolves no write will ever be acknowledged, in this process or a later one, until {@link unseal}. */
+  async seal(): Promise<void> {
+    this.#refusing = true;
+    await this.#ranges.idle();
+    if (!this.#map.sealed) this.#record({ op: OP.seal, a: 0, b: 0 });
+    await this.flush();
+  }
+
+  async unseal(): Promise<void> {
+    if (this.#map.sealed) this.#record({ op: OP.unseal, a: 0, b: 0 });
+    await this.flush();
+    this.#refusing = false;
+  }
+
+  /** Makes the pages dirty now a generation of their own, or gives the one that is frozen already. */
+  async freezeGeneration(): Promise<FrozenGeneration> {
+    const map = this.#map;
+    if (map.frozenId === 0) this.#record({ op: OP.freeze, a: map.lastId + 1, b: 0 });
+    await this.flush();
+    return { id: map.frozenId, bytes: map.frozen.count * PAGE, final: map.frozenFinal };
+  }
+
+  /**
+   * Forgets a frozen generation: what it names is durable elsewhere. One that was dropped before is no error.
+   *
+   * @throws DiskError STALE_GENERATION where another one is frozen, or none ever had this id
+   */
+  async dropGeneration(id: number): Promise<void> {
+    const map = this.#map;
+    if (id > map.lastId || id < 1 || (map.frozenId !== 0 && map.frozenId !== id)) {
+      throw new DiskError("STALE_GENERATION", `generation ${id} is not the one that is frozen (${map.frozenId})`);
+    }
+    if (map.frozenId === id) this.#record({ op: OP.drop, a: id, b: 0 });
+    await this.flush();
+  }
+
+  /** The frozen generation's pages as extents within `[offset, offset + length)`, cut at the disk's end. */
+  *frozenExtents(offset: number, length: number): Generator<Extent> {
+    const end = Math.min(offset + length, this.size);
+    for (const run of this.#map.frozen.runs(Math.floor(offset / PAGE), Math.ceil(end / PAGE))) {
+      const from = Math.max(offset, run.offset * PAGE);
+      const to = Math.min(end, (run.offset + run.length) * PAGE);
+      yield { offset: from, length: to - from };
+    }
+  }
+
+  /** Makes everything durable and lets go of the files. */
+  async close(): Promise<void> {
+    this.#refusing = true;
+    this.#closing.abort(new DiskError("DISK_CLOSED", "the overlay was closed"));
+    await this.#ranges.idle();
+    await this.#commit.close();
+    await this.#data.close();
+  }
+
+  /** Runs of one source. States are taken as they are now: a write that finishes meanwhile may or may not be seen. */
+  *#sources(offset: number, length: number): Generator<{ extent: Extent; source: Source }> {
+    const end = offset + length;
+    let at = offset;
+    while (at < end) {
+      const source = this.#sourceAt(at);
+      let to = this.#sameUntil(at, source, end);
+      while (to < end && this.#sourceAt(to) === source) to = this.#sameUntil(to, source, end);
+      yield { extent: { offset: at, length: to - at }, source };
+      at = to;
+    }
+  }
+
+  #sourceAt(offset: number): Source {
+    const page = Math.floor(offset / PAGE);
+    if (this.#map.zero.has(page)) return "zero";
+    return (this.#map.mask(page) & (1 << (Math.floor(offset / SECTOR) % SECTORS_PER_PAGE))) === 0 ? "base" : "data";
+  }
+
+  /** The end of the run of pages (or, in a partial page, of the sector) that begins at `offset`. */
+  #sameUntil(offset: number, source: Source, end: number): number {
+    const page = Math.floor(offset / PAGE);
+    const limit = Math.ceil(end / PAGE);
+    const map = this.#map;
+    if (map.partial.has(page)) return Math.min(end, (Math.floor(offset / SECTOR) + 1) * SECTOR);
+    if (source === "zero") return Math.min(end, map.zero.next(false, page, limit) * PAGE);
+    if (source === "data") return Math.min(end, map.full.next(false, page, limit) * PAGE);
+    if (map.partial.size > 0) return Math.min(end, (page + 1) * PAGE);
+    return Math.min(end, Math.min(map.full.next(true, page, limit), map.zero.next(true, page, limit)) * PAGE);
+  }
+
+  /** @param data undefined means zeros */
+  async #change(offset: number, length: number, data: Uint8Array | undefined): Promise<void> {
+    this.#commit.throwIfFailed();
+    const first = Math.floor(offset / PAGE);
+    const last = Math.floor((offset + length - 1) / PAGE);
+    if (this.#refusing) throw refusal(this.#map.sealed);
+    const release = await this.#ranges.hold(first, last);
+    try {
+      let page = first;
+      while (page <= last) {
+        const from = Math.max(offset, page * PAGE);
+        const isWhole = from === page * PAGE && (offset + length >= (page + 1) * PAGE || offset + length === this.size);
+        if (!isWhole) {
+          const to = Math.min(offset + length, (page + 1) * PAGE);
+          await this.#changePart(page, from, to, data?.subarray(from - offset, to - offset));
+          page++;
+          continue;
+        }
+        const end = this.#wholeRun(page, last, offset, length, data);
+        await this.#changeWhole(page, end, offset, length, data);
+        page = end;
+      }
+    } finally {
+      release();
+    }
+  }
+
+  /** The page after the run of whole pages from `page` on that are all zeros, or all not. */
+  #wholeRun(page: number, last: number, offset: number, length: number, data: Uint8Array | undefined): number {
+    const isWhole = (index: number): boolean =>
+      index <= last && (offset + length >= (index + 1) * PAGE || offset + length === this.size);
+    const zero = this.#isZero(page, offset, data);
+    let end = page + 1;
+    while (isWhole(end) && this.#isZero(end, offset, data) === zero) end++;
+    return end;
+  }
+
+  #isZero(page: number, offset: number, data: Uint8Array | undefined): boolean {
+    if (data === undefined) return true;
+    const piece = data.subarray(page * PAGE - offset, page * PAGE - offset + PAGE);
+    return ZERO_PAGE.compare(piece, 0, piece.length, 0, piece.length) === 0;
+  }
+
+  async #changeWhole(
+    from: number,
+    to: number,
+    offset: number,
+    length: number,
+    data: Uint8Array | undefined,
+  ): Promise<void> {
+    if (this.#isZero(from, offset, data)) {
+      this.#record({ op: OP.zero, a: from, b: to - from });
+      return;
+    }
+    const end = Math.min(to * PAGE, offset + length);
+    await this.#store((data as Uint8Array).subarray(from * PAGE - offset, end - offset), from * PAGE);
+    this.#record({ op: OP.full, a: from, b: to - from });
+  }
+
+  /** A change to bytes `[from, to)` within one page. */
+  async #changePart(page: number, from: number, to: number, data: Uint8Array | undefined): Promise<void> {
+    const bytes = data ?? Buffer.alloc(to - from);
+    const pageEnd = Math.min((page + 1) * PAGE, this.size);
+    // A zero page has no sectors in the data file: write all of it. Otherwise whole sectors are enough.
+    const isZero = this.#map.zero.has(page);
+    const start = isZero ? page * PAGE : Math.floor(from / SECTOR) * SECTOR;
+    const end = isZero ? pageEnd : Math.min(pageEnd, Math.ceil(to / SECTOR) * SECTOR);
+    const isAligned = start === from && end === to;
+    const content = isAligned ? bytes : Buffer.from(await this.read(start, end - start, "guest"));
+    if (!isAligned) content.set(bytes, from - start);
+    await this.#store(content, start);
+    if (isZero) this.#record({ op: OP.full, a: page, b: 1 });
+    else this.#record({ op: OP.partial, a: page, b: this.#mask(page, start, end) });
+  }
+
+  /** The sectors of a page in `[start, end)`; what lies beyond the disk's end counts as covered with its last sector. */
+  #mask(page: number, start: number, end: number): number {
+    const first = (start - page * PAGE) / SECTOR;
+    const last = end === this.size ? SECTORS_PER_PAGE : Math.ceil((end - page * PAGE) / SECTOR);
+    let mask = 0;
+    for (let sector = first; sector < last; sector++) mask |= 1 << sector;
+    return mask;
+  }
+
+  /** Puts bytes into the data file. Waits, for as long as it takes, while there is no space. */
+  async #store(bytes: Uint8Array, offset: number): Promise<void> {
+    for (;;) {
+      try {
+        await this.#data.write(bytes, offset);
+        this.#commit.touch();
+        return;
+      } catch (error) {
+        if (!isOutOfSpace(error)) {
+          this.#commit.fail(error);
+          throw this.#commit.failure(error);
+        }
+      }
+      this.#waitingForSpace++;
+      await this.#clock.sleep(SPACE_RETRY_MS, this.#closing.signal).finally(() => this.#waitingForSpace--);
+    }
+  }
+
+  #record(record: JournalRecord): void {
+    if (!this.#map.changes(record)) return;
+    this.#map.apply(record);
+    this.#commit.add(record);
+  }
+
+  #check(offset: number, length: number): void {
+    const isWithin =
+      Number.isInteger(offset) &&
+      Number.isInteger(length) &&
+      offset >= 0 &&
+      length >= 0 &&
+      offset + length <= this.size;
+    if (!isWithin)
+      throw new DiskError("OUT_OF_RANGE", `[${offset}, +${length}) is not within a disk of ${this.size} bytes`);
+  }
+}
+
+type Source = "base" | "data" | "zero";
+
+function refusal(sealed: boolean): DiskError {
+  return sealed
+    ? new DiskError("DISK_SEALED", "the disk is sealed: it has moved, or is about to", {
+        hint: "Use the VM's new volume.",
+      })
+    : new DiskError("DISK_CLOSED", "the disk is being closed or sealed");
+}
+
+function checkFits(found: Checkpoint, options: OverlayOptions): void {
+  if (found.size !== options.base.size) {
+    throw new DiskError(
+      "OVERLAY_MISMATCH",
+      `${options.disk}: the overlay is for ${found.size} bytes, the disk has ${options.base.size}`,
+      {
+        hint: "The claim belongs to another restore.",
+      },
+    );
+  }
+  if (found.epoch > options.epoch) {
+    throw new DiskError(
+      "STALE_EPOCH",
+      `${options.disk}: epoch ${found.epoch} has opened this overlay; ${options.epoch} is over`,
+      {
+        hint: "Another media agent has taken over.",
+      },
+    );
+  }
+}
