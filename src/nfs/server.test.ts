@@ -1,0 +1,263 @@
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { ByteWriter } from "../base/bytes.ts";
+import { deferred } from "../base/deferred.ts";
+import { Portmapper } from "./portmapper.ts";
+import { NfsServer } from "./server.ts";
+import { MemoryExport } from "./testing/memory-export.ts";
+import { RpcClient } from "./testing/rpc-client.ts";
+import { readOpaque, writeOpaque } from "./xdr.ts";
+
+const run = promisify(execFile);
+const NFS = 100003;
+const SIZE = 4 * 1024 * 1024;
+
+let server: NfsServer;
+let disk: MemoryExport;
+let port: number;
+const clients: RpcClient[] = [];
+
+beforeEach(async () => {
+  server = new NfsServer();
+  disk = new MemoryExport("/capability-0123456789", randomBytes(SIZE));
+  server.addExport(disk);
+  port = await server.listen("127.0.0.1", 0);
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  await server.close();
+});
+
+async function connect(): Promise<RpcClient> {
+  const client = await RpcClient.connect(port);
+  clients.push(client);
+  return client;
+}
+
+describe("with libnfs' tools", () => {
+  const url = (file = ""): string => `nfs://127.0.0.1${disk.path}/${file}?nfsport=${port}&mountport=${port}&version=3`;
+
+  test("lists, reads and writes the file", async () => {
+    const scratch = await mkdtemp(join(tmpdir(), "nfs-"));
+    try {
+      const { stdout } = await run("nfs-ls", [url()]);
+      expect(stdout).toMatch(new RegExp(`^-rw-rw----\\s+1\\s+107\\s+107\\s+${SIZE}\\s+disk.img`, "m"));
+      await run("nfs-cp", [url("disk.img"), join(scratch, "copy")]);
+      expect((await readFile(join(scratch, "copy"))).equals(disk.content)).toBe(true);
+      const { stdout: content } = await run("nfs-cat", [url("disk.img")], { encoding: "buffer", maxBuffer: 2 * SIZE });
+      expect(content.equals(disk.content)).toBe(true);
+    } finally {
+      await rm(scratch, { recursive: true });
+    }
+  });
+
+  test("an unknown path is not mounted, and is counted", async () => {
+    await expect(run("nfs-ls", [url().replace(disk.path, "/guess")])).rejects.toThrow();
+    expect(server.counters.refused).toBeGreaterThan(0);
+  });
+});
+
+test("QEMU's own NFS driver reads, writes and flushes", async () => {
+  const address = "127.64.17.3";
+  const own = new NfsServer();
+  own.addExport(disk);
+  const ownPort = await own.listen(address, 0);
+  const portmapper = await Portmapper.listen(address, ownPort);
+  const scratch = await mkdtemp(join(tmpdir(), "nfs-"));
+  try {
+    const url = `nfs://${address}${disk.path}/disk.img`;
+    const { stdout } = await run("qemu-io", [
+      "-f",
+      "raw",
+      "-t",
+      "none",
+      "-c",
+      "write -P 0xab 4096 65536",
+      "-c",
+      "write -P 0xcd 70001 999",
+      "-c",
+      "flush",
+      "-c",
+      "read -P 0xab 4096 65536",
+      "-c",
+      "read -P 0xcd 70001 999",
+      url,
+    ]);
+    expect(stdout).not.toMatch(/failed|error/i);
+    expect(disk.content.subarray(4096, 4096 + 65536).every((byte) => byte === 0xab)).toBe(true);
+    expect(disk.content.subarray(70001, 71000).every((byte) => byte === 0xcd)).toBe(true);
+    expect(disk.commits + disk.stableWrites).toBeGreaterThan(0);
+    await writeFile(join(scratch, "copy.img"), disk.content);
+    await run("qemu-img", ["compare", "-f", "raw", "-F", "raw", url, join(scratch, "copy.img")]);
+  } finally {
+    await portmapper.close();
+    await own.close();
+    await rm(scratch, { recursive: true });
+  }
+});
+
+test("random reads and writes over the wire equal a plain array", async () => {
+  const client = await connect();
+  const handle = await client.fileHandle(disk.path);
+  const model = Buffer.from(disk.content);
+  const place = fc
+    .tuple(fc.nat(SIZE - 1), fc.nat(70_000))
+    .map(([offset, length]) => ({ offset, length: Math.min(length, SIZE - offset) }));
+  await fc.assert(
+    fc.asyncProperty(
+      place,
+      fc.boolean(),
+      fc.nat(255),
+      fc.nat(2),
+      fc.integer({ min: 100, max: 5000 }),
+      async ({ offset, length }, isWrite, fill, stable, fragment) => {
+        if (isWrite) {
+          const data = Buffer.alloc(length, fill);
+          const record = client.encode(NFS, 7, client.writeArguments(handle, offset, data, stable));
+          const reply = await client.send(record, fragment);
+          reply.skip(20);
+          expect(reply.u32be()).toBe(0);
+          model.fill(fill, offset, offset + length);
+        } else {
+          const args = writeOpaque(new ByteWriter(), handle).u64be(BigInt(offset)).u32be(length).finish();
+          const reply = await client.call(NFS, 6, args);
+          expect(reply.u32be()).toBe(0);
+          reply.skip(4 + 84);
+          expect(reply.u32be()).toBe(length);
+          expect(reply.u32be()).toBe(offset + length === SIZE ? 1 : 0);
+          expect(readOpaque(reply, SIZE).equals(model.subarray(offset, offset + length))).toBe(true);
+        }
+      },
+    ),
+    { numRuns: 200 },
+  );
+  expect(disk.content.equals(model)).toBe(true);
+});
+
+test("a write that is sent again is carried out once, even over another connection, and never over a newer one", async () => {
+  const [first, second] = [await connect(), await connect()];
+  const handle = await first.fileHandle(disk.path);
+  const gate = deferred();
+  let begun = 0;
+  disk.beforeWrite = async () => {
+    if (begun++ === 0) await gate.promise;
+  };
+  const old = first.encode(NFS, 7, first.writeArguments(handle, 0, Buffer.alloc(512, 1), 2), 0xabcd);
+  const original = first.send(old);
+  const resent = first.send(old);
+  const elsewhere = second.send(old);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(begun).toBe(1);
+  gate.resolve();
+  await Promise.all([original, resent, elsewhere]);
+  await second.call(NFS, 7, second.writeArguments(handle, 0, Buffer.alloc(512, 2), 2));
+  // The same call, late, after something newer was written: answered, not applied.
+  const late = await second.send(old);
+  late.skip(20);
+  expect(late.u32be()).toBe(0);
+  expect(disk.content[0]).toBe(2);
+  expect(server.duplicates.hits).toBe(3);
+});
+
+test("handles: survive a restart, cannot be made up, and go stale with their export", async () => {
+  const client = await connect();
+  const handle = await client.fileHandle(disk.path);
+  const getattr = async (from: RpcClient, bytes: Buffer): Promise<number> =>
+    (await from.call(NFS, 1, writeOpaque(new ByteWriter(), bytes).finish())).u32be();
+  expect(await getattr(client, handle)).toBe(0);
+  for (let at = 0; at < handle.length; at++) {
+    const forged = Buffer.from(handle);
+    forged[at] = (forged[at] ?? 0) ^ 1;
+    expect(await getattr(client, forged)).not.toBe(0);
+  }
+  expect(server.connectionsOf(disk.path)).toBe(1);
+  const verifier = Buffer.from(server.verifier);
+  await server.close();
+  server = new NfsServer();
+  server.addExport(disk);
+  port = await server.listen("127.0.0.1", 0);
+  expect(server.verifier.equals(verifier)).toBe(false);
+  const again = await connect();
+  expect(await getattr(again, handle)).toBe(0);
+  const closed = new Promise((resolve) => again.socket.once("close", resolve));
+  server.removeExport(disk.path);
+  await closed;
+  expect(await getattr(await connect(), handle)).toBe(70);
+});
+
+test("nobody but root and the owner reads or writes, and the directory never changes", async () => {
+  const client = await connect();
+  const handle = await client.fileHandle(disk.path);
+  const read = writeOpaque(new ByteWriter(), handle).u64be(0n).u32be(10).finish();
+  expect((await client.call(NFS, 6, read, 1000)).u32be()).toBe(13);
+  expect((await client.call(NFS, 6, read, 107)).u32be()).toBe(0);
+  expect((await client.call(NFS, 7, client.writeArguments(handle, SIZE - 5, Buffer.alloc(10), 2))).u32be()).toBe(27);
+  const remove = writeOpaque(writeOpaque(new ByteWriter(), handle), Buffer.from("disk.img")).finish();
+  expect((await client.call(NFS, 12, remove)).u32be()).toBe(30);
+  disk.beforeWrite = async () => {
+    throw Object.assign(new Error("sealed"), { code: "DISK_SEALED" });
+  };
+  expect((await client.call(NFS, 7, client.writeArguments(handle, 0, Buffer.alloc(10), 2))).u32be()).toBe(30);
+});
+
+test("garbage ends its own connection at most", async () => {
+  const genuine = await connect();
+  const handle = await genuine.fileHandle(disk.path);
+  const valid = genuine.encode(NFS, 7, genuine.writeArguments(handle, 0, Buffer.alloc(100), 2));
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(fc.nat(valid.length - 1), fc.nat(255)), { maxLength: 12 }),
+      fc.nat(valid.length),
+      async (changes, cut) => {
+        const mutated = Buffer.from(valid);
+        for (const [at, value] of changes) mutated[at] = value;
+        const client = await connect();
+        // Answered, refused or cut off: all the same, as long as it ends.
+        await Promise.race([
+          client.send(mutated.subarray(0, Math.max(8, cut))).catch(() => undefined),
+          new Promise((resolve) => setTimeout(resolve, 20)),
+        ]);
+        client.close();
+      },
+    ),
+    { numRuns: 150 },
+  );
+  const noise = await connect();
+  noise.socket.write(randomBytes(100_000));
+  await new Promise((resolve) => noise.socket.once("close", resolve));
+  expect((await genuine.call(NFS, 0, Buffer.alloc(0))).remaining).toBe(0);
+});
+
+test("a client that does not read its answers is not read from either", async () => {
+  const client = await connect();
+  const handle = await client.fileHandle(disk.path);
+  const read = writeOpaque(new ByteWriter(), handle)
+    .u64be(0n)
+    .u32be(1024 * 1024)
+    .finish();
+  client.socket.pause();
+  const before = server.counters.reads;
+  const answers = Array.from({ length: 400 }, () => client.send(client.encode(NFS, 6, read)));
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(server.counters.reads - before).toBeLessThan(150);
+  client.socket.resume();
+  await Promise.all(answers);
+  expect(server.counters.reads - before).toBe(400);
+});
+
+test("a thousand reconnects leave nothing behind", async () => {
+  for (let round = 0; round < 20; round++) {
+    const opened = await Promise.all(Array.from({ length: 50 }, connect));
+    await Promise.all(opened.map((client) => client.call(NFS, 0, Buffer.alloc(0))));
+    for (const client of opened) client.close();
+  }
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(server.openConnections).toBe(0);
+});

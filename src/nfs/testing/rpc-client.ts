@@ -1,0 +1,90 @@
+import { connect, type Socket } from "node:net";
+import { ByteReader, ByteWriter } from "../../base/bytes.ts";
+import { type Deferred, deferred } from "../../base/deferred.ts";
+import { RecordReader } from "../record-reader.ts";
+import { readOpaque, writeOpaque } from "../xdr.ts";
+
+/** A client that can send anything, also twice. */
+export class RpcClient {
+  readonly socket: Socket;
+  readonly #waiting = new Map<number, Deferred<ByteReader>[]>();
+  #xid = 1;
+
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    const reader = new RecordReader(2 * 1024 * 1024);
+    socket.on("data", (piece) => {
+      for (const record of reader.push(piece)) {
+        const reply = new ByteReader(record);
+        this.#waiting.get(reply.u32be())?.shift()?.resolve(reply);
+      }
+    });
+    const fail = (): void => {
+      for (const waiters of this.#waiting.values())
+        for (const waiter of waiters) waiter.reject(new Error("connection closed"));
+      this.#waiting.clear();
+    };
+    socket.on("error", fail);
+    socket.on("close", fail);
+  }
+
+  static async connect(port: number): Promise<RpcClient> {
+    const socket = connect({ port, host: "127.0.0.1" });
+    await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
+    return new RpcClient(socket);
+  }
+
+  /** The whole record of a call, without its mark. */
+  encode(program: number, procedure: number, args: Uint8Array, xid = this.#xid++, uid = 0): Buffer {
+    const auth = new ByteWriter();
+    writeOpaque(auth.u32be(0), Buffer.from("test")).u32be(uid).u32be(uid).u32be(0);
+    const call = new ByteWriter().u32be(xid).u32be(0).u32be(2).u32be(program).u32be(3).u32be(procedure).u32be(1);
+    return writeOpaque(call, auth.finish()).u32be(0).u32be(0).bytes(args).finish();
+  }
+
+  /** Sends a record, in one fragment or several; the reply stands behind its xid. */
+  send(record: Buffer, fragmentBytes = record.length): Promise<ByteReader> {
+    const answer = deferred<ByteReader>();
+    const xid = record.readUInt32BE(0);
+    this.#waiting.set(xid, [...(this.#waiting.get(xid) ?? []), answer]);
+    for (let at = 0; at < record.length; at += fragmentBytes) {
+      const piece = record.subarray(at, at + fragmentBytes);
+      const mark = Buffer.alloc(4);
+      mark.writeUInt32BE((piece.length | (at + fragmentBytes >= record.length ? 0x80000000 : 0)) >>> 0);
+      this.socket.write(Buffer.concat([mark, piece]));
+    }
+    return answer.promise;
+  }
+
+  /** A call whose reply must be accepted; stands at the results. */
+  async call(program: number, procedure: number, args: Uint8Array, uid = 0): Promise<ByteReader> {
+    const reply = await this.send(this.encode(program, procedure, args, undefined, uid));
+    reply.skip(16);
+    const status = reply.u32be();
+    if (status !== 0) throw new Error(`not accepted: ${status}`);
+    return reply;
+  }
+
+  /** The handle of the file in an export. */
+  async fileHandle(path: string): Promise<Buffer> {
+    const mounted = await this.call(100005, 1, writeOpaque(new ByteWriter(), Buffer.from(path)).finish());
+    if (mounted.u32be() !== 0) throw new Error("not mounted");
+    const root = readOpaque(mounted, 64);
+    const looked = await this.call(
+      100003,
+      3,
+      writeOpaque(writeOpaque(new ByteWriter(), root), Buffer.from("disk.img")).finish(),
+    );
+    if (looked.u32be() !== 0) throw new Error("no file");
+    return Buffer.from(readOpaque(looked, 64));
+  }
+
+  writeArguments(handle: Buffer, offset: number, data: Uint8Array, stable: number): Buffer {
+    const args = writeOpaque(new ByteWriter(), handle).u64be(BigInt(offset)).u32be(data.length).u32be(stable);
+    return writeOpaque(args, data).finish();
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+}
