@@ -1,0 +1,197 @@
+import { createServer, type Server } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { selfSigned, TestAuthority, type TestIdentity } from "../base/testing/certificates.ts";
+import type { RelocationProgress } from "./agent-control.ts";
+import { AgentControlClient } from "./agent-control-client.ts";
+
+interface Seen {
+  readonly method: string | undefined;
+  readonly url: string | undefined;
+  readonly body: string;
+}
+
+type Reply = { status: number; body?: unknown; raw?: string } | "hang" | "reset";
+
+const STATUS = {
+  instance: "i-1",
+  epoch: 3,
+  snapshot: "4bba301e",
+  serving: true,
+  bootSet: { source: "Profile", complete: true, bytes: 1, staged: 1, guestReads: 0, guestHits: 0 },
+  repository: { reachable: true, message: "", bytesFetched: 0, pinned: true, pinMessage: "" },
+  overlay: { full: false, bytesUsed: 0, bytesFree: 1 },
+  connections: { nfs: 0, nbd: 0 },
+  disks: [],
+};
+const PROGRESS: RelocationProgress = { cursor: 1, bytesTotal: 2, bytesDurable: 1, rate: 0.5, state: "FirstPass" };
+
+let authority: TestAuthority;
+let agentIdentity: TestIdentity;
+let jobIdentity: TestIdentity;
+let server: Server;
+let port: number;
+let seen: Seen[];
+let sockets: Set<Socket>;
+let connections: number;
+let reply: (request: Seen) => Reply;
+const clients: AgentControlClient[] = [];
+
+beforeAll(async () => {
+  authority = await TestAuthority.create();
+  agentIdentity = await authority.issue("agent");
+  jobIdentity = await authority.issue("job");
+});
+
+beforeEach(async () => {
+  seen = [];
+  sockets = new Set();
+  connections = 0;
+  server = createServer(
+    { ...agentIdentity, requestCert: true, rejectUnauthorized: true },
+    async (incoming, outgoing) => {
+      const pieces: Buffer[] = [];
+      for await (const piece of incoming) pieces.push(piece);
+      const request = { method: incoming.method, url: incoming.url, body: Buffer.concat(pieces).toString() };
+      seen.push(request);
+      const answer = reply(request);
+      if (answer === "hang") return;
+      if (answer === "reset") {
+        incoming.socket.destroy();
+        return;
+      }
+      outgoing.writeHead(answer.status, { "content-type": "application/json" });
+      outgoing.end(answer.raw ?? (answer.body === undefined ? undefined : JSON.stringify(answer.body)));
+    },
+  );
+  server.on("secureConnection", (socket) => {
+    connections++;
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  port = (server.address() as AddressInfo).port;
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+function connect(options: { tls?: TestIdentity; serverName?: string; timeoutMs?: number } = {}): AgentControlClient {
+  const client = new AgentControlClient({ host: "127.0.0.1", port, tls: jobIdentity, ...options });
+  clients.push(client);
+  return client;
+}
+
+test("asks each endpoint as the API says", async () => {
+  const client = connect();
+  reply = ({ method, url }) => {
+    if (url === "/v1/status") return { status: 200, body: STATUS };
+    if (url === "/v1/manifest") return { status: 200, body: { kind: "VirtualMachine" } };
+    if (url === "/v1/profile") return { status: 404, body: { code: "NO_PROFILE", message: "not yet" } };
+    if (method === "POST") return { status: 200, body: { id: 7, bytes: 4096, final: false } };
+    return { status: 204 };
+  };
+  await expect(client.status()).resolves.toEqual(STATUS);
+  await expect(client.manifest()).resolves.toEqual({ kind: "VirtualMachine" });
+  await expect(client.profile()).resolves.toBeUndefined();
+  await client.setPhase("Booting");
+  await client.seal("root disk", 3);
+  await client.unseal("root", 3);
+  await expect(client.freezeGeneration("root")).resolves.toEqual({ id: 7, bytes: 4096, final: false });
+  await client.dropGeneration("root", 7);
+  await client.reportRelocation("root", PROGRESS);
+  expect(seen.map(({ method, url, body }) => [method, url, body === "" ? undefined : JSON.parse(body)])).toEqual([
+    ["GET", "/v1/status", undefined],
+    ["GET", "/v1/manifest", undefined],
+    ["GET", "/v1/profile", undefined],
+    ["PUT", "/v1/phase", { phase: "Booting" }],
+    ["PUT", "/v1/disks/root%20disk/seal", { epoch: 3 }],
+    ["DELETE", "/v1/disks/root/seal", { epoch: 3 }],
+    ["POST", "/v1/disks/root/generation", undefined],
+    ["DELETE", "/v1/disks/root/generation/7", undefined],
+    ["PUT", "/v1/disks/root/relocation", PROGRESS],
+  ]);
+  expect(connections).toBe(1);
+});
+
+describe("errors", () => {
+  test("carry the agent's code, status and hint", async () => {
+    reply = () => ({ status: 409, body: { code: "STALE_EPOCH", message: "epoch 4 is open", hint: "stop this one" } });
+    await expect(connect().seal("root", 3)).rejects.toMatchObject({
+      code: "STALE_EPOCH",
+      status: 409,
+      hint: "stop this one",
+      isTransient: false,
+    });
+  });
+
+  test("say so when the status came without a reason", async () => {
+    reply = () => ({ status: 503, raw: "<html>" });
+    await expect(connect().status()).rejects.toMatchObject({ code: "AGENT_REFUSED", status: 503, isTransient: true });
+  });
+
+  test("name where an answer is wrong, and not what it said", async () => {
+    reply = () => ({ status: 200, body: { ...STATUS, epoch: "capability-0123" } });
+    const error = await connect()
+      .status()
+      .catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "AGENT_ANSWER_INVALID", message: expect.stringContaining("epoch") });
+    expect(JSON.stringify([error, String(error)])).not.toContain("capability-0123");
+    reply = () => ({ status: 200, raw: "{" });
+    await expect(connect().status()).rejects.toMatchObject({ code: "AGENT_ANSWER_INVALID" });
+  });
+
+  test("bound the answer", async () => {
+    reply = () => ({ status: 200, raw: `"${"x".repeat(21 * 1024 * 1024)}"` });
+    await expect(connect().manifest()).rejects.toMatchObject({ code: "AGENT_ANSWER_INVALID" });
+  });
+
+  test("bound the time, and leave a caller's abort as it is", async () => {
+    reply = () => "hang";
+    await expect(connect({ timeoutMs: 100 }).status()).rejects.toMatchObject({ code: "AGENT_TIMEOUT" });
+    const abort = new AbortController();
+    const asked = connect().status(abort.signal);
+    setTimeout(() => abort.abort(new Error("stop")), 20);
+    await expect(asked).rejects.toThrow("stop");
+    await expect(connect().status(abort.signal)).rejects.toThrow("stop");
+  });
+
+  test("are transient where nobody listens or the connection breaks", async () => {
+    reply = () => "reset";
+    await expect(connect().status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE", isTransient: true });
+    const client = new AgentControlClient({ host: "127.0.0.1", port: 1, tls: jobIdentity });
+    await expect(client.status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE", isTransient: true });
+    client.close();
+  });
+});
+
+test("asks once more when a kept connection was closed meanwhile", async () => {
+  const client = connect();
+  let count = 0;
+  reply = () => (++count === 2 ? "reset" : { status: 200, body: STATUS });
+  await client.status();
+  await expect(client.status()).resolves.toEqual(STATUS);
+  expect(connections).toBe(2);
+});
+
+describe("mutual TLS", () => {
+  test("a stranger's certificate is refused by either side", async () => {
+    reply = () => ({ status: 200, body: STATUS });
+    const stranger = await selfSigned("job", authority.ca);
+    await expect(connect({ tls: stranger }).status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+    const other = await (await TestAuthority.create("other")).issue("job");
+    await expect(connect({ tls: { ...jobIdentity, ca: other.ca } }).status()).rejects.toMatchObject({
+      code: "AGENT_UNREACHABLE",
+    });
+    expect(seen).toEqual([]);
+  });
+
+  test("the agent's name must be in its certificate", async () => {
+    reply = () => ({ status: 200, body: STATUS });
+    await expect(connect({ serverName: "agent" }).status()).resolves.toEqual(STATUS);
+    await expect(connect({ serverName: "another" }).status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  });
+});
