@@ -1,6 +1,8 @@
+import { ByteQueue } from "../base/byte-queue.ts";
 import { VmRestoreError } from "../base/errors.ts";
 
 const LAST = 0x80000000;
+const FRAGMENT_LIMIT = 1024;
 
 /** A peer that breaks record marking: the connection cannot go on. */
 export class RecordError extends VmRestoreError {
@@ -12,8 +14,7 @@ export class RecordError extends VmRestoreError {
 /** Record marking (RFC 5531, section 11): puts fragments together, bounded in bytes and number. */
 export class RecordReader {
   readonly #limit: number;
-  #pending: Buffer[] = [];
-  #buffered = 0;
+  readonly #queue = new ByteQueue();
   #fragments: Buffer[] = [];
   #recordBytes = 0;
 
@@ -24,18 +25,17 @@ export class RecordReader {
 
   /** The records that this piece completes, in order. They may be views of what was pushed. */
   *push(piece: Buffer): Generator<Buffer> {
-    this.#pending.push(piece);
-    this.#buffered += piece.length;
-    for (;;) {
-      if (this.#buffered < 4) return;
-      const mark = this.#peek();
+    this.#queue.push(piece);
+    while (this.#queue.length >= 4) {
+      const mark = this.#queue.peek(4).readUInt32BE();
       const length = (mark & ~LAST) >>> 0;
       if (this.#recordBytes + length > this.#limit) throw new RecordError(`a record of over ${this.#limit} bytes`);
-      if (this.#buffered < 4 + length) return;
-      this.#take(4);
-      if (length > 0) this.#fragments.push(this.#take(length));
+      if (this.#queue.length < 4 + length) return;
+      this.#queue.take(4);
+      if (length > 0) this.#fragments.push(this.#queue.take(length));
       this.#recordBytes += length;
-      if (this.#fragments.length > 1024) throw new RecordError("a record in over 1,024 fragments");
+      if (this.#fragments.length > FRAGMENT_LIMIT)
+        throw new RecordError(`a record in over ${FRAGMENT_LIMIT} fragments`);
       if ((mark & LAST) === 0) {
         if (length === 0) throw new RecordError("an empty fragment");
         continue;
@@ -46,31 +46,5 @@ export class RecordReader {
       this.#recordBytes = 0;
       yield record;
     }
-  }
-
-  #peek(): number {
-    const [first] = this.#pending;
-    if (first !== undefined && first.length >= 4) return first.readUInt32BE(0);
-    this.#pending = [Buffer.concat(this.#pending)];
-    return this.#pending[0]?.readUInt32BE(0) ?? 0;
-  }
-
-  #take(length: number): Buffer {
-    this.#buffered -= length;
-    const [first] = this.#pending;
-    if (first !== undefined && first.length >= length) {
-      if (first.length === length) this.#pending.shift();
-      else this.#pending[0] = first.subarray(length);
-      return first.subarray(0, length);
-    }
-    const taken: Buffer[] = [];
-    let missing = length;
-    while (missing > 0) {
-      const next = this.#pending.shift() as Buffer;
-      if (next.length > missing) this.#pending.unshift(next.subarray(missing));
-      taken.push(next.subarray(0, missing));
-      missing -= Math.min(missing, next.length);
-    }
-    return Buffer.concat(taken, length);
   }
 }

@@ -1,0 +1,297 @@
+import { connect as connectTcp, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { connect as connectTls } from "node:tls";
+import { ByteQueue } from "../base/byte-queue.ts";
+import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { type Deferred, deferred } from "../base/deferred.ts";
+import { ByteStream } from "./byte-stream.ts";
+import { NbdError } from "./errors.ts";
+import type { NbdExtent } from "./export.ts";
+import {
+  CHUNK,
+  CHUNK_DONE,
+  CMD,
+  CMD_FLAG,
+  EXTENT_LIMIT,
+  HANDSHAKE_FLAG,
+  IHAVEOPT,
+  INFO,
+  NBDMAGIC,
+  OPT,
+  OPTION_REPLY_MAGIC,
+  PAYLOAD_LIMIT,
+  REP,
+  REQUEST_MAGIC,
+  STRUCTURED_REPLY_MAGIC,
+} from "./protocol.ts";
+
+const OPTION_REPLY_LIMIT = 64 * 1024;
+const CHUNK_LIMIT = PAYLOAD_LIMIT + 64;
+
+export interface NbdClientOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly exportName: string;
+  /** Beside `base:allocation`. */
+  readonly contexts?: readonly string[];
+  /** PEM, our certificate and the authority of the server's. */
+  readonly tls?: { readonly key: string; readonly cert: string; readonly ca: string; readonly servername: string };
+  /** Milliseconds for connecting and negotiating. */
+  readonly timeout?: number;
+}
+
+interface Pending {
+  readonly done: Deferred<void>;
+  /** Where a read's data goes, and the offset of its first byte. */
+  readonly into: Buffer | undefined;
+  readonly offset: number;
+  covered: number;
+  readonly extents: Map<number, NbdExtent[]>;
+  failure: NbdError | undefined;
+}
+
+/** A client that reads and asks for block status: what relocation needs. Everything the server says is checked. */
+export class NbdClient {
+  readonly size: number;
+  readonly #stream: Duplex;
+  readonly #contexts: ReadonlyMap<string, number>;
+  readonly #queue = new ByteQueue();
+  readonly #pending = new Map<bigint, Pending>();
+  #cookie = 0n;
+  #closed: NbdError | undefined;
+
+  private constructor(stream: Duplex, size: number, contexts: ReadonlyMap<string, number>, ahead: Buffer) {
+    this.#stream = stream;
+    this.size = size;
+    this.#contexts = contexts;
+    stream.on("data", (piece: Buffer) => this.#receive(piece));
+    stream.on("close", () => this.#fail(new NbdError("NBD_DISCONNECTED", "the NBD server closed the connection")));
+    stream.on("error", (cause) =>
+      this.#fail(new NbdError("NBD_DISCONNECTED", "the connection to the NBD server broke", { cause })),
+    );
+    stream.resume();
+    this.#receive(ahead);
+  }
+
+  /** @throws NbdError NBD_DISCONNECTED, NBD_REFUSED, NBD_PROTOCOL, NBD_TIMEOUT */
+  static async connect(options: NbdClientOptions): Promise<NbdClient> {
+    const socket = connectTcp({ host: options.host, port: options.port, noDelay: true });
+    socket.on("error", () => socket.destroy());
+    const timer = setTimeout(() => socket.destroy(), options.timeout ?? 10_000);
+    try {
+      return await handshake(socket, options, (...parts) => new NbdClient(...parts));
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  get closed(): boolean {
+    return this.#closed !== undefined;
+  }
+
+  /** Exactly `length` bytes, at most 32 MiB. */
+  async read(offset: number, length: number): Promise<Buffer> {
+    const into = Buffer.alloc(length);
+    const pending = this.#request(CMD.read, 0, offset, length, into);
+    await pending.done.promise;
+    if (pending.covered !== length) throw new NbdError("NBD_PROTOCOL", "the server left out part of a read");
+    return into;
+  }
+
+  /** The extents of a context from `offset`; covers at least one byte, perhaps not all of `length`. */
+  async blockStatus(context: string, offset: number, length: number): Promise<NbdExtent[]> {
+    const id = this.#contexts.get(context);
+    if (id === undefined) throw new NbdError("NBD_REFUSED", `the server does not offer ${context}`);
+    const pending = this.#request(CMD.blockStatus, 0, offset, length, undefined);
+    await pending.done.promise;
+    const extents = pending.extents.get(id);
+    if (extents === undefined || extents.length === 0)
+      throw new NbdError("NBD_PROTOCOL", "a block status without extents");
+    return extents;
+  }
+
+  async write(offset: number, data: Buffer, fua: boolean): Promise<void> {
+    await this.#request(CMD.write, fua ? CMD_FLAG.fua : 0, offset, data.length, undefined, data).done.promise;
+  }
+
+  async flush(): Promise<void> {
+    await this.#request(CMD.flush, 0, 0, 0, undefined).done.promise;
+  }
+
+  close(): void {
+    if (!this.#stream.destroyed) this.#stream.end(requestHead(CMD.disc, 0, 0n, 0, 0));
+    this.#stream.destroy();
+  }
+
+  #request(
+    type: number,
+    flags: number,
+    offset: number,
+    length: number,
+    into: Buffer | undefined,
+    payload?: Buffer,
+  ): Pending {
+    if (this.#closed !== undefined) throw this.#closed;
+    const cookie = this.#cookie++;
+    const pending: Pending = { done: deferred(), into, offset, covered: 0, extents: new Map(), failure: undefined };
+    this.#pending.set(cookie, pending);
+    this.#stream.write(requestHead(type, flags, cookie, offset, length));
+    if (payload !== undefined) this.#stream.write(payload);
+    return pending;
+  }
+
+  #receive(piece: Buffer): void {
+    this.#queue.push(piece);
+    try {
+      while (this.#next()) {
+        // One chunk a turn.
+      }
+    } catch (cause) {
+      const error =
+        cause instanceof NbdError ? cause : new NbdError("NBD_PROTOCOL", "the server's answer is malformed", { cause });
+      this.#fail(error);
+      this.#stream.destroy();
+    }
+  }
+
+  #next(): boolean {
+    if (this.#queue.length < 20) return false;
+    const head = this.#queue.peek(20);
+    if (head.readUInt32BE(0) !== STRUCTURED_REPLY_MAGIC)
+      throw new NbdError("NBD_PROTOCOL", "an answer without its magic");
+    const length = head.readUInt32BE(16);
+    if (length > CHUNK_LIMIT) throw new NbdError("NBD_PROTOCOL", `an answer of ${length} bytes`);
+    if (this.#queue.length < 20 + length) return false;
+    const flags = head.readUInt16BE(4);
+    const type = head.readUInt16BE(6);
+    const cookie = head.readBigUInt64BE(8);
+    this.#queue.take(20);
+    const body = this.#queue.take(length);
+    const pending = this.#pending.get(cookie);
+    if (pending === undefined) throw new NbdError("NBD_PROTOCOL", "an answer to nothing that was asked");
+    takeChunk(pending, type, body);
+    if ((flags & CHUNK_DONE) !== 0) {
+      this.#pending.delete(cookie);
+      if (pending.failure === undefined) pending.done.resolve();
+      else pending.done.reject(pending.failure);
+    }
+    return true;
+  }
+
+  #fail(error: NbdError): void {
+    this.#closed ??= error;
+    for (const pending of this.#pending.values()) pending.done.reject(this.#closed);
+    this.#pending.clear();
+  }
+}
+
+function takeChunk(pending: Pending, type: number, body: Buffer): void {
+  const reader = new ByteReader(body);
+  if (type === CHUNK.none) return;
+  if (type === CHUNK.error || type === CHUNK.errorOffset) {
+    const code = reader.u32be();
+    const message = reader.bytes(reader.u16be()).toString("utf8");
+    pending.failure = new NbdError("NBD_IO", `the server answered with error ${code}: ${message}`);
+    return;
+  }
+  if (type === CHUNK.blockStatus) {
+    const id = reader.u32be();
+    const count = Math.min(EXTENT_LIMIT, Math.floor(reader.remaining / 8));
+    pending.extents.set(
+      id,
+      Array.from({ length: count }, () => ({ length: reader.u32be(), flags: reader.u32be() })),
+    );
+    return;
+  }
+  if (type !== CHUNK.offsetData && type !== CHUNK.offsetHole)
+    throw new NbdError("NBD_PROTOCOL", `an unknown answer (${type})`);
+  const at = Number(reader.u64be()) - pending.offset;
+  const length = type === CHUNK.offsetHole ? reader.u32be() : reader.remaining;
+  if (pending.into === undefined || at < 0 || at + length > pending.into.length)
+    throw new NbdError("NBD_PROTOCOL", "data that was not asked for");
+  if (type === CHUNK.offsetData) reader.bytes(length).copy(pending.into, at);
+  else pending.into.fill(0, at, at + length);
+  pending.covered += length;
+}
+
+function requestHead(type: number, flags: number, cookie: bigint, offset: number, length: number): Buffer {
+  const head = new ByteWriter(28).u32be(REQUEST_MAGIC).u16be(flags).u16be(type).u64be(cookie);
+  return head.u64be(BigInt(offset)).u32be(length).finish();
+}
+
+async function handshake<T>(
+  socket: Socket,
+  options: NbdClientOptions,
+  finish: (stream: Duplex, size: number, contexts: ReadonlyMap<string, number>, ahead: Buffer) => T,
+): Promise<T> {
+  let stream = new ByteStream(socket);
+  const hello = new ByteReader(await stream.read(18));
+  if (hello.u64be() !== NBDMAGIC || hello.u64be() !== IHAVEOPT)
+    throw new NbdError("NBD_PROTOCOL", "this is no NBD server");
+  if ((hello.u16be() & HANDSHAKE_FLAG.noZeroes) === 0) throw new NbdError("NBD_PROTOCOL", "the server is too old");
+  stream.write(new ByteWriter(16).u32be(HANDSHAKE_FLAG.fixedNewstyle | HANDSHAKE_FLAG.noZeroes).finish());
+
+  if (options.tls !== undefined) {
+    await ask(stream, OPT.startTls, Buffer.alloc(0));
+    if (stream.detach().length > 0) throw new NbdError("NBD_PROTOCOL", "data before the TLS handshake");
+    stream = new ByteStream(await secure(socket, options.tls));
+  }
+  await ask(stream, OPT.structuredReply, Buffer.alloc(0));
+
+  const name = Buffer.from(options.exportName);
+  const query = new ByteWriter().u32be(name.length).bytes(name);
+  const wanted = ["base:allocation", ...(options.contexts ?? [])];
+  query.u32be(wanted.length);
+  for (const context of wanted) query.u32be(Buffer.byteLength(context)).bytes(Buffer.from(context));
+  const contexts = new Map<string, number>();
+  for (const { type, body } of await ask(stream, OPT.setMetaContext, query.finish())) {
+    if (type === REP.metaContext && body.length >= 4) contexts.set(body.toString("utf8", 4), body.readUInt32BE(0));
+  }
+
+  let size: number | undefined;
+  for (const { type, body } of await ask(
+    stream,
+    OPT.go,
+    new ByteWriter().u32be(name.length).bytes(name).u16be(0).finish(),
+  )) {
+    if (type === REP.info && body.length >= 12 && body.readUInt16BE(0) === INFO.export)
+      size = Number(body.readBigUInt64BE(2));
+  }
+  if (size === undefined || !Number.isSafeInteger(size))
+    throw new NbdError("NBD_PROTOCOL", "the server did not tell the export's size");
+  return finish(stream.stream, size, contexts, stream.detach());
+}
+
+/** Sends an option; gives back its replies before the final ACK. */
+async function ask(stream: ByteStream, option: number, body: Buffer): Promise<{ type: number; body: Buffer }[]> {
+  stream.write(new ByteWriter(16 + body.length).u64be(IHAVEOPT).u32be(option).u32be(body.length).bytes(body).finish());
+  const replies: { type: number; body: Buffer }[] = [];
+  for (let count = 0; count < 256; count++) {
+    const head = new ByteReader(await stream.read(20));
+    if (head.u64be() !== OPTION_REPLY_MAGIC || head.u32be() !== option)
+      throw new NbdError("NBD_PROTOCOL", "a reply to another option");
+    const type = head.u32be();
+    const length = head.u32be();
+    if (length > OPTION_REPLY_LIMIT) throw new NbdError("NBD_PROTOCOL", `an option reply of ${length} bytes`);
+    const content = await stream.read(length);
+    if (type === REP.ack) return replies;
+    if (type >= 0x80000000) {
+      throw new NbdError("NBD_REFUSED", `the server refused option ${option} (error ${type - 0x80000000})`, {
+        hint: "Check the export's name, and the client certificate where the server asks for one.",
+      });
+    }
+    replies.push({ type, body: content });
+  }
+  throw new NbdError("NBD_PROTOCOL", "too many option replies");
+}
+
+function secure(socket: Socket, tls: NonNullable<NbdClientOptions["tls"]>): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    const encrypted = connectTls({ ...tls, socket, minVersion: "TLSv1.2" }, () => resolve(encrypted));
+    encrypted.once("error", (cause) => reject(new NbdError("NBD_REFUSED", "the TLS handshake failed", { cause })));
+    encrypted.once("close", () => reject(new NbdError("NBD_DISCONNECTED", "the server closed the connection")));
+  });
+}

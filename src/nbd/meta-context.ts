@@ -1,0 +1,40 @@
+import { ByteReader } from "../base/bytes.ts";
+import type { NbdExport } from "./export.ts";
+import { BASE_ALLOCATION } from "./protocol.ts";
+
+const QUERY_LIMIT = 64;
+const NAME_LIMIT = 4096;
+
+/** A context that was negotiated; block-status replies name it by its id. */
+export interface MetaContext {
+  readonly id: number;
+  readonly name: string;
+}
+
+/** The body of LIST_META_CONTEXT and SET_META_CONTEXT; undefined where it is malformed. */
+export function parseMetaContextQuery(body: Buffer): { exportName: string; queries: string[] } | undefined {
+  try {
+    const reader = new ByteReader(body);
+    const name = (): string => {
+      const length = reader.u32be();
+      if (length > NAME_LIMIT) throw new RangeError("name too long");
+      return reader.bytes(length).toString("utf8");
+    };
+    const exportName = name();
+    const count = reader.u32be();
+    if (count > QUERY_LIMIT) return undefined;
+    const queries = Array.from({ length: count }, name);
+    return reader.remaining === 0 ? { exportName, queries } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The contexts of an export that the queries ask for. When listing, a namespace alone (`base:`) asks for all of it, and nothing for all. */
+export function selectContexts(target: NbdExport, queries: readonly string[], isListing: boolean): MetaContext[] {
+  const offered = [BASE_ALLOCATION, ...target.metaContexts()].map((name, index) => ({ id: index + 1, name }));
+  if (isListing && queries.length === 0) return offered;
+  return offered.filter(({ name }) =>
+    queries.some((query) => query === name || (isListing && query.endsWith(":") && name.startsWith(query))),
+  );
+}

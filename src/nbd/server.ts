@@ -1,0 +1,110 @@
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { NbdError } from "./errors.ts";
+import type { NbdExport } from "./export.ts";
+import { negotiate } from "./handshake.ts";
+import { type NbdCounters, Transmission } from "./transmission.ts";
+
+const HANDSHAKE_LIMIT_MS = 10_000;
+const CONNECTION_LIMIT = 256;
+
+/** PEM. Clients must show a certificate of this authority. */
+export interface NbdTlsOptions {
+  readonly key: string;
+  readonly cert: string;
+  readonly ca: string;
+}
+
+interface NbdServerOptions {
+  /** Where set, nothing is told or served without TLS and a client certificate. */
+  readonly tls?: NbdTlsOptions;
+}
+
+/** An NBD server: fixed newstyle, structured replies, block status (doc/proto.md of the NBD project). */
+export class NbdServer {
+  readonly counters: NbdCounters = { reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, errors: 0 };
+  /** Handshakes that failed: no certificate, no export, no protocol. */
+  refused = 0;
+  readonly #exports = new Map<string, NbdExport>();
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #startTls: ((plain: Duplex) => Promise<Duplex>) | undefined;
+
+  constructor(options: NbdServerOptions = {}) {
+    this.#startTls = options.tls === undefined ? undefined : tlsStarter(options.tls);
+    this.#server = createServer({ noDelay: true }, (socket) => this.#serve(socket));
+    this.#server.maxConnections = CONNECTION_LIMIT;
+  }
+
+  addExport(target: NbdExport): void {
+    this.#exports.set(target.name, target);
+  }
+
+  get openConnections(): number {
+    return this.#sockets.size;
+  }
+
+  /** @returns the port, where it listens on one */
+  async listen(
+    where: { readonly address: string; readonly port: number } | { readonly path: string },
+  ): Promise<number> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      const ready = (): void => {
+        this.#server.off("error", reject);
+        resolve();
+      };
+      if ("path" in where) this.#server.listen(where.path, ready);
+      else this.#server.listen(where.port, where.address, ready);
+    });
+    const bound = this.#server.address();
+    return typeof bound === "string" ? 0 : ((bound as AddressInfo | null)?.port ?? 0);
+  }
+
+  async close(): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  #serve(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on("error", () => socket.destroy());
+    socket.once("close", () => this.#sockets.delete(socket));
+    const timer = setTimeout(() => socket.destroy(), HANDSHAKE_LIMIT_MS);
+    negotiate(socket, { exports: () => this.#exports.values(), startTls: this.#startTls })
+      .then((negotiated) => {
+        if (negotiated === undefined) socket.end();
+        else new Transmission(negotiated, this.counters).start();
+      })
+      .catch(() => {
+        this.refused++;
+        socket.destroy();
+      })
+      .finally(() => clearTimeout(timer));
+  }
+}
+
+/**
+ * Upgrades accepted sockets. A TLS server that never listens does it, one for each socket, and not a bare TLSSocket: only the
+ * server refuses clients whose certificate is not of the authority.
+ */
+function tlsStarter(options: NbdTlsOptions): (plain: Duplex) => Promise<Duplex> {
+  return (plain) =>
+    new Promise((resolve, reject) => {
+      const server = createTlsServer({
+        ...options,
+        requestCert: true,
+        rejectUnauthorized: true,
+        minVersion: "TLSv1.2",
+      });
+      server.once("secureConnection", (secure: TLSSocket) => {
+        secure.setNoDelay(true);
+        secure.on("error", () => secure.destroy());
+        resolve(secure);
+      });
+      plain.once("close", () => reject(new NbdError("NBD_REFUSED", "the TLS handshake failed")));
+      server.emit("connection", plain);
+    });
+}

@@ -1,0 +1,321 @@
+import type { Duplex } from "node:stream";
+import { ByteQueue } from "../base/byte-queue.ts";
+import { ByteWriter } from "../base/bytes.ts";
+import { errorCode, errorMessage } from "../base/errors.ts";
+import type { NbdExport, NbdExtent } from "./export.ts";
+import type { Negotiated } from "./handshake.ts";
+import {
+  BASE_ALLOCATION,
+  CHUNK,
+  CHUNK_DONE,
+  CMD,
+  CMD_FLAG,
+  ERRNO,
+  EXTENT_LIMIT,
+  PAYLOAD_LIMIT,
+  REQUEST_BYTES,
+  REQUEST_MAGIC,
+  SIMPLE_REPLY_MAGIC,
+  STATE,
+  STRUCTURED_REPLY_MAGIC,
+} from "./protocol.ts";
+
+/** Requests carried out at once for one connection, and payload bytes that they may hold together. */
+const REQUESTS_AT_ONCE = 128;
+const BYTES_AT_ONCE = 64 * 1024 * 1024;
+const UNSENT_LIMIT = 8 * 1024 * 1024;
+
+/** Counted for all connections of a server. */
+export interface NbdCounters {
+  reads: number;
+  writes: number;
+  bytesRead: number;
+  bytesWritten: number;
+  errors: number;
+}
+
+interface Request {
+  readonly flags: number;
+  readonly type: number;
+  readonly cookie: bigint;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The transmission phase of one connection: many requests at once, answered as they finish, bounded in number and bytes. */
+export class Transmission {
+  readonly #stream: Duplex;
+  readonly #target: NbdExport;
+  readonly #negotiated: Negotiated;
+  readonly #counters: NbdCounters;
+  readonly #queue = new ByteQueue();
+  /** The request whose payload is still on its way. */
+  #head: Request | undefined;
+  #running = 0;
+  #bytes = 0;
+  #ending = false;
+  #corked = false;
+
+  constructor(negotiated: Negotiated, counters: NbdCounters) {
+    this.#negotiated = negotiated;
+    this.#stream = negotiated.stream;
+    this.#target = negotiated.target;
+    this.#counters = counters;
+  }
+
+  start(): void {
+    this.#stream.on("data", (piece: Buffer) => {
+      this.#queue.push(piece);
+      this.#proceed();
+    });
+    this.#stream.on("drain", () => this.#proceed());
+    this.#stream.on("error", () => this.#stream.destroy());
+    this.#queue.push(this.#negotiated.ahead);
+    this.#stream.resume();
+    this.#proceed();
+  }
+
+  #proceed(): void {
+    while (!this.#ending && this.#mayBegin() && this.#next()) {
+      // Each turn begins one request.
+    }
+    const isFull = !this.#mayBegin();
+    if (isFull && !this.#stream.isPaused()) this.#stream.pause();
+    else if (!isFull && this.#stream.isPaused()) this.#stream.resume();
+    if (this.#ending && this.#running === 0) this.#stream.end();
+  }
+
+  #mayBegin(): boolean {
+    return (
+      this.#running < REQUESTS_AT_ONCE && this.#bytes < BYTES_AT_ONCE && this.#stream.writableLength < UNSENT_LIMIT
+    );
+  }
+
+  /** Begins the next request where it has come whole; gives back whether there was one. */
+  #next(): boolean {
+    if (this.#head === undefined) {
+      if (this.#queue.length < REQUEST_BYTES) return false;
+      const head = this.#queue.take(REQUEST_BYTES);
+      if (head.readUInt32BE(0) !== REQUEST_MAGIC) {
+        this.#stream.destroy();
+        this.#ending = true;
+        return false;
+      }
+      const offset = head.readBigUInt64BE(16);
+      this.#head = {
+        flags: head.readUInt16BE(4),
+        type: head.readUInt16BE(6),
+        cookie: head.readBigUInt64BE(8),
+        offset: offset > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(offset),
+        length: head.readUInt32BE(24),
+      };
+    }
+    const request = this.#head;
+    if (request.type !== CMD.write) {
+      this.#head = undefined;
+      this.#begin(request, undefined);
+      return true;
+    }
+    if (request.length > PAYLOAD_LIMIT) {
+      // What follows cannot be told from requests any more.
+      this.#stream.destroy();
+      this.#ending = true;
+      return false;
+    }
+    if (this.#queue.length < request.length) return false;
+    this.#head = undefined;
+    this.#begin(request, this.#queue.take(request.length));
+    return true;
+  }
+
+  #begin(request: Request, payload: Buffer | undefined): void {
+    if (request.type === CMD.disc) {
+      this.#ending = true;
+      return;
+    }
+    const held = request.type === CMD.read || request.type === CMD.write ? Math.min(request.length, PAYLOAD_LIMIT) : 0;
+    this.#running++;
+    this.#bytes += held;
+    this.#carryOut(request, payload)
+      .catch((error: unknown) => this.#fail(request, errno(error), errorMessage(error)))
+      .finally(() => {
+        this.#running--;
+        this.#bytes -= held;
+        this.#proceed();
+      });
+  }
+
+  async #carryOut(request: Request, payload: Buffer | undefined): Promise<void> {
+    const target = this.#target;
+    const { flags, type, offset, length } = request;
+    const options = { fua: (flags & CMD_FLAG.fua) !== 0 };
+    const isChange = type === CMD.write || type === CMD.writeZeroes || type === CMD.trim;
+    if (isChange && target.readOnly) return this.#fail(request, ERRNO.perm, "the export is read-only");
+    if (type !== CMD.flush && offset + length > target.size) {
+      return this.#fail(
+        request,
+        type === CMD.write || type === CMD.writeZeroes ? ERRNO.nospc : ERRNO.inval,
+        "beyond the end of the export",
+      );
+    }
+    switch (type) {
+      case CMD.read:
+        return this.#read(request);
+      case CMD.write:
+        await target.write(offset, payload as Buffer, options);
+        this.#counters.writes++;
+        this.#counters.bytesWritten += length;
+        return this.#done(request);
+      case CMD.writeZeroes:
+        if ((flags & CMD_FLAG.fastZero) !== 0) return this.#fail(request, ERRNO.notsup, "fast zero was not offered");
+        await target.writeZeroes(offset, length, { ...options, mayTrim: (flags & CMD_FLAG.noHole) === 0 });
+        return this.#done(request);
+      case CMD.trim:
+        await target.trim(offset, length, options);
+        return this.#done(request);
+      case CMD.flush:
+        await target.flush();
+        return this.#done(request);
+      case CMD.cache:
+        return this.#done(request);
+      case CMD.blockStatus:
+        return this.#blockStatus(request);
+      default:
+        return this.#fail(request, ERRNO.inval, "unknown command");
+    }
+  }
+
+  async #read(request: Request): Promise<void> {
+    const { offset, length, cookie, flags } = request;
+    if (length > PAYLOAD_LIMIT) return this.#fail(request, ERRNO.inval, "too long");
+    const isWhole = (flags & CMD_FLAG.df) !== 0;
+    const holes =
+      this.#negotiated.structured && !isWhole && length > 0
+        ? this.#target.blockStatus(BASE_ALLOCATION, offset, length)
+        : [];
+    this.#counters.reads++;
+    this.#counters.bytesRead += length;
+    if (!holes.some((extent) => (extent.flags & STATE.zero) !== 0)) {
+      const data = length === 0 ? Buffer.alloc(0) : await this.#target.read(offset, length);
+      if (!this.#negotiated.structured) this.#send(simpleReply(cookie, 0), data);
+      else if (length === 0) this.#send(chunk(cookie, CHUNK.none, CHUNK_DONE, 0).finish());
+      else
+        this.#send(
+          chunk(cookie, CHUNK.offsetData, CHUNK_DONE, 8 + length)
+            .u64be(BigInt(offset))
+            .finish(),
+          data,
+        );
+      return;
+    }
+    let at = offset;
+    for (const extent of holes) {
+      const bytes = Math.min(extent.length, offset + length - at);
+      if (bytes <= 0) break;
+      const last = at + bytes === offset + length ? CHUNK_DONE : 0;
+      if ((extent.flags & STATE.zero) !== 0) {
+        this.#send(chunk(cookie, CHUNK.offsetHole, last, 12).u64be(BigInt(at)).u32be(bytes).finish());
+      } else {
+        const data = await this.#target.read(at, bytes);
+        this.#send(
+          chunk(cookie, CHUNK.offsetData, last, 8 + bytes)
+            .u64be(BigInt(at))
+            .finish(),
+          data,
+        );
+      }
+      at += bytes;
+    }
+    // A status may stop short of the range: the rest goes as data.
+    if (at < offset + length) {
+      const data = await this.#target.read(at, offset + length - at);
+      this.#send(
+        chunk(cookie, CHUNK.offsetData, CHUNK_DONE, 8 + data.length)
+          .u64be(BigInt(at))
+          .finish(),
+        data,
+      );
+    }
+  }
+
+  #blockStatus(request: Request): void {
+    const { offset, length, cookie, flags } = request;
+    const { contexts } = this.#negotiated;
+    if (contexts.length === 0 || length === 0) {
+      this.#fail(request, ERRNO.inval, "no context was negotiated, or no range given");
+      return;
+    }
+    for (const [index, { id, name }] of contexts.entries()) {
+      const all = this.#target.blockStatus(name, offset, length);
+      const extents =
+        (flags & CMD_FLAG.reqOne) !== 0
+          ? all.slice(0, 1).map((extent) => cut(extent, length))
+          : all.slice(0, EXTENT_LIMIT);
+      const done = index === contexts.length - 1 ? CHUNK_DONE : 0;
+      const reply = chunk(cookie, CHUNK.blockStatus, done, 4 + extents.length * 8).u32be(id);
+      for (const extent of extents) reply.u32be(extent.length).u32be(extent.flags);
+      this.#send(reply.finish());
+    }
+  }
+
+  #done({ cookie }: Request): void {
+    this.#send(
+      this.#negotiated.structured ? chunk(cookie, CHUNK.none, CHUNK_DONE, 0).finish() : simpleReply(cookie, 0),
+    );
+  }
+
+  #fail({ cookie }: Request, error: number, message: string): void {
+    this.#counters.errors++;
+    if (!this.#negotiated.structured) {
+      this.#send(simpleReply(cookie, error));
+      return;
+    }
+    const text = Buffer.from(message.slice(0, 512));
+    this.#send(
+      chunk(cookie, CHUNK.error, CHUNK_DONE, 6 + text.length)
+        .u32be(error)
+        .u16be(text.length)
+        .bytes(text)
+        .finish(),
+    );
+  }
+
+  #send(...pieces: Buffer[]): void {
+    if (this.#stream.destroyed) return;
+    if (!this.#corked) {
+      // Answers that are ready together leave together.
+      this.#corked = true;
+      this.#stream.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        this.#stream.uncork();
+      });
+    }
+    for (const piece of pieces) this.#stream.write(piece);
+  }
+}
+
+function cut(extent: NbdExtent, length: number): NbdExtent {
+  return { length: Math.min(extent.length, length), flags: extent.flags };
+}
+
+function simpleReply(cookie: bigint, error: number): Buffer {
+  return new ByteWriter(16).u32be(SIMPLE_REPLY_MAGIC).u32be(error).u64be(cookie).finish();
+}
+
+function chunk(cookie: bigint, type: number, flags: number, length: number): ByteWriter {
+  return new ByteWriter(64).u32be(STRUCTURED_REPLY_MAGIC).u16be(flags).u16be(type).u64be(cookie).u32be(length);
+}
+
+function errno(error: unknown): number {
+  switch (errorCode(error)) {
+    case "DISK_SEALED":
+      return ERRNO.perm;
+    case "OVERLAY_FULL":
+      return ERRNO.nospc;
+    case "DISK_CLOSED":
+      return ERRNO.shutdown;
+    default:
+      return ERRNO.io;
+  }
+}
