@@ -1,0 +1,58 @@
+import { expect, test } from "@jest/globals";
+import { createOutput } from "./output.ts";
+import { formatBytes, formatDuration, progressBar, renderTimeline } from "./timeline.ts";
+
+test("a terminal's progress line is written over, a log's is printed now and then", () => {
+  let seen = "";
+  let now = 0;
+  const log = createOutput(
+    (text) => (seen += text),
+    false,
+    () => now,
+  );
+  log.step("Build");
+  for (now = 0; now < 12_000; now += 1000) log.progress(`at ${now / 1000}`);
+  log.line("done");
+  expect(seen).toBe("\n1. Build\n   at 0\n   at 5\n   at 10\n   done\n");
+  let shown = "";
+  const terminal = createOutput(
+    (text) => (shown += text),
+    true,
+    () => now,
+  );
+  terminal.progress("a");
+  terminal.progress("b");
+  terminal.line("done");
+  expect(shown).toBe("\r\u001b[K   a\r\u001b[K   b\r\u001b[K   done\n");
+});
+
+test("figures are written as people read them", () => {
+  expect([0, 999, 1024, 1536, 5 * 1024 ** 3].map(formatBytes)).toEqual([
+    "0 B",
+    "999 B",
+    "1.0 KiB",
+    "1.5 KiB",
+    "5.0 GiB",
+  ]);
+  expect([0, 900, 12_345, 125_000].map(formatDuration)).toEqual(["0.0 s", "0.9 s", "12.3 s", "2 min 5 s"]);
+  expect(progressBar(0.5, 10)).toBe("█████░░░░░");
+  expect(progressBar(2, 4)).toBe("████");
+});
+
+test("the timeline draws each step where it lay in time", () => {
+  const at = (seconds: number): string => new Date(Date.UTC(2026, 0, 1) + seconds * 1000).toISOString();
+  const lines = renderTimeline(
+    [
+      { step: "Preparing", startedAt: at(0), finishedAt: at(5) },
+      { step: "Launching", startedAt: at(5), finishedAt: at(10) },
+      { step: "Relocating", startedAt: at(10) },
+    ],
+    Date.parse(at(20)),
+    20,
+  );
+  expect(lines).toEqual([
+    "Preparing   │█████               │ 5.0 s",
+    "Launching   │     █████          │ 5.0 s",
+    "Relocating  │          ██████████│ 10.0 s and going on",
+  ]);
+});
