@@ -15,6 +15,7 @@ import { bootProfile } from "./boot-profile.ts";
  * | POST /v1/disks/{disk}/generation | → {@link generation}: freezes the pages dirty now; idempotent while one is frozen |
  * | DELETE /v1/disks/{disk}/generation/{id} | → 204; what it names is durable at the target |
  * | PUT /v1/disks/{disk}/relocation | {@link relocationProgress} → 204; durable when answered |
+ * | DELETE /v1/pin | → 204; the pin is gone from the repository and is not made again |
  *
  * A refusal is {@link controlError} with a 4xx or 5xx status.
  */

@@ -33,5 +33,42 @@ export const inspection = z.strictObject({
   error: z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() }).optional(),
 });
 
+/** Which snapshot is meant: exactly one of the two. */
+const snapshotSelector = z
+  .strictObject({
+    /** A snapshot's id or the beginning of one. */
+    id: z
+      .string()
+      .regex(/^[0-9a-f]{4,64}$/)
+      .optional(),
+    /** The newest one that fits everything given; pins of this product never count. */
+    latest: z
+      .strictObject({
+        host: z.string().min(1).max(256).optional(),
+        /** Only snapshots made before it, ISO 8601. */
+        before: z.iso.datetime({ offset: true }).optional(),
+        /** Every one of them is on the snapshot. */
+        tags: z.array(z.string().min(1).max(256)).max(16).optional(),
+        /** One of the paths that were backed up. */
+        path: z.string().min(1).max(4096).optional(),
+      })
+      .optional(),
+  })
+  .refine(({ id, latest }) => (id === undefined) !== (latest === undefined), "exactly one of id and latest");
+
+/**
+ * What `vmrestore inspect --selector` takes. Without `disks`, they are those of the snapshot's VirtualMachine manifest
+ * (`virtualmachine.yaml` or `.json`, anywhere) that lie beside it as `disks/<volume name>.img`; without a manifest, every such file.
+ */
+export const inspectionRequest = z.strictObject({
+  snapshot: snapshotSelector,
+  disks: z
+    .array(z.strictObject({ name: z.string().min(1).max(63), path: z.string().min(1).max(4096) }))
+    .min(1)
+    .max(64)
+    .optional(),
+});
+
+export type InspectionRequest = z.infer<typeof inspectionRequest>;
 export type Inspection = z.infer<typeof inspection>;
 export type InspectedDisk = z.infer<typeof inspectedDisk>;
