@@ -1,0 +1,19 @@
+#!/usr/bin/env node
+import { Command } from "commander";
+import { inspectCommand } from "./commands/inspect.ts";
+import { reportFailure } from "./report-failure.ts";
+
+/**
+ * The `vmrestore` command. One file per command under commands/: it defines the options and imports the layer that does the
+ * work only when the command runs, so that every command starts quickly.
+ */
+const program = new Command("vmrestore")
+  .description("Brings a KubeVirt virtual machine back from its backup in seconds")
+  .showHelpAfterError()
+  .addCommand(inspectCommand());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = reportFailure(error);
+}

@@ -1,0 +1,120 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { type Inspection, type InspectionRequest, inspection } from "../api/inspection.ts";
+import { noise, ResticRepository } from "../repository/testing/restic.ts";
+import { runInspection } from "./inspection.ts";
+
+const MANIFEST = `
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: orders-db}
+spec: {template: {spec: {volumes: [{name: root}, {name: data}, {name: cloudinit}]}}}
+`;
+
+let repository: ResticRepository;
+let scratch: string;
+let first: string;
+let second: string;
+
+beforeAll(async () => {
+  scratch = await mkdtemp(join(tmpdir(), "inspection-"));
+  await writeFile(join(scratch, "password"), "correct horse\n");
+  repository = await ResticRepository.create(2);
+  const data = Buffer.concat([Buffer.alloc(20 * 1024 * 1024), noise(1024 * 1024, 1)]);
+  first = await repository.backUp(
+    {
+      "vms/orders/virtualmachine.yaml": Buffer.from(MANIFEST),
+      "vms/orders/disks/root.img": noise(3 * 1024 * 1024, 2),
+      "vms/orders/disks/data.img": data,
+      "vms/orders/disks/other.img": noise(4096, 3),
+    },
+    ["--host", "orders", "--time", "2026-01-01 10:00:00"],
+  );
+  second = await repository.backUp(
+    {
+      "disks/a.img": Buffer.concat([Buffer.from("QFI\xfb", "latin1"), noise(4092, 4)]),
+      "disks/odd.img": noise(1000, 5),
+    },
+    ["--host", "bad", "--tag", "weekly", "--time", "2026-01-02 10:00:00"],
+  );
+});
+
+afterAll(async () => {
+  await repository?.remove();
+  await rm(scratch, { recursive: true, force: true });
+});
+
+async function inspect(selector?: InspectionRequest | string, directory = repository.directory): Promise<Inspection> {
+  const result = join(scratch, "result");
+  await runInspection({
+    repositoryDir: directory,
+    repositoryPasswordFile: join(scratch, "password"),
+    ...(selector === undefined ? {} : { selector: typeof selector === "string" ? selector : JSON.stringify(selector) }),
+    result,
+  });
+  return inspection.parse(JSON.parse(await readFile(result, "utf8")));
+}
+
+test("without a selector tells what the repository is", async () => {
+  expect(await inspect()).toEqual({
+    repository: { id: expect.stringMatching(/^[0-9a-f]{64}$/), version: 2, snapshots: 2, latest: expect.anything() },
+  });
+});
+
+test("finds the disks that the manifest names, and what they hold", async () => {
+  const found = await inspect({ snapshot: { latest: { host: "orders" } } });
+  expect(found.error).toBeUndefined();
+  expect(found.snapshot).toMatchObject({
+    id: first,
+    host: "orders",
+    virtualMachine: "orders-db",
+    disks: [
+      { name: "data", path: "/vms/orders/disks/data.img", format: "raw", size: 21 * 1024 * 1024 },
+      { name: "root", path: "/vms/orders/disks/root.img", format: "raw", size: 3 * 1024 * 1024 },
+    ],
+  });
+  expect(found.snapshot?.dataBytes).toBeGreaterThanOrEqual(4 * 1024 * 1024);
+  expect(found.snapshot?.dataBytes).toBeLessThan(14 * 1024 * 1024);
+});
+
+test("takes disks that are named, by the beginning of an id", async () => {
+  const disks = [{ name: "system", path: "/vms/orders/disks/other.img" }];
+  const found = await inspect({ snapshot: { id: first.slice(0, 8) }, disks });
+  expect(found.snapshot?.disks).toEqual([{ ...disks[0], format: "raw", size: 4096 }]);
+  expect(found.snapshot?.dataBytes).toBe(4096);
+});
+
+test.each([
+  ["no such snapshot", { snapshot: { id: "00000000" } }, "SNAPSHOT_NOT_FOUND"],
+  ["no snapshot of the host", { snapshot: { latest: { host: "nobody" } } }, "SNAPSHOT_NOT_FOUND"],
+  ["none before that time", { snapshot: { latest: { before: "2025-01-01T00:00:00Z" } } }, "SNAPSHOT_NOT_FOUND"],
+  ["no such path", { snapshot: { latest: {} }, disks: [{ name: "a", path: "/none.img" }] }, "PATH_NOT_FOUND"],
+  ["qcow2", { snapshot: { latest: { tags: ["weekly"] } } }, "DISK_FORMAT_UNSUPPORTED"],
+  ["odd size", { snapshot: { latest: {} }, disks: [{ name: "a", path: "/disks/odd.img" }] }, "DISK_SIZE_UNALIGNED"],
+])("%s is data", async (_, selector, code) => {
+  const found = await inspect(selector);
+  expect(found.error?.code).toBe(code);
+  expect(found.repository?.version).toBe(2);
+});
+
+test("a request that is none, a wrong password and a missing repository are data too", async () => {
+  expect((await inspect("{")).error?.code).toBe("REQUEST_INVALID");
+  expect((await inspect('{"snapshot":{}}')).error?.code).toBe("REQUEST_INVALID");
+  expect((await inspect(undefined, scratch)).error?.code).toBe("REPOSITORY_NOT_FOUND");
+  await writeFile(join(scratch, "password"), "wrong");
+  expect((await inspect()).error?.code).toBe("REPOSITORY_WRONG_PASSWORD");
+  await writeFile(join(scratch, "password"), "correct horse");
+});
+
+test("a result too long for the termination message says so", async () => {
+  const disks = Array.from({ length: 64 }, (_, index) => ({
+    name: `${"n".repeat(60)}${index}`,
+    path: `${"/.".repeat(20)}/vms/orders/disks/other.img`,
+  }));
+  const found = await inspect({ snapshot: { id: first }, disks });
+  expect(found.error?.code).toBe("INSPECTION_TOO_LARGE");
+  expect((await readFile(join(scratch, "result"))).length).toBeLessThan(4096);
+  expect(second).not.toBe(first);
+});

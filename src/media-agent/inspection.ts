@@ -1,0 +1,186 @@
+import { readFile, writeFile } from "node:fs/promises";
+import * as z from "zod";
+import {
+  type InspectedDisk,
+  type Inspection,
+  type InspectionRequest,
+  inspection,
+  inspectionRequest,
+} from "../api/inspection.ts";
+import { errorMessage, VmRestoreError } from "../base/errors.ts";
+import { LocalBackend } from "../repository/backends/local.ts";
+import { Repository, type SnapshotTree } from "../repository/repository.ts";
+import type { RepositoryFile } from "../repository/repository-file.ts";
+import { type Snapshot, selectSnapshot } from "../repository/snapshot.ts";
+import { AgentError } from "./errors.ts";
+import { FORMAT_HEAD_BYTES, foreignFormat } from "./image-format.ts";
+import { findLayout, readManifest, type SnapshotManifest } from "./snapshot-layout.ts";
+
+/** Kubernetes keeps 4,096 bytes of a termination message. */
+const RESULT_LIMIT = 4095;
+const TEXT_LIMIT = 700;
+const SECTOR = 512;
+
+export interface InspectOptions {
+  readonly repositoryDir: string;
+  readonly repositoryPasswordFile: string;
+  /** JSON of an `inspectionRequest`. */
+  readonly selector?: string;
+  /** File that the `inspection` is written to. */
+  readonly result: string;
+}
+
+/**
+ * Looks into a repository and writes what it found. What is wrong with the repository or the request is data: rejects only
+ * where the result itself cannot be written.
+ */
+export async function runInspection(options: InspectOptions): Promise<void> {
+  const found: Inspection = {};
+  try {
+    await inspect(options, found);
+  } catch (error) {
+    found.error = describe(error);
+  }
+  await writeFile(options.result, encode(found));
+}
+
+async function inspect(options: InspectOptions, found: Inspection): Promise<void> {
+  const request = parseRequest(options.selector);
+  const password = (await readFile(options.repositoryPasswordFile, "utf8")).replace(/\r?\n$/, "");
+  const repository = await Repository.open(new LocalBackend(options.repositoryDir), password);
+  try {
+    found.repository = { id: repository.id, version: repository.version, snapshots: 0 };
+    const snapshots = await repository.snapshots();
+    const own = snapshots.filter((snapshot) => !snapshot.tags.includes("vmrestore-pin"));
+    const latest = own.reduce<Snapshot | undefined>((a, b) => (a === undefined || b.time > a.time ? b : a), undefined);
+    found.repository.snapshots = own.length;
+    if (latest !== undefined) found.repository.latest = latest.timeText;
+    if (request !== undefined) await inspectSnapshot(repository, snapshots, request, found);
+  } finally {
+    await repository.close();
+  }
+}
+
+async function inspectSnapshot(
+  repository: Repository,
+  snapshots: readonly Snapshot[],
+  request: InspectionRequest,
+  found: Inspection,
+): Promise<void> {
+  const { id, latest } = request.snapshot;
+  const snapshot = selectSnapshot(snapshots, id === undefined ? { latest: latest ?? {} } : { id });
+  const result = {
+    id: snapshot.id,
+    time: snapshot.timeText,
+    host: snapshot.host,
+    disks: [] as InspectedDisk[],
+    dataBytes: 0,
+  };
+  found.snapshot = result;
+
+  const tree = await repository.browse(snapshot);
+  const { manifest, disks } = await chooseDisks(repository, tree, request);
+  if (manifest !== undefined) found.snapshot.virtualMachine = manifest.name;
+  const nodes = await Promise.all(disks.map(({ path }) => tree.file(path)));
+  const files = await repository.openFiles(nodes);
+  for (const [index, file] of files.entries()) {
+    await checkRaw(repository, file);
+    result.disks.push({ name: disks[index]?.name ?? "", path: file.path, format: "raw", size: file.size });
+  }
+  result.dataBytes = dataBytes(files);
+}
+
+async function chooseDisks(
+  repository: Repository,
+  tree: SnapshotTree,
+  request: InspectionRequest,
+): Promise<{ manifest: SnapshotManifest | undefined; disks: readonly { name: string; path: string }[] }> {
+  const layout = await findLayout(tree);
+  const readWhole = repository.readFile.bind(repository);
+  const { manifestPath } = layout ?? {};
+  const reading = manifestPath === undefined ? undefined : readManifest(tree, readWhole, manifestPath);
+  // Named disks need no manifest, so a useless one is no hindrance then.
+  if (request.disks !== undefined) return { manifest: await reading?.catch(() => undefined), disks: request.disks };
+  const manifest = await reading;
+  const there = layout?.disks ?? [];
+  const disks = manifest === undefined ? there : there.filter(({ name }) => manifest.volumes.includes(name));
+  if (disks.length > 0) return { manifest, disks };
+  throw new AgentError("DISKS_NOT_FOUND", "the snapshot holds no disk in the place where it is looked for", {
+    hint: "Name the disks and their paths in the VMRestore: spec.source.disks.",
+  });
+}
+
+/** @throws AgentError DISK_FORMAT_UNSUPPORTED, DISK_SIZE_UNALIGNED */
+async function checkRaw(repository: Repository, file: RepositoryFile): Promise<void> {
+  const head = await readPart(repository, file, 0, Math.min(FORMAT_HEAD_BYTES, file.size));
+  const tailStart = Math.max(0, file.size - SECTOR);
+  const tail = await readPart(repository, file, tailStart, file.size - tailStart);
+  const format = foreignFormat(head, tail);
+  if (format !== undefined) {
+    throw new AgentError("DISK_FORMAT_UNSUPPORTED", `${file.path} is a ${format} image, not a raw disk`, {
+      hint: "Back the disk up as a raw image.",
+    });
+  }
+  if (file.size === 0 || file.size % SECTOR !== 0) {
+    throw new AgentError("DISK_SIZE_UNALIGNED", `${file.path}: ${file.size} bytes are no whole number of sectors`, {
+      hint: "Give the path of the disk's raw image.",
+    });
+  }
+}
+
+async function readPart(repository: Repository, file: RepositoryFile, offset: number, length: number): Promise<Buffer> {
+  const part = Buffer.alloc(length);
+  for (const blob of file.blobsIn(offset, length)) {
+    if (blob.zero) continue;
+    const bytes = await repository.readBlob(blob.id);
+    const from = Math.max(offset, blob.offset);
+    bytes.copy(part, from - offset, from - blob.offset, Math.min(blob.length, offset + length - blob.offset));
+  }
+  return part;
+}
+
+function dataBytes(files: readonly RepositoryFile[]): number {
+  const seen = new Set<string>();
+  let sum = 0;
+  for (const file of files) {
+    for (const blob of file.blobsIn(0, file.size)) {
+      if (blob.zero || seen.has(blob.id)) continue;
+      seen.add(blob.id);
+      sum += blob.length;
+    }
+  }
+  return sum;
+}
+
+function parseRequest(selector: string | undefined): InspectionRequest | undefined {
+  if (selector === undefined) return undefined;
+  try {
+    return inspectionRequest.parse(JSON.parse(selector));
+  } catch (cause) {
+    const why = cause instanceof z.ZodError ? z.prettifyError(cause) : errorMessage(cause);
+    throw new AgentError("REQUEST_INVALID", `the selector is not understood: ${why}`, { cause });
+  }
+}
+
+function describe(error: unknown): NonNullable<Inspection["error"]> {
+  if (!(error instanceof VmRestoreError)) {
+    return { code: "INSPECTION_FAILED", message: errorMessage(error).slice(0, TEXT_LIMIT) };
+  }
+  const { code, message, hint } = error;
+  return {
+    code,
+    message: message.slice(0, TEXT_LIMIT),
+    ...(hint === undefined ? {} : { hint: hint.slice(0, TEXT_LIMIT) }),
+  };
+}
+
+function encode(found: Inspection): string {
+  const text = JSON.stringify(inspection.parse(found));
+  if (Buffer.byteLength(text) <= RESULT_LIMIT) return text;
+  const { code, message } = new AgentError(
+    "INSPECTION_TOO_LARGE",
+    "names and paths of the disks are too long to report",
+  );
+  const error = { code, message, hint: "Name fewer disks, or shorter paths." };
+  return JSON.stringify({ ...(found.repository === undefined ? {} : { repository: found.repository }), error });
+}

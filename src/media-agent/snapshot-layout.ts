@@ -1,0 +1,105 @@
+import { parse as parseYaml } from "yaml";
+import * as z from "zod";
+import { errorMessage } from "../base/errors.ts";
+import type { DirectoryEntry, FileNode, SnapshotTree } from "../repository/repository.ts";
+import { AgentError } from "./errors.ts";
+
+/** Bounds of the search: a snapshot of a whole file server is no machine's backup. */
+const DEPTH_LIMIT = 12;
+const DIRECTORY_LIMIT = 512;
+const MANIFEST_LIMIT = 512 * 1024;
+const DISK_ENDING = ".img";
+
+const manifestFile = z.object({
+  kind: z.literal("VirtualMachine"),
+  metadata: z.object({ name: z.string().min(1).max(253) }),
+  spec: z.object({
+    template: z.object({
+      spec: z.object({
+        volumes: z
+          .array(z.object({ name: z.string().min(1).max(63) }))
+          .max(64)
+          .default([]),
+      }),
+    }),
+  }),
+});
+
+/** The folder of a machine's backup: `<root>/virtualmachine.yaml` (or .json) and `<root>/disks/<volume>.img`. */
+export interface SnapshotLayout {
+  /** Path of the manifest, where there is one. */
+  readonly manifestPath: string | undefined;
+  /** Volume name and path of each disk file, by name. */
+  readonly disks: readonly { readonly name: string; readonly path: string }[];
+}
+
+/** A VirtualMachine manifest out of a backup. Hostile: whoever applies it takes over only the fields it knows. */
+export interface SnapshotManifest {
+  readonly name: string;
+  readonly volumes: readonly string[];
+  readonly content: unknown;
+}
+
+/**
+ * Looks for the folder that holds a machine's backup, breadth first, so that the uppermost is found. Undefined where none is.
+ */
+export async function findLayout(tree: Pick<SnapshotTree, "list">): Promise<SnapshotLayout | undefined> {
+  const queue: { path: string; depth: number }[] = [{ path: "/", depth: 0 }];
+  for (let seen = 0; seen < DIRECTORY_LIMIT; seen++) {
+    const next = queue.shift();
+    if (next === undefined) return undefined;
+    const entries = await tree.list(next.path);
+    const layout = await layoutIn(tree, next.path, entries);
+    if (layout !== undefined) return layout;
+    if (next.depth === DEPTH_LIMIT) continue;
+    for (const { name, kind } of entries) {
+      if (kind === "directory") queue.push({ path: join(next.path, name), depth: next.depth + 1 });
+    }
+  }
+  return undefined;
+}
+
+async function layoutIn(
+  tree: Pick<SnapshotTree, "list">,
+  path: string,
+  entries: readonly DirectoryEntry[],
+): Promise<SnapshotLayout | undefined> {
+  const manifest = ["virtualmachine.yaml", "virtualmachine.yml", "virtualmachine.json"].find((name) =>
+    entries.some((entry) => entry.name === name && entry.kind === "file"),
+  );
+  const folder = join(path, "disks");
+  const hasFolder = entries.some(({ name, kind }) => name === "disks" && kind === "directory");
+  const disks = (hasFolder ? await tree.list(folder) : [])
+    .filter(({ name, kind }) => kind === "file" && name.endsWith(DISK_ENDING) && name.length > DISK_ENDING.length)
+    .map(({ name }) => ({ name: name.slice(0, -DISK_ENDING.length), path: join(folder, name) }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  if (manifest === undefined && disks.length === 0) return undefined;
+  return { manifestPath: manifest === undefined ? undefined : join(path, manifest), disks };
+}
+
+/**
+ * @throws AgentError MANIFEST_INVALID where the file is no VirtualMachine
+ */
+export async function readManifest(
+  tree: Pick<SnapshotTree, "file">,
+  readFile: (node: FileNode, limit: number) => Promise<Buffer>,
+  path: string,
+): Promise<SnapshotManifest> {
+  const bytes = await readFile(await tree.file(path), MANIFEST_LIMIT);
+  try {
+    // JSON is YAML too. Aliases multiply, so few are allowed.
+    const content: unknown = parseYaml(bytes.toString("utf8"), { maxAliasCount: 16 });
+    const { metadata, spec } = manifestFile.parse(content);
+    return { name: metadata.name, volumes: spec.template.spec.volumes.map(({ name }) => name), content };
+  } catch (cause) {
+    const why = cause instanceof z.ZodError ? `wrong at ${cause.issues[0]?.path.join(".")}` : errorMessage(cause);
+    throw new AgentError("MANIFEST_INVALID", `${path} is no VirtualMachine manifest: ${why.slice(0, 200)}`, {
+      cause,
+      hint: "Name the disks in the VMRestore, and give the machine's manifest there.",
+    });
+  }
+}
+
+function join(path: string, name: string): string {
+  return path === "/" ? `/${name}` : `${path}/${name}`;
+}
