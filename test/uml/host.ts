@@ -1,0 +1,79 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+
+/**
+ * Runs within a network namespace of its own: makes the tap device, runs the server and the user-mode Linux beside it, and kills
+ * and restarts the server whenever the guest says so. Ends with 0 when the guest's script succeeded.
+ */
+interface HostOptions {
+  readonly directory: string;
+  readonly exportPath: string;
+  readonly mountOptions: string;
+  /** Command that serves NFS on 10.77.0.1:2049. */
+  readonly server: readonly string[];
+}
+
+const options = JSON.parse(process.argv[2] ?? "{}") as HostOptions;
+const BOOT_LIMIT_MS = 100_000;
+const DOWN_MS = 2000;
+
+const ip = (...args: string[]): void => void execFileSync("ip", args);
+ip("link", "set", "lo", "up");
+ip("tuntap", "add", "tap0", "mode", "tap");
+ip("address", "add", "10.77.0.1/24", "dev", "tap0");
+ip("link", "set", "tap0", "up");
+
+function startServer(): ChildProcess {
+  const [program = "", ...args] = options.server;
+  return spawn(program, args, { stdio: ["ignore", "inherit", "inherit"] });
+}
+
+let server = startServer();
+await delay(500);
+const uml = spawn(
+  "linux.uml",
+  [
+    "mem=320M",
+    "root=/dev/root",
+    "rootfstype=hostfs",
+    "rootflags=/",
+    "ro",
+    "quiet",
+    `init=${options.directory}/init.sh`,
+    "vec0:transport=tap,ifname=tap0,depth=128,gro=1",
+    "con=null",
+    "con0=null,fd:1",
+    `uml_dir=${options.directory}`,
+    `uml_export=${options.exportPath}`,
+    ...(options.mountOptions === "" ? [] : [`uml_options=${options.mountOptions}`]),
+  ],
+  { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, TMPDIR: "/dev/shm" }, detached: true },
+);
+const stopUml = (): void => {
+  try {
+    process.kill(-(uml.pid ?? 0), "SIGKILL");
+  } catch {
+    // it is gone already
+  }
+};
+setTimeout(stopUml, BOOT_LIMIT_MS).unref();
+
+let result = "never said how it ended";
+for await (const line of createInterface({ input: uml.stdout })) {
+  process.stdout.write(`${line}\n`);
+  const said = /UML-RESULT: (.*)/.exec(line)?.[1];
+  if (said !== undefined) {
+    result = said.trim();
+    break;
+  }
+  if (line.includes("KILL-SERVER")) {
+    server.kill("SIGKILL");
+    await delay(DOWN_MS);
+    server = startServer();
+  }
+}
+stopUml();
+server.kill("SIGKILL");
+process.stdout.write(`host: ${result}\n`);
+process.exit(result === "ok" ? 0 : 1);

@@ -1,0 +1,55 @@
+import { spawn } from "node:child_process";
+import { chmod, copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+interface UmlRun {
+  /** Shell script; the export is mounted at /run/mnt. A line `KILL-SERVER` on the console kills the server, which comes back 2 s later. */
+  readonly script: string;
+  readonly exportPath: string;
+  /** Command that serves the export on 10.77.0.1:2049. */
+  readonly server: readonly string[];
+  /** Further mount options. */
+  readonly mountOptions?: string;
+}
+
+/**
+ * Runs a script on a real Linux kernel, started as a user-mode Linux in a network namespace of its own, with an NFS export mounted.
+ * Needs root, or unprivileged user namespaces.
+ *
+ * @returns the console; throws with it where the script fails
+ */
+export async function runInUml(run: UmlRun): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "uml-"));
+  try {
+    await copyFile(join(import.meta.dirname, "guest-init.sh"), join(directory, "init.sh"));
+    await chmod(join(directory, "init.sh"), 0o755);
+    await writeFile(join(directory, "script.sh"), run.script);
+    const options = { directory, exportPath: run.exportPath, mountOptions: run.mountOptions ?? "", server: run.server };
+    const namespace = process.getuid?.() === 0 ? ["--net"] : ["--net", "--map-root-user"];
+    const child = spawn(
+      "unshare",
+      [
+        ...namespace,
+        "--kill-child=KILL",
+        "--pid",
+        "--fork",
+        process.execPath,
+        join(import.meta.dirname, "host.ts"),
+        JSON.stringify(options),
+      ],
+      { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, NODE_OPTIONS: "" } },
+    );
+    let console = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        console += text;
+      });
+    }
+    const code = await new Promise((resolve) => child.once("close", resolve));
+    if (code !== 0) throw new Error(`the script failed in user-mode Linux:\n${console.slice(-6000)}`);
+    return console;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
