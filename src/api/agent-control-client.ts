@@ -123,6 +123,11 @@ export class AgentControlClient {
     return this.#change("PUT", `${diskPath(disk)}/relocation`, progress, signal);
   }
 
+  /** Removes the pin snapshot from the repository, for good. */
+  unpin(signal?: AbortSignal): Promise<void> {
+    return this.#change("DELETE", "/v1/pin", undefined, signal);
+  }
+
   /** Gives the connections up; requests under way fail. */
   close(): void {
     this.#agent.destroy();

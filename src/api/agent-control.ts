@@ -20,6 +20,9 @@ import { bootProfile } from "./boot-profile.ts";
  * A refusal is {@link controlError} with a 4xx or 5xx status.
  */
 
+/** Common names of client certificates. */
+export const CLIENT_ROLES = { operator: "operator", relocation: "relocation" } as const;
+
 /** What the VM is doing; decides how reads are scheduled. `Ready` is sent when the guest became ready. */
 export const phaseRequest = z.strictObject({
   phase: z.enum(["Staging", "Booting", "Ready", "BootFailed", "Relocating"]),
@@ -36,6 +39,8 @@ export const generation = z.strictObject({
 });
 
 export const relocationProgress = z.strictObject({
+  /** Which target that is: the name in its marker (docs/relocation.md). Another target starts from nothing. */
+  target: z.string().max(64).optional(),
   /** Everything below it was copied once and is durable at the target; the first pass resumes there. */
   cursor: z.int().nonnegative(),
   /** Bytes that the first pass has to look at, and has made durable at the target. */

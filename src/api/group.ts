@@ -1,0 +1,16 @@
+/** The API group and version of this product's custom resources. */
+export const GROUP = "vmrestore.io";
+export const VERSION = "v1alpha1";
+export const API_VERSION = `${GROUP}/${VERSION}`;
+
+/** Labels by which everything that a restore made is found again. Nothing of it has an owner reference to the VMRestore. */
+export const LABELS = {
+  /** uid of the VMRestore. An object without it is never changed or deleted. */
+  restoreUid: `${GROUP}/restore-uid`,
+  restoreName: `${GROUP}/restore-name`,
+  restoreNamespace: `${GROUP}/restore-namespace`,
+  /** Volume name of the VM's disk that the object belongs to. */
+  disk: `${GROUP}/disk`,
+  /** uid of the BackupRepository that the object was made for. */
+  repositoryUid: `${GROUP}/repository-uid`,
+} as const;

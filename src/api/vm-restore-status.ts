@@ -1,0 +1,83 @@
+import * as z from "zod";
+import { byteCount, conditions, dnsLabel, objectName, timestamp } from "./common.ts";
+
+export const RESTORE_PHASES = [
+  "Pending",
+  "Preparing",
+  "Staging",
+  "Launching",
+  "Running",
+  "Relocating",
+  "CuttingOver",
+  "Completed",
+  "Failed",
+] as const;
+
+const disk = z.object({
+  name: dnsLabel,
+  size: byteCount.describe("Bytes of the virtual disk."),
+  bytesStaged: byteCount.optional().describe("Bytes of the boot set that are in the read cache."),
+  bytesTotal: byteCount.optional().describe("Bytes that relocation has to look at."),
+  bytesRelocated: byteCount.optional().describe("Bytes that are durable at the target."),
+  bytesDirty: byteCount.optional().describe("Bytes written since, to be copied again."),
+});
+
+export const vmRestoreStatus = z.object({
+  observedGeneration: byteCount.optional(),
+  phase: z.enum(RESTORE_PHASES).optional(),
+  message: z.string().max(32768).optional().describe("What it waits for, or what to do."),
+  conditions: conditions.optional(),
+  timeline: z
+    .array(z.object({ step: z.string().max(63), startedAt: timestamp, finishedAt: timestamp.optional() }))
+    .max(32)
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["step"] })
+    .optional(),
+  snapshot: z
+    .object({ id: z.string().max(64), time: timestamp, host: z.string().max(253) })
+    .optional()
+    .describe("The snapshot that the machine runs from."),
+  strategy: z.enum(["Copy", "None"]).optional().describe("How the disks are relocated, decided from the spec."),
+  disks: z
+    .array(disk)
+    .max(64)
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] })
+    .optional(),
+  bootSet: z
+    .object({
+      source: z.enum(["Profile", "Structure"]),
+      bytes: byteCount,
+      bytesStaged: byteCount,
+      hitRatio: z
+        .string()
+        .max(8)
+        .optional()
+        .describe("Guest reads while booting that waited for no repository, of all such reads: 0.00 to 1.00."),
+    })
+    .optional(),
+  relocation: z
+    .object({
+      percent: z.int().min(0).max(100),
+      bytesPerSecond: byteCount.optional(),
+      estimatedEnd: timestamp.optional().describe("From the measured rate; absent while there is none."),
+    })
+    .optional(),
+  mediaAgent: z
+    .object({
+      address: z.string().max(64).describe("The Service's address. Never changes."),
+      name: objectName.describe("The StatefulSet in the operator's namespace."),
+      bytesFetched: byteCount.optional().describe("Bytes read from the repository since the agent's last start."),
+      pinned: z.boolean().optional().describe("Whether the snapshot is protected from `restic forget`."),
+    })
+    .optional(),
+  targetClaims: z
+    .array(z.object({ disk: dnsLabel, name: objectName, uid: z.string().max(64) }))
+    .max(64)
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["disk"] })
+    .optional(),
+  timeToGuestReady: z.string().max(24).optional().describe("From this object's creation."),
+  cutoverDowntime: z.string().max(24).optional().describe("From the halt until the guest was ready again."),
+  expiresAt: timestamp.optional(),
+});
+
+export type VMRestoreStatus = z.infer<typeof vmRestoreStatus>;
+export type RestorePhase = (typeof RESTORE_PHASES)[number];

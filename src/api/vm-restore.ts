@@ -1,0 +1,237 @@
+import * as z from "zod";
+import { dnsLabel, type ObjectMeta, objectName, objectReference, timestamp } from "./common.ts";
+import { duration } from "./duration.ts";
+import type { API_VERSION } from "./group.ts";
+import { quantity } from "./quantity.ts";
+import type { VMRestoreStatus } from "./vm-restore-status.ts";
+
+const byName = { "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] };
+
+const snapshotSelector = z
+  .object({
+    id: z
+      .string()
+      .regex(/^[0-9a-f]{8,64}$/)
+      .max(64)
+      .optional()
+      .describe("A snapshot's id, or at least its first 8 hex digits."),
+    latest: z
+      .object({
+        host: z.string().min(1).max(253).optional().describe("Only snapshots of this host."),
+        tags: z.array(z.string().min(1).max(253)).max(16).meta({ "x-kubernetes-list-type": "set" }).optional(),
+        before: timestamp.optional().describe("Only snapshots made at or before this time."),
+      })
+      .optional()
+      .describe("The newest snapshot that all of this is true of."),
+  })
+  .refine((value) => (value.id === undefined) !== (value.latest === undefined), "set exactly one of `id` and `latest`")
+  .meta({
+    "x-kubernetes-validations": [
+      { rule: "has(self.id) != has(self.latest)", message: "set exactly one of `id` and `latest`" },
+    ],
+  });
+
+const source = z.object({
+  repository: objectReference.describe("A BackupRepository in this namespace."),
+  snapshot: snapshotSelector,
+  disks: z
+    .array(
+      z.object({
+        name: dnsLabel.describe("The VM's volume."),
+        path: z
+          .string()
+          .min(1)
+          .max(4096)
+          .regex(/^\/.*$/)
+          .describe("The disk's file in the snapshot, absolute."),
+        format: z.enum(["Raw"]).default("Raw"),
+      }),
+    )
+    .min(1)
+    .max(64)
+    .meta(byName)
+    .optional()
+    .describe("Which files are the disks; by default `disks/<volume>.img` beside the manifest."),
+});
+
+const virtualMachine = z
+  .object({
+    name: dnsLabel.describe("The machine to make. No machine of this name may exist."),
+    manifest: z
+      .object({
+        from: z.enum(["Snapshot", "Inline"]).default("Snapshot"),
+        template: z
+          .record(z.string(), z.unknown())
+          .meta({ "x-kubernetes-preserve-unknown-fields": true })
+          .optional()
+          .describe("With `Inline`: a whole VirtualMachine, for snapshots that hold only disks."),
+      })
+      .refine(
+        (value) => (value.from === "Inline") === (value.template !== undefined),
+        "`template` belongs to `from: Inline`",
+      )
+      .meta({
+        "x-kubernetes-validations": [
+          { rule: "(self.from == 'Inline') == has(self.template)", message: "`template` belongs to `from: Inline`" },
+        ],
+      })
+      .prefault({}),
+    macAddresses: z.enum(["Keep", "Regenerate"]).default("Keep"),
+    firmwareIdentity: z.enum(["Keep", "Regenerate"]).default("Keep").describe("The machine's UUID and serial number."),
+    networks: z.enum(["Keep", "Disconnect"]).default("Keep"),
+    runStrategy: z
+      .enum(["Always", "RerunOnFailure", "Once", "Manual", "Halted"])
+      .optional()
+      .describe("By default what the manifest says."),
+  })
+  .describe("What becomes of the machine.");
+
+const claimSize = z.object({
+  size: quantity.optional(),
+  storageClassName: objectName.optional().describe("By default the cluster's default class."),
+});
+
+const resourceList = z.record(z.string().max(253), z.string().max(64)).meta({ maxProperties: 16 }).optional();
+
+const mediaAgent = z.object({
+  cache: claimSize
+    .prefault({})
+    .describe("The read cache; by default as large as the backup's data, 20Gi at most. May be lost without harm."),
+  overlay: claimSize
+    .prefault({})
+    .describe(
+      "What the machine writes until cutover. As durable as its class; by default in the target's class, and large enough for every byte of every disk.",
+    ),
+  allowNodeLocalOverlay: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Accept a class whose volumes live on one node: losing that node then loses what was written since the backup.",
+    ),
+  resources: z.object({ requests: resourceList, limits: resourceList }).optional(),
+  nodeSelector: z.record(z.string().max(317), z.string().max(63)).meta({ maxProperties: 32 }).optional(),
+  tolerations: z
+    .array(
+      z.object({
+        key: z.string().max(317).optional(),
+        operator: z.enum(["Exists", "Equal"]).optional(),
+        value: z.string().max(63).optional(),
+        effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).optional(),
+        tolerationSeconds: z.int().nonnegative().optional(),
+      }),
+    )
+    .max(32)
+    .meta({ "x-kubernetes-list-type": "atomic" })
+    .optional(),
+});
+
+const launch = z.object({
+  waitForBootSet: z.boolean().default(true).describe("Start the machine only when what it will read first is staged."),
+  bootSetTimeout: duration.default("30s").describe("How long to wait for that at most."),
+  guestReady: z
+    .object({
+      probe: z
+        .enum(["GuestAgent", "Running"])
+        .default("GuestAgent")
+        .describe("What tells that the guest is ready: its guest agent, or only that it runs."),
+      timeout: duration.default("10m"),
+    })
+    .prefault({}),
+});
+
+const targetClaim = {
+  storageClassName: objectName.optional().describe("By default the cluster's default class."),
+  volumeMode: z.enum(["Filesystem", "Block"]).optional(),
+  accessMode: z.enum(["ReadWriteOnce", "ReadWriteMany"]).optional(),
+};
+
+const relocation = z.object({
+  strategy: z
+    .enum(["Auto", "LiveMigration", "Copy", "None"])
+    .default("Auto")
+    .describe(
+      "How the disks get to the target. None: a live mount, they stay in the backup. This version copies; it refuses LiveMigration.",
+    ),
+  target: z
+    .object({
+      ...targetClaim,
+      perDisk: z
+        .array(
+          z.object({
+            name: dnsLabel,
+            ...targetClaim,
+            claimName: objectName.optional().describe("By default `<machine>-<disk>`."),
+            size: quantity
+              .optional()
+              .describe("By default the disk's size, and room for a filesystem where there is one."),
+          }),
+        )
+        .max(64)
+        .meta(byName)
+        .optional(),
+    })
+    .prefault({}),
+  begin: z
+    .enum(["GuestReady", "Immediately", "Manual"])
+    .default("GuestReady")
+    .describe("When copying begins. Manual: when this is changed to one of the others."),
+  cutover: z
+    .object({
+      when: z
+        .enum(["Automatic", "Manual", "At"])
+        .default("Manual")
+        .describe("When the machine is restarted on the target. Manual: when this is changed to one of the others."),
+      at: timestamp.optional(),
+      verify: z.boolean().default(true).describe("Compare checksums before the machine starts from the target."),
+    })
+    .refine((value) => (value.when === "At") === (value.at !== undefined), "`at` belongs to `when: At`")
+    .meta({
+      "x-kubernetes-validations": [
+        { rule: "(self.when == 'At') == has(self.at)", message: "`at` belongs to `when: At`" },
+      ],
+    })
+    .prefault({}),
+  bandwidthLimit: quantity.optional().describe("Bytes a second for copying, e.g. 200Mi."),
+});
+
+const liveMount = z
+  .object({
+    expiresAfter: duration.optional().describe("Counted from the machine's creation. By default it never expires."),
+    onExpiry: z
+      .enum(["Discard", "Keep"])
+      .default("Keep")
+      .describe("Discard: the machine and everything written to it is deleted. Keep: a warning only."),
+  })
+  .describe("With `relocation.strategy: None`.");
+
+export const vmRestoreSpec = z.object({
+  source,
+  virtualMachine,
+  mediaAgent: mediaAgent.prefault({}),
+  launch: launch.prefault({}),
+  relocation: relocation.prefault({}),
+  liveMount: liveMount.prefault({}),
+  deletionPolicy: z
+    .enum(["Retain", "Discard"])
+    .default("Retain")
+    .describe(
+      "When this object is deleted before cutover. Retain: the media agent stays for as long as the machine needs it. Discard: the machine is deleted with all that was written to it.",
+    ),
+});
+
+export type VMRestoreSpec = z.infer<typeof vmRestoreSpec>;
+
+/** As read from the API server: `spec` is what was sent and is parsed before use. */
+export interface VMRestore {
+  apiVersion: typeof API_VERSION;
+  kind: "VMRestore";
+  metadata: ObjectMeta;
+  spec: unknown;
+  status?: VMRestoreStatus;
+}
+
+/**
+ * What a real API server refuses to change once a media agent was made for it. Where no server evaluates these rules, a
+ * change has no effect: the operator goes by the plan that it wrote down when it made the agent.
+ */
+export const IMMUTABLE_ONCE_PREPARED = ["source", "virtualMachine", "mediaAgent"] as const;
