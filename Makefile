@@ -38,5 +38,20 @@ format: setup ## Rewrite files in the house format
 test: setup check build ## The whole suite: what CI runs
 	@scripts/run-tests
 
+quickstart: setup build ## Lose a machine and bring it back from its backup, in an embedded cluster
+	@node dist/cli/main.js quickstart $(QUICKSTART_FLAGS)
+
+quickstart-clean: ## Remove everything that the quickstart made
+	@rm -rf .quickstart
+
+bench: setup build ## Speed, with the peers beside, in one run
+	@node test/bench/main.ts $(BENCH_FLAGS)
+
+chaos: setup build ## Faults at random moments, many runs
+	@VMRESTORE_CHAOS_RUNS=$${VMRESTORE_CHAOS_RUNS:-200} scripts/run-tests --testMatch '<rootDir>/test/chaos/**/*.test.ts'
+
+e2e: setup build ## The scenarios of test/e2e, in the lab or in the cluster that KUBECONFIG names
+	@scripts/run-tests --testMatch '<rootDir>/test/e2e/**/*.test.ts'
+
 clean: ## Remove what building made
 	@rm -rf dist coverage

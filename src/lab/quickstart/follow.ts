@@ -1,0 +1,59 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
+import { VmRestoreError } from "../../base/errors.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Output } from "./output.ts";
+import { formatBytes, progressBar } from "./timeline.ts";
+
+const LOOK_EVERY_MS = 400;
+
+/** The restore did not come to its end. */
+class RestoreFailedError extends VmRestoreError {
+  constructor(status: VMRestoreStatus) {
+    super("RESTORE_FAILED", `the restore failed: ${status.message ?? "no reason was given"}`, {
+      hint: "kubectl describe vmrestore shows its conditions and events.",
+    });
+  }
+}
+
+/**
+ * Shows what a VMRestore says of itself until it has come as far as `until`.
+ *
+ * @throws RestoreFailedError where it fails
+ */
+export async function followRestore(
+  cluster: Cluster,
+  name: string,
+  until: (status: VMRestoreStatus) => boolean,
+  output: Output,
+  signal: AbortSignal,
+): Promise<VMRestoreStatus> {
+  let phase: string | undefined;
+  for (;;) {
+    const status = await cluster.restoreStatus(name);
+    if (status !== undefined) {
+      if (status.phase !== phase) output.line(`${status.phase}${status.message ? `: ${status.message}` : ""}`);
+      phase = status.phase;
+      if (status.phase === "Failed") throw new RestoreFailedError(status);
+      if (until(status)) return status;
+      output.progress(describeProgress(status));
+    }
+    await delay(LOOK_EVERY_MS, undefined, { signal });
+  }
+}
+
+/** One line on where a restore stands. */
+export function describeProgress(status: VMRestoreStatus): string {
+  const { bootSet, relocation, phase } = status;
+  if (relocation !== undefined && (phase === "Relocating" || phase === "CuttingOver")) {
+    const disks = status.disks ?? [];
+    const done = disks.reduce((sum, disk) => sum + (disk.bytesRelocated ?? 0), 0);
+    const total = disks.reduce((sum, disk) => sum + (disk.bytesTotal ?? 0), 0);
+    const rate = relocation.bytesPerSecond === undefined ? "" : `, ${formatBytes(relocation.bytesPerSecond)}/s`;
+    return `relocating ${progressBar(relocation.percent / 100, 24)} ${relocation.percent} %  ${formatBytes(done)} of ${formatBytes(total)} durable at the target${rate}`;
+  }
+  if (bootSet !== undefined && phase === "Staging") {
+    return `staging    ${progressBar(bootSet.bytesStaged / Math.max(1, bootSet.bytes), 24)} ${formatBytes(bootSet.bytesStaged)} of ${formatBytes(bootSet.bytes)}`;
+  }
+  return `${phase ?? "Pending"}: ${status.message ?? "waiting"}`;
+}

@@ -1,0 +1,25 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+const TRY_EVERY_MS = 250;
+const ANSWER_WITHIN_MS = 3000;
+
+/** The text of a machine's web page, or undefined while it does not answer. */
+export async function fetchPage(address: string, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    const within = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
+    const answer = await fetch(`http://${address}/`, { signal: within });
+    return answer.ok ? (await answer.text()).trim() : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Waits until the page answers. @param address asked for each time: it is known only once the machine runs */
+export async function waitForPage(address: () => Promise<string | undefined>, signal: AbortSignal): Promise<string> {
+  for (;;) {
+    const where = await address();
+    const page = where === undefined ? undefined : await fetchPage(where, signal);
+    if (page !== undefined) return page;
+    await delay(TRY_EVERY_MS, undefined, { signal });
+  }
+}
