@@ -9,7 +9,8 @@ export interface FileName {
 
 /**
  * Where a repository's files lie. Every method rejects with a `RepositoryError`: REPOSITORY_OBJECT_MISSING where the file
- * does not exist, REPOSITORY_READ_ONLY where it may not be written, REPOSITORY_UNREACHABLE for everything that may pass.
+ * does not exist, REPOSITORY_FORBIDDEN where it may not be read, REPOSITORY_READ_ONLY where it may not be written,
+ * REPOSITORY_UNREACHABLE for everything that may pass.
  */
 export interface Backend {
   /** For people: where it is, without credentials. */

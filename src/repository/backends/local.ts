@@ -4,17 +4,18 @@ import { dirname, join } from "node:path";
 import { errorCode } from "../../base/errors.ts";
 import { RepositoryError } from "../errors.ts";
 import { type Backend, describeFile, type FileName, type FileType } from "./backend.ts";
+import { detectLayout, isFileName, type Layout } from "./local-layout.ts";
+import { OpenFiles } from "./open-files.ts";
 
-const NAME = /^[0-9a-f]{64}$/;
 /** Packs that are kept open; a boot reads a few dozen packs again and again. */
 const OPEN_FILES = 64;
 
-/** A repository in a directory, in restic's default layout (`data/` fanned out by the first two digits). */
+/** A repository in a directory, in either of the layouts that restic knows there. */
 export class LocalBackend implements Backend {
   readonly location: string;
   readonly #directory: string;
-  /** Insertion order is age: the first is the least recently used. */
-  readonly #open = new Map<string, Promise<FileHandle>>();
+  readonly #open = new OpenFiles(OPEN_FILES);
+  #layout: Promise<Layout> | undefined;
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -22,18 +23,21 @@ export class LocalBackend implements Backend {
   }
 
   async list(type: FileType): Promise<string[]> {
-    const directory = join(this.#directory, type);
     try {
-      const entries = await readdir(directory, { withFileTypes: true, recursive: type === "data" });
-      return entries.filter((entry) => entry.isFile() && NAME.test(entry.name)).map((entry) => entry.name);
+      const layout = await this.#detected();
+      const entries = await readdir(join(this.#directory, layout.folder(type)), {
+        withFileTypes: true,
+        recursive: type === "data",
+      });
+      return entries.filter((entry) => entry.isFile() && isFileName(entry.name)).map((entry) => entry.name);
     } catch (cause) {
-      throw this.#failure({ type, name: "" }, cause);
+      throw await this.#failure({ type, name: "" }, cause);
     }
   }
 
   async readAll(file: FileName, limit: number): Promise<Buffer> {
     try {
-      const handle = await open(this.#path(file), "r");
+      const handle = await open(await this.#path(file), "r");
       try {
         const { size } = await handle.stat();
         if (size > limit) {
@@ -49,36 +53,38 @@ export class LocalBackend implements Backend {
         await handle.close();
       }
     } catch (cause) {
-      throw this.#failure(file, cause);
+      throw await this.#failure(file, cause);
     }
   }
 
   async readRange(file: FileName, offset: number, length: number): Promise<Buffer> {
     try {
-      const content = Buffer.allocUnsafe(length);
-      const handle = await this.#handle(file);
-      await readExactly(handle, content, offset, file);
-      return content;
+      return await this.#open.use(await this.#path(file), async (handle) => {
+        const content = Buffer.allocUnsafe(length);
+        await readExactly(handle, content, offset, file);
+        return content;
+      });
     } catch (cause) {
-      await this.#forget(this.#path(file));
-      throw this.#failure(file, cause);
+      throw await this.#failure(file, cause);
     }
   }
 
   async exists(file: FileName): Promise<boolean> {
     try {
-      await stat(this.#path(file));
+      await stat(await this.#path(file));
       return true;
     } catch (cause) {
-      if (errorCode(cause) === "ENOENT" && (await this.#isThere())) return false;
-      throw this.#failure(file, cause);
+      const failure = await this.#failure(file, cause);
+      if (failure.code === "REPOSITORY_OBJECT_MISSING") return false;
+      throw failure;
     }
   }
 
   async save(file: FileName, content: Buffer): Promise<void> {
-    const path = this.#path(file);
-    const temporary = `${path}-tmp-${randomUUID()}`;
+    let temporary: string | undefined;
     try {
+      const path = await this.#path(file);
+      temporary = `${path}-tmp-${randomUUID()}`;
       await mkdir(dirname(path), { recursive: true });
       const handle = await open(temporary, "wx", 0o600);
       try {
@@ -91,71 +97,70 @@ export class LocalBackend implements Backend {
       const directory = await open(dirname(path), "r");
       await directory.sync().finally(() => directory.close());
     } catch (cause) {
-      await rm(temporary, { force: true }).catch(() => undefined);
-      throw this.#failure(file, cause);
+      if (temporary !== undefined) await rm(temporary, { force: true }).catch(() => undefined);
+      throw await this.#failure(file, cause, "write");
     }
   }
 
   async remove(file: FileName): Promise<void> {
     try {
-      await unlink(this.#path(file));
+      await unlink(await this.#path(file));
     } catch (cause) {
-      if (errorCode(cause) === "ENOENT" && (await this.#isThere())) return;
-      throw this.#failure(file, cause);
+      const failure = await this.#failure(file, cause, "write");
+      if (failure.code !== "REPOSITORY_OBJECT_MISSING") throw failure;
     }
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#open.keys()].map((path) => this.#forget(path)));
+    await this.#open.close();
   }
 
-  #path(file: FileName): string {
+  async #path(file: FileName): Promise<string> {
     if (file.type === "config") return join(this.#directory, "config");
-    if (!NAME.test(file.name)) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${file.type}: not a file name`);
-    return join(this.#directory, file.type, ...(file.type === "data" ? [file.name.slice(0, 2)] : []), file.name);
+    return join(this.#directory, (await this.#detected()).path(file));
   }
 
-  async #handle(file: FileName): Promise<FileHandle> {
-    const path = this.#path(file);
-    const opened = this.#open.get(path) ?? open(path, "r");
-    this.#open.delete(path);
-    this.#open.set(path, opened);
-    const oldest = this.#open.keys().next().value;
-    if (this.#open.size > OPEN_FILES && oldest !== undefined) {
-      // Reads under way on it keep it open: a FileHandle closes only after its pending operations.
-      void this.#forget(oldest);
-    }
-    return opened;
+  /** Looked up once, when the repository is there. */
+  #detected(): Promise<Layout> {
+    this.#layout ??= detectLayout(this.#directory).catch((error: unknown) => {
+      this.#layout = undefined;
+      throw error;
+    });
+    return this.#layout;
   }
 
-  async #forget(path: string): Promise<void> {
-    const opened = this.#open.get(path);
-    this.#open.delete(path);
-    await opened?.then((handle) => handle.close()).catch(() => undefined);
-  }
-
-  /** Whether the repository itself is there: a directory that is not mounted must not look like a missing file. */
-  async #isThere(): Promise<boolean> {
-    return stat(join(this.#directory, "config")).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  #failure(file: FileName, cause: unknown): RepositoryError {
+  async #failure(file: FileName, cause: unknown, intent: "read" | "write" = "read"): Promise<RepositoryError> {
     if (cause instanceof RepositoryError) return cause;
     const code = errorCode(cause);
-    const name = describeFile(file);
+    const what = `${describeFile(file)} at ${this.location}`;
     if (code === "ENOENT" || code === "ENOTDIR") {
-      return new RepositoryError("REPOSITORY_OBJECT_MISSING", `${name} is not in the repository at ${this.location}`, {
+      // A volume that is not mounted is an empty directory: its files are out of reach, not gone.
+      if (file.type === "config" || (await isThere(join(this.#directory, "config")))) {
+        return new RepositoryError("REPOSITORY_OBJECT_MISSING", `${what} is missing`, { cause });
+      }
+      return new RepositoryError("REPOSITORY_UNREACHABLE", `${this.location} holds no repository any more`, {
         cause,
+        hint: "Check that its volume is mounted.",
       });
     }
-    if (code === "EROFS" || code === "EACCES" || code === "EPERM") {
-      return new RepositoryError("REPOSITORY_READ_ONLY", `${name} at ${this.location}: ${code}`, { cause });
+    if (code === "EROFS" || ((code === "EACCES" || code === "EPERM") && intent === "write")) {
+      return new RepositoryError("REPOSITORY_READ_ONLY", `${what} may not be written: ${code}`, { cause });
     }
-    return new RepositoryError("REPOSITORY_UNREACHABLE", `${name} at ${this.location}: ${code ?? "failed"}`, { cause });
+    if (code === "EACCES" || code === "EPERM") {
+      return new RepositoryError("REPOSITORY_FORBIDDEN", `${what} may not be read: ${code}`, {
+        cause,
+        hint: "restic lets only the owner read its files: run as that user (runAsUser), or change their mode.",
+      });
+    }
+    return new RepositoryError("REPOSITORY_UNREACHABLE", `${what}: ${code ?? "failed"}`, { cause });
   }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function readExactly(handle: FileHandle, content: Buffer, offset: number, file: FileName): Promise<void> {

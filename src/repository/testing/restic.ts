@@ -3,10 +3,21 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { LocalBackend } from "../backends/local.ts";
+import { openMasterKey } from "../key-file.ts";
+import { writeCheapKey } from "./keys.ts";
 
 const run = promisify(execFile);
 
-/** A repository made by the real restic, in a directory of its own. */
+interface ResticOptions {
+  /** restic's old S3 layout instead of its default one. */
+  readonly legacyLayout?: boolean;
+}
+
+/**
+ * A repository made by the real restic, in a directory of its own. Its key is as costly as restic makes them only until it
+ * was made: after that, opening it takes no time.
+ */
 export class ResticRepository {
   readonly directory: string;
   readonly password = "correct horse";
@@ -17,9 +28,15 @@ export class ResticRepository {
     this.directory = join(scratch, "repository");
   }
 
-  static async create(version: 1 | 2): Promise<ResticRepository> {
+  static async create(version: 1 | 2, options: ResticOptions = {}): Promise<ResticRepository> {
     const repository = new ResticRepository(await mkdtemp(join(tmpdir(), "restic-")));
-    await repository.restic(["init", "--repository-version", String(version)]);
+    const layout = options.legacyLayout === true ? ["-o", "local.layout=s3legacy"] : [];
+    await repository.restic([...layout, "init", "--repository-version", String(version)]);
+    const backend = new LocalBackend(repository.directory);
+    const [costly] = await backend.list("keys");
+    await writeCheapKey(backend, await openMasterKey(backend, repository.password), repository.password);
+    if (costly !== undefined) await backend.remove({ type: "keys", name: costly });
+    await backend.close();
     return repository;
   }
 
