@@ -17,7 +17,7 @@ afterEach(() => rm(scratch, { recursive: true, force: true }));
 test("sfdisk and mtools read what was put together", async () => {
   const signal = AbortSignal.timeout(20_000);
   const path = join(scratch, "disk.img");
-  const layout = { size: 24 * MIB, bootSize: 8 * MIB };
+  const layout = { size: 48 * MIB, bootSize: 32 * MIB };
   await writeFile(join(scratch, "kernel"), "the kernel");
   await writeFile(join(scratch, "initrd"), "the initrd");
   await assembleDisk({
@@ -28,10 +28,10 @@ test("sfdisk and mtools read what was put together", async () => {
   const { partitiontable } = JSON.parse(await runCommand("sfdisk", ["--json", path]));
   expect(partitiontable).toMatchObject({ label: "dos", id: "0xdeadbeef", sectorsize: 512 });
   expect(partitiontable.partitions).toEqual([
-    { node: `${path}1`, start: 2048, size: 16384, type: "c", bootable: true },
-    { node: `${path}2`, start: 18432, size: (15 * MIB) / 512, type: "83" },
+    { node: `${path}1`, start: 2048, size: 65536, type: "c", bootable: true },
+    { node: `${path}2`, start: 67584, size: (15 * MIB) / 512, type: "83" },
   ]);
-  expect(rootPartition(layout)).toEqual({ offset: 18432 * 512, length: 15 * MIB });
+  expect(rootPartition(layout)).toEqual({ offset: 67584 * 512, length: 15 * MIB });
 
   const boot = ["-i", `${path}@@${MIB}`];
   expect(await runCommand("mtype", [...boot, "::/vmlinuz"])).toBe("the kernel");

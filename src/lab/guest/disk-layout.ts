@@ -85,7 +85,7 @@ export async function assembleDisk(layout: DiskLayout): Promise<void> {
   const sectors = layout.bootSize / SECTOR;
   await run("mkfs.vfat", [
     ...["-C", fat, "-n", "BOOT", "-i", layout.diskId.toString(16).padStart(8, "0")],
-    ...["-h", String(BOOT_OFFSET / SECTOR), "--invariant", String(sectors / 2)],
+    ...["-F", "16", "-h", String(BOOT_OFFSET / SECTOR), "--invariant", String(sectors / 2)],
   ]);
   await writeFile(configuration, loaderConfiguration(layout.kernelArguments));
   await run("mcopy", ["-i", fat, layout.kernel, "::/vmlinuz"]);
