@@ -1,12 +1,19 @@
-import { scrypt } from "node:crypto";
+import { createHash, scrypt } from "node:crypto";
 import * as z from "zod";
+import { errorCode } from "../base/errors.ts";
 import type { Backend } from "./backends/backend.ts";
 import { type CryptoKey, decrypt } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
 
 const KEY_FILE_LIMIT = 64 * 1024;
-/** restic calibrates scrypt to about half a second and 60 MB; a hostile file must not take the machine. */
-const SCRYPT_MEMORY_LIMIT = 1024 * 1024 * 1024;
+/** More keys than that are not tried; restic itself stops at 20. */
+const KEY_LIMIT = 64;
+/**
+ * restic calibrates scrypt to half a second and 60 MB on the machine that made the key (N · r · p of about 2 million). A
+ * hostile file may take a few seconds and 256 MiB, not more.
+ */
+const SCRYPT_MEMORY_LIMIT = 256 * 1024 * 1024;
+const SCRYPT_WORK_LIMIT = 2 ** 25;
 
 const base64Bytes = (length: number) =>
   z
@@ -14,27 +21,32 @@ const base64Bytes = (length: number) =>
     .transform((text) => Buffer.from(text, "base64"))
     .refine((bytes) => bytes.length === length);
 
-const keyFile = z.object({
-  kdf: z.literal("scrypt"),
-  N: z
-    .int()
-    .min(2)
-    .max(2 ** 24),
-  r: z.int().min(1).max(64),
-  p: z.int().min(1).max(64),
-  salt: z.string().max(1024),
-  data: z.string().max(4096),
-});
+const keyFile = z
+  .object({
+    kdf: z.literal("scrypt"),
+    N: z
+      .int()
+      .min(2)
+      .max(2 ** 24)
+      .refine((n) => (n & (n - 1)) === 0),
+    r: z.int().min(1).max(64),
+    p: z.int().min(1).max(64),
+    salt: z.base64().max(1024),
+    data: z.base64().max(4096),
+  })
+  .refine(({ N, r, p }) => N * r * p <= SCRYPT_WORK_LIMIT && 128 * r * (N + p + 2) <= SCRYPT_MEMORY_LIMIT);
+
+type KeyFile = z.infer<typeof keyFile>;
 
 const masterKey = z.object({
   encrypt: base64Bytes(32),
   mac: z.object({ k: base64Bytes(16), r: base64Bytes(16) }),
 });
 
-async function passwordKey(password: string, file: z.infer<typeof keyFile>): Promise<CryptoKey> {
+async function passwordKey(password: string, { N, r, p, salt }: KeyFile): Promise<CryptoKey> {
   const derived = await new Promise<Buffer>((resolve, reject) => {
-    const options = { N: file.N, r: file.r, p: file.p, maxmem: SCRYPT_MEMORY_LIMIT };
-    scrypt(password, Buffer.from(file.salt, "base64"), 64, options, (error, key) => {
+    const options = { N, r, p, maxmem: SCRYPT_MEMORY_LIMIT + 1024 * 1024 };
+    scrypt(password, Buffer.from(salt, "base64"), 64, options, (error, key) => {
       if (error === null) resolve(key);
       else reject(error);
     });
@@ -42,45 +54,71 @@ async function passwordKey(password: string, file: z.infer<typeof keyFile>): Pro
   return { encryption: derived.subarray(0, 32), macK: derived.subarray(32, 48), macR: derived.subarray(48, 64) };
 }
 
+/** A key file's content, checked; undefined where it is damaged or asks for more than a key of restic would. */
+export function parseKeyFile(name: string, content: Buffer): KeyFile | undefined {
+  if (createHash("sha256").update(content).digest("hex") !== name) return undefined;
+  return keyFile.safeParse(parseJson(content)).data;
+}
+
 /**
  * The repository's master key, from the first key file that the password opens.
  *
- * @throws RepositoryError REPOSITORY_WRONG_PASSWORD where it opens none, REPOSITORY_NOT_FOUND where there is none.
+ * @throws RepositoryError REPOSITORY_WRONG_PASSWORD where it opens none, REPOSITORY_OBJECT_DAMAGED where none could be tried,
+ *   REPOSITORY_NOT_FOUND where there is none.
  */
 export async function openMasterKey(backend: Backend, password: string): Promise<CryptoKey> {
-  const names = await backend.list("keys");
-  if (names.length === 0) {
-    throw new RepositoryError("REPOSITORY_NOT_FOUND", `there is no key in ${backend.location}`, {
-      hint: "Check that this is the directory of a restic repository.",
-    });
-  }
-  let unreadable: RepositoryError | undefined;
-  for (const name of names.sort()) {
-    const what = `keys/${name}`;
-    const content = await backend.readAll({ type: "keys", name }, KEY_FILE_LIMIT);
-    const parsed = keyFile.safeParse(parseJson(content));
-    if (!parsed.success) {
-      unreadable = new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} is not a key file of restic`);
+  const names = (await backend.list("keys")).sort().slice(0, KEY_LIMIT);
+  const damaged: string[] = [];
+  let tried = 0;
+  for (const name of names) {
+    const content = await backend.readAll({ type: "keys", name }, KEY_FILE_LIMIT).catch(unlessMissing);
+    if (content === undefined) continue; // removed since the listing, by a change of the password
+    const file = parseKeyFile(name, content);
+    if (file === undefined) {
+      damaged.push(`keys/${name}`);
       continue;
     }
-    let plain: Buffer;
-    try {
-      plain = decrypt(await passwordKey(password, parsed.data), Buffer.from(parsed.data.data, "base64"), what);
-    } catch {
-      continue; // a key of somebody else's password
-    }
-    const key = masterKey.safeParse(parseJson(plain));
-    if (!key.success) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} holds no master key`);
-    return { encryption: key.data.encrypt, macK: key.data.mac.k, macR: key.data.mac.r };
+    tried++;
+    const key = await tryKey(name, file, password);
+    if (key !== undefined) return key;
   }
-  if (unreadable !== undefined && names.length === 1) throw unreadable;
-  throw new RepositoryError(
-    "REPOSITORY_WRONG_PASSWORD",
-    `the password opens none of the ${names.length} keys in ${backend.location}`,
-    {
-      hint: "Correct the password in the credentials Secret; it is picked up without further ado.",
-    },
-  );
+  const [first] = damaged;
+  if (tried > 0) {
+    const others = first === undefined ? "" : `; ${damaged.join(", ")} could not be tried, being damaged`;
+    throw new RepositoryError(
+      "REPOSITORY_WRONG_PASSWORD",
+      `the password opens none of the ${tried} keys in ${backend.location}${others}`,
+      { hint: "Correct the password in the credentials Secret; it is picked up without further ado." },
+    );
+  }
+  if (first !== undefined) {
+    throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${first} is not a genuine key file of restic`, {
+      hint: "Restore the key file from another copy of the repository.",
+    });
+  }
+  throw new RepositoryError("REPOSITORY_NOT_FOUND", `there is no key in ${backend.location}`, {
+    hint: "Check that this is the directory of a restic repository.",
+  });
+}
+
+/** The master key in a key file; undefined where it is one of another password. */
+async function tryKey(name: string, file: KeyFile, password: string): Promise<CryptoKey | undefined> {
+  const what = `keys/${name}`;
+  const derived = await passwordKey(password, file);
+  let plain: Buffer;
+  try {
+    plain = decrypt(derived, Buffer.from(file.data, "base64"), what);
+  } catch {
+    return undefined;
+  }
+  const key = masterKey.safeParse(parseJson(plain));
+  if (!key.success) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} holds no master key`);
+  return { encryption: key.data.encrypt, macK: key.data.mac.k, macR: key.data.mac.r };
+}
+
+function unlessMissing(error: unknown): undefined {
+  if (errorCode(error) === "REPOSITORY_OBJECT_MISSING") return undefined;
+  throw error;
 }
 
 /** JSON, or undefined where it is none. */
