@@ -1,0 +1,163 @@
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import * as z from "zod";
+import { bootProfile, phaseRequest, relocationProgress } from "../api/agent-control.ts";
+import { readIfThere, replaceFile } from "./durable-file.ts";
+import { AgentError } from "./errors.ts";
+
+const FILE = "agent.json";
+
+const diskState = z.strictObject({
+  /** Unguessable; whoever knows it may mount. */
+  exportPath: z.string().regex(/^\/[\w-]{43}$/),
+  /** Base64url of 32 bytes. */
+  handleKey: z.string().regex(/^[\w-]{43}$/),
+  /** Decimal, 63 bits. */
+  fsid: z.string().regex(/^\d{1,19}$/),
+  relocation: relocationProgress.optional(),
+});
+
+const state = z.strictObject({
+  restore: z.string(),
+  snapshot: z.string(),
+  /** The highest epoch that has run on this claim. */
+  epoch: z.int().nonnegative(),
+  phase: phaseRequest.shape.phase.optional(),
+  /** The operator has taken the pin away: it is not made again. */
+  unpinned: z.boolean().default(false),
+  profile: bootProfile.optional(),
+  disks: z.record(z.string(), diskState),
+});
+
+export type DiskState = z.infer<typeof diskState>;
+type State = z.infer<typeof state>;
+
+/** Who runs, for the checks that keep another restore's or an older agent out. */
+export interface AgentIdentity {
+  readonly restore: string;
+  readonly snapshot: string;
+  readonly epoch: number;
+  readonly disks: readonly string[];
+}
+
+/**
+ * What the agent itself remembers across restarts, on the overlay's claim beside the overlays: export paths and keys, so that
+ * mounted clients go on; the relocation's progress; the learned profile. Every change is durable when it resolves.
+ */
+export class AgentState {
+  readonly #path: string;
+  #state: State;
+  #saving: Promise<void> = Promise.resolve();
+
+  private constructor(path: string, initial: State) {
+    this.#path = path;
+    this.#state = initial;
+  }
+
+  /**
+   * @throws AgentError STATE_MISMATCH where the claim belongs to another restore or snapshot, or cannot be read; STALE_EPOCH
+   * where a later epoch has run on it
+   */
+  static async open(directory: string, identity: AgentIdentity): Promise<AgentState> {
+    const path = join(directory, FILE);
+    const text = await readIfThere(path);
+    const found = text === undefined ? undefined : parseState(text);
+    if (found !== undefined) checkFits(found, identity);
+    const disks: Record<string, DiskState> = {};
+    for (const name of identity.disks) disks[name] = found?.disks[name] ?? newDiskState();
+    const { restore, snapshot, epoch } = identity;
+    const opened = new AgentState(path, { unpinned: false, ...found, restore, snapshot, epoch, disks });
+    await opened.#change(() => undefined);
+    return opened;
+  }
+
+  get current(): Readonly<State> {
+    return this.#state;
+  }
+
+  disk(name: string): DiskState {
+    const found = this.#state.disks[name];
+    if (found === undefined) throw new AgentError("NOT_FOUND", `there is no disk ${name}`);
+    return found;
+  }
+
+  /** A new export path and handle key: whoever knew the old ones is out. */
+  renewExport(name: string): Promise<void> {
+    return this.#change((draft) => {
+      const { exportPath, handleKey } = newDiskState();
+      draft.disks[name] = { ...this.disk(name), exportPath, handleKey };
+    });
+  }
+
+  setRelocation(name: string, relocation: NonNullable<DiskState["relocation"]>): Promise<void> {
+    return this.#change((draft) => {
+      draft.disks[name] = { ...this.disk(name), relocation };
+    });
+  }
+
+  setPhase(phase: NonNullable<State["phase"]>): Promise<void> {
+    return this.#change((draft) => {
+      draft.phase = phase;
+    });
+  }
+
+  setProfile(profile: NonNullable<State["profile"]>): Promise<void> {
+    return this.#change((draft) => {
+      draft.profile = profile;
+    });
+  }
+
+  setUnpinned(): Promise<void> {
+    return this.#change((draft) => {
+      draft.unpinned = true;
+    });
+  }
+
+  /** Resolves when the last change is durable. */
+  settled(): Promise<void> {
+    return this.#saving.catch(() => undefined);
+  }
+
+  /** One write after the other; what is visible is what was made durable. */
+  #change(edit: (draft: State) => void): Promise<void> {
+    const saved = this.settled().then(async () => {
+      const draft = { ...this.#state, disks: { ...this.#state.disks } };
+      edit(draft);
+      await replaceFile(this.#path, JSON.stringify(draft));
+      this.#state = draft;
+    });
+    this.#saving = saved;
+    return saved;
+  }
+}
+
+function newDiskState(): DiskState {
+  return {
+    exportPath: `/${randomBytes(32).toString("base64url")}`,
+    handleKey: randomBytes(32).toString("base64url"),
+    fsid: String(randomBytes(8).readBigUInt64BE() >> 1n),
+  };
+}
+
+function parseState(text: string): State {
+  try {
+    return state.parse(JSON.parse(text));
+  } catch {
+    throw new AgentError("STATE_MISMATCH", `${FILE} on the overlay's claim is not one of this version`, {
+      hint: "The claim belongs to another version of the product, or was damaged.",
+    });
+  }
+}
+
+function checkFits(found: State, { restore, snapshot, epoch }: AgentIdentity): void {
+  if (found.restore !== restore || found.snapshot !== snapshot) {
+    throw new AgentError("STATE_MISMATCH", "the overlay's claim belongs to another restore or another snapshot", {
+      hint: "Give each restore a claim of its own.",
+    });
+  }
+  if (found.epoch > epoch) {
+    throw new AgentError("STALE_EPOCH", `epoch ${found.epoch} has run on this claim; ${epoch} is over`, {
+      hint: "Another media agent has taken over.",
+    });
+  }
+}

@@ -1,0 +1,103 @@
+import type { AllocatedExtent, BlockSource, ReadClass } from "../disk/block-device.ts";
+import type { BlockCache } from "../disk/cache/block-cache.ts";
+import { DiskError } from "../disk/errors.ts";
+import { RepositoryError } from "../repository/errors.ts";
+import type { FileBlob, RepositoryFile } from "../repository/repository-file.ts";
+import type { BlobTracker } from "./blob-tracker.ts";
+import type { ReadScheduler } from "./read-scheduler.ts";
+
+export interface CachedImageOptions {
+  readonly file: RepositoryFile;
+  readonly cache: BlockCache;
+  readonly scheduler: ReadScheduler;
+  readonly tracker: BlobTracker;
+  /** After each read; `missed` where any of it had to come from the repository. */
+  readonly onRead: (offset: number, length: number, readClass: ReadClass, missed: boolean) => void;
+}
+
+/**
+ * A disk image of a snapshot, read through the cache. A miss copies the blob from the repository into the cache, then serves it.
+ * Zero blobs cost nothing. A repository that is away makes reads wait; damaged data is an error, never served.
+ */
+export class CachedImage implements BlockSource {
+  readonly size: number;
+  readonly #options: CachedImageOptions;
+
+  constructor(options: CachedImageOptions) {
+    this.#options = options;
+    this.size = options.file.size;
+  }
+
+  /** @throws DiskError OUT_OF_RANGE; RepositoryError for a blob that is damaged or missing for good */
+  async read(offset: number, length: number, readClass: ReadClass): Promise<Buffer> {
+    this.#check(offset, length);
+    const { file, onRead } = this.#options;
+    const parts: { readonly blob: FileBlob; readonly from: number; readonly length: number }[] = [];
+    for (const blob of file.blobsIn(offset, length)) {
+      const from = Math.max(0, offset - blob.offset);
+      parts.push({ blob, from, length: Math.min(blob.length, offset + length - blob.offset) - from });
+    }
+    let missed = false;
+    const readPart = async (index: number): Promise<Buffer | undefined> => {
+      const part = parts[index];
+      if (part === undefined || part.blob.zero) return undefined;
+      const cached = await this.#fromCache(part.blob, part.from, part.length, readClass);
+      if (cached !== undefined) return cached;
+      missed = true;
+      return this.#fromRepository(part.blob, part.from, part.length, readClass);
+    };
+
+    const only = parts.length === 1 ? await readPart(0) : undefined;
+    const into = only ?? Buffer.alloc(length);
+    if (parts.length > 1) {
+      const copyPart = async ({ blob, from }: (typeof parts)[number], index: number): Promise<void> => {
+        (await readPart(index))?.copy(into, blob.offset + from - offset);
+      };
+      await Promise.all(parts.map(copyPart));
+    }
+    onRead(offset, length, readClass, missed);
+    return into;
+  }
+
+  extents(offset: number, length: number): AllocatedExtent[] {
+    this.#check(offset, length);
+    const merged: { offset: number; length: number; zero: boolean }[] = [];
+    for (const blob of this.#options.file.blobsIn(offset, length)) {
+      const from = Math.max(offset, blob.offset);
+      const piece = Math.min(offset + length, blob.offset + blob.length) - from;
+      const last = merged.at(-1);
+      if (last !== undefined && last.zero === blob.zero) last.length += piece;
+      else merged.push({ offset: from, length: piece, zero: blob.zero });
+    }
+    return merged;
+  }
+
+  async #fromCache(blob: FileBlob, from: number, length: number, readClass: ReadClass): Promise<Buffer | undefined> {
+    const { cache, tracker } = this.#options;
+    const cached = await cache.read(blob.id, from, length);
+    if (cached !== undefined) tracker.read(blob.id, blob.length, readClass);
+    return cached;
+  }
+
+  async #fromRepository(blob: FileBlob, from: number, length: number, readClass: ReadClass): Promise<Buffer> {
+    const { scheduler, tracker, file } = this.#options;
+    const content = await scheduler.read(blob.id, readClass === "staging" ? "boot" : readClass);
+    if (content.length !== blob.length) {
+      throw new RepositoryError(
+        "REPOSITORY_BLOB_DAMAGED",
+        `blob ${blob.id} of ${file.path} holds ${content.length} bytes, the index says ${blob.length}`,
+        { hint: "Run `restic check`." },
+      );
+    }
+    tracker.read(blob.id, blob.length, readClass);
+    // A copy: the blob is larger, and whoever waits on a slow socket must not hold all of it.
+    return Buffer.from(content.subarray(from, from + length));
+  }
+
+  #check(offset: number, length: number): void {
+    const isWithin = Number.isInteger(offset) && Number.isInteger(length) && offset >= 0 && length >= 0;
+    if (!isWithin || offset + length > this.size) {
+      throw new DiskError("OUT_OF_RANGE", `[${offset}, +${length}) is not within a disk of ${this.size} bytes`);
+    }
+  }
+}

@@ -1,0 +1,18 @@
+/** Where the media agent finds things, and where it listens. */
+export interface MediaAgentOptions {
+  /** File with an `agentConfig`. */
+  readonly config: string;
+  readonly repositoryDir: string;
+  readonly repositoryPasswordFile: string;
+  /** Must outlive the process: the guest's writes lie there. */
+  readonly overlayDir: string;
+  /** May be lost at any time. */
+  readonly cacheDir: string;
+  /** Holds tls.crt, tls.key and ca.crt. */
+  readonly tlsDir: string;
+  /** File with a `bootProfile`. */
+  readonly profileFile?: string;
+  /** IP address of all servers; their ports are `AGENT_PORTS`. */
+  readonly listenAddress: string;
+  readonly portmapper: boolean;
+}

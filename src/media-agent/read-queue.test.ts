@@ -1,0 +1,108 @@
+import { expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { isDemand, isMoreUrgent, READ_REASONS, ReadQueue, type ReadReason } from "./read-queue.ts";
+
+const IDLE = { free: 8, runningDemand: 0 };
+
+function drain(queue: ReadQueue, slots = IDLE): string[] {
+  const order: string[] = [];
+  for (let next = queue.next(slots); next !== undefined; next = queue.next(slots)) order.push(next.id);
+  return order;
+}
+
+test("demand before staged, the boot set before what lies ahead, first come first served", () => {
+  const queue = new ReadQueue();
+  queue.add("a1", "ahead");
+  queue.add("b1", "boot");
+  queue.add("r1", "relocation");
+  queue.add("g1", "guest");
+  queue.add("b2", "boot");
+  queue.add("g2", "guest");
+  expect(drain(queue)).toEqual(["g1", "g2", "r1", "b1", "b2", "a1"]);
+});
+
+test("guest reads and the relocation take turns while it runs", () => {
+  const queue = new ReadQueue();
+  queue.relocating = true;
+  for (const n of [1, 2, 3]) queue.add(`g${n}`, "guest");
+  for (const n of [1, 2]) queue.add(`l${n}`, "lead");
+  queue.add("r1", "relocation");
+  expect(drain(queue)).toEqual(["g1", "r1", "g2", "l1", "g3", "l2"]);
+});
+
+test("a staged read leaves the last slot free", () => {
+  const queue = new ReadQueue();
+  queue.add("b1", "boot");
+  queue.add("l1", "lead");
+  expect(queue.next({ free: 1, runningDemand: 0 })).toBeUndefined();
+  queue.relocating = true;
+  expect(queue.next({ free: 1, runningDemand: 0 })).toBeUndefined();
+  queue.add("g1", "guest");
+  expect(queue.next({ free: 1, runningDemand: 0 })?.id).toBe("g1");
+  expect(queue.next({ free: 0, runningDemand: 0 })).toBeUndefined();
+});
+
+test("what lies ahead waits while a demand read runs; the boot set does not", () => {
+  const queue = new ReadQueue();
+  queue.add("a1", "ahead");
+  queue.add("b1", "boot");
+  expect(drain(queue, { free: 5, runningDemand: 1 })).toEqual(["b1"]);
+  expect(drain(queue)).toEqual(["a1"]);
+});
+
+test("a blob moves up for a more urgent reason, and never down", () => {
+  const queue = new ReadQueue();
+  queue.add("x", "ahead");
+  queue.add("y", "guest");
+  queue.add("x", "guest");
+  queue.add("y", "boot");
+  expect([queue.waiting("ahead"), queue.waiting("boot"), queue.waiting("guest")]).toEqual([0, 0, 2]);
+  expect(drain(queue)).toEqual(["y", "x"]);
+});
+
+test("holds its rules in any history", () => {
+  const action = fc.oneof(
+    fc.record({ kind: fc.constant("add" as const), id: fc.nat(30), reason: fc.constantFrom(...READ_REASONS) }),
+    fc.record({ kind: fc.constant("next" as const), free: fc.nat(3), runningDemand: fc.nat(1) }),
+    fc.record({ kind: fc.constant("relocating" as const), value: fc.boolean() }),
+  );
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 200 }), (actions) => {
+      const queue = new ReadQueue();
+      const model = new Map<string, ReadReason>();
+      let lastDemand: ReadReason | undefined;
+      for (const step of actions) {
+        if (step.kind === "relocating") {
+          queue.relocating = step.value;
+          lastDemand = undefined;
+        } else if (step.kind === "add") {
+          const id = String(step.id);
+          const known = model.get(id);
+          if (known === undefined || isMoreUrgent(step.reason, known)) model.set(id, step.reason);
+          queue.add(id, step.reason);
+        } else {
+          const next = queue.next(step);
+          const waiting = (reason: ReadReason): boolean => [...model.values()].includes(reason);
+          if (next === undefined) {
+            expect(step.free > 0 && (waiting("guest") || waiting("relocation"))).toBe(false);
+            continue;
+          }
+          expect(model.get(next.id)).toBe(next.reason);
+          model.delete(next.id);
+          if (!isDemand(next.reason)) {
+            expect(step.free).toBeGreaterThanOrEqual(2);
+            expect(waiting("guest") && (!queue.relocating || next.reason !== "lead")).toBe(false);
+          }
+          if (next.reason === "ahead") expect(step.runningDemand).toBe(0);
+          if (queue.relocating && next.reason === "guest" && lastDemand === "guest") {
+            expect(waiting("relocation")).toBe(false);
+          }
+          if (isDemand(next.reason)) lastDemand = next.reason;
+        }
+      }
+      for (const reason of READ_REASONS) {
+        expect(queue.waiting(reason)).toBe([...model.values()].filter((value) => value === reason).length);
+      }
+    }),
+  );
+});

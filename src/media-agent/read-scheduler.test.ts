@@ -1,0 +1,141 @@
+import { expect, test } from "@jest/globals";
+import { type Deferred, deferred } from "../base/deferred.ts";
+import { ManualClock } from "../base/testing/manual-clock.ts";
+import type { ReadReason } from "./read-queue.ts";
+import { ReadScheduler } from "./read-scheduler.ts";
+
+class Bench {
+  readonly clock = new ManualClock();
+  readonly started: string[] = [];
+  readonly stored: string[] = [];
+  readonly waits: [ReadReason, number][] = [];
+  readonly joins: ReadReason[] = [];
+  readonly results: [ReadReason, number, number | undefined][] = [];
+  readonly #fetches = new Map<string, Deferred<Buffer>>();
+  readonly scheduler: ReadScheduler;
+
+  constructor(slots: number) {
+    this.scheduler = new ReadScheduler({
+      slots,
+      clock: this.clock,
+      fetch: (id) => {
+        this.started.push(id);
+        const fetch = deferred<Buffer>();
+        this.#fetches.set(id, fetch);
+        return fetch.promise;
+      },
+      store: async (id) => void this.stored.push(id),
+      isTransient: (error) => (error as Error).message === "away",
+      observer: {
+        started: (reason, waited) => this.waits.push([reason, waited]),
+        finished: (reason, took, bytes) => this.results.push([reason, took, bytes]),
+        joined: (reason) => this.joins.push(reason),
+      },
+    });
+  }
+
+  async answer(id: string): Promise<void> {
+    this.#fetches.get(id)?.resolve(Buffer.from(id));
+    await new Promise(setImmediate);
+  }
+
+  async fail(id: string, message: string): Promise<void> {
+    this.#fetches.get(id)?.reject(new Error(message));
+    await new Promise(setImmediate);
+  }
+}
+
+test("readers of one blob share one request, which is stored", async () => {
+  const bench = new Bench(2);
+  const reads = [bench.scheduler.read("a", "guest"), bench.scheduler.read("a", "relocation")];
+  const staged = bench.scheduler.stage("a", "boot");
+  await bench.answer("a");
+  expect((await Promise.all(reads)).map(String)).toEqual(["a", "a"]);
+  await staged;
+  expect(bench.started).toEqual(["a"]);
+  expect(bench.stored).toEqual(["a"]);
+  void bench.scheduler.read("a", "guest");
+  expect(bench.started).toEqual(["a", "a"]);
+});
+
+test("a demand read overtakes staged ones, and one slot is always left for it", async () => {
+  const bench = new Bench(3);
+  for (const id of ["s1", "s2", "s3", "s4"]) void bench.scheduler.stage(id, "boot");
+  expect(bench.started).toEqual(["s1", "s2"]);
+  void bench.scheduler.read("g1", "guest");
+  void bench.scheduler.read("g2", "guest");
+  expect(bench.started).toEqual(["s1", "s2", "g1"]);
+  await bench.answer("s1");
+  expect(bench.started).toEqual(["s1", "s2", "g1", "g2"]);
+  await bench.answer("g1");
+  expect(bench.started).toEqual(["s1", "s2", "g1", "g2"]);
+  await bench.answer("g2");
+  expect(bench.started).toEqual(["s1", "s2", "g1", "g2", "s3"]);
+});
+
+test("a demand read of a queued staged blob moves it up; of one in flight, joins it", async () => {
+  const bench = new Bench(2);
+  void bench.scheduler.stage("s1", "ahead");
+  void bench.scheduler.stage("s2", "ahead");
+  void bench.scheduler.stage("s3", "ahead");
+  const read = bench.scheduler.read("s3", "guest");
+  expect(bench.started).toEqual(["s1", "s3"]);
+  const joined = bench.scheduler.read("s1", "guest");
+  await bench.answer("s3");
+  await bench.answer("s1");
+  expect([String(await read), String(await joined)]).toEqual(["s3", "s1"]);
+  expect(bench.joins).toEqual(["ahead", "ahead"]);
+  expect(bench.results.map(([reason]) => reason)).toEqual(["guest", "guest"]);
+});
+
+test("a repository that is away makes reads wait, and the slot is free meanwhile", async () => {
+  const bench = new Bench(2);
+  const read = bench.scheduler.read("a", "guest");
+  await bench.fail("a", "away");
+  await bench.clock.advance(200);
+  expect(bench.started).toEqual(["a", "a"]);
+  await bench.fail("a", "away");
+  await bench.clock.advance(399);
+  expect(bench.started).toEqual(["a", "a"]);
+  const other = bench.scheduler.read("b", "guest");
+  expect(bench.started).toEqual(["a", "a", "b"]);
+  await bench.answer("b");
+  expect(String(await other)).toBe("b");
+  // The other's success wakes the first at once.
+  expect(bench.started).toEqual(["a", "a", "b", "a"]);
+  await bench.answer("a");
+  expect(String(await read)).toBe("a");
+});
+
+test("an error that is final reaches every reader, and the next read tries again", async () => {
+  const bench = new Bench(2);
+  const read = bench.scheduler.read("a", "guest");
+  const staged = bench.scheduler.stage("a", "boot");
+  await bench.fail("a", "damaged");
+  await expect(read).rejects.toThrow("damaged");
+  await expect(staged).rejects.toThrow("damaged");
+  const again = bench.scheduler.read("a", "guest");
+  await bench.answer("a");
+  expect(String(await again)).toBe("a");
+});
+
+test("tells how long requests waited and took", async () => {
+  const bench = new Bench(2);
+  for (const id of ["a", "b", "c"]) void bench.scheduler.read(id, "guest");
+  await bench.clock.advance(30);
+  await bench.answer("a");
+  expect(bench.waits).toEqual([
+    ["guest", 0],
+    ["guest", 0],
+    ["guest", 30],
+  ]);
+  expect(bench.results).toEqual([["guest", 30, 1]]);
+});
+
+test("closing rejects whoever waits", async () => {
+  const bench = new Bench(2);
+  const read = bench.scheduler.read("a", "guest");
+  bench.scheduler.close(new Error("closed"));
+  await expect(read).rejects.toThrow("closed");
+  expect(() => bench.scheduler.read("b", "guest")).toThrow("closed");
+});

@@ -1,0 +1,181 @@
+import type { Clock } from "../base/clock.ts";
+import { type Deferred, deferred } from "../base/deferred.ts";
+import { isDemand, isMoreUrgent, ReadQueue, type ReadReason } from "./read-queue.ts";
+
+const FIRST_RETRY_MS = 200;
+const LAST_RETRY_MS = 3000;
+
+/** What happens to requests; for metrics. Durations are milliseconds. */
+export interface SchedulerObserver {
+  /** A slot was given: `waited` since the request was queued. */
+  started(reason: ReadReason, waited: number): void;
+  /** The repository answered after `took`; `bytes` is undefined where it failed. */
+  finished(reason: ReadReason, took: number, bytes: number | undefined): void;
+  /** A demand read found its blob queued or in flight for another reason. */
+  joined(reason: ReadReason): void;
+}
+
+export interface SchedulerOptions {
+  /** Requests to the repository at once, at least 2: a staged read leaves one free. */
+  readonly slots: number;
+  readonly clock: Clock;
+  /** Verified bytes of a blob, or a rejection. */
+  readonly fetch: (id: string) => Promise<Buffer>;
+  /** Puts a blob where later reads find it. Its request keeps its slot until then, so that memory stays bounded. */
+  readonly store: (id: string, content: Buffer, reason: ReadReason) => Promise<void>;
+  /** Whether the same request may succeed later: then it is repeated until it does, and its readers wait. */
+  readonly isTransient: (error: unknown) => boolean;
+  readonly observer: SchedulerObserver;
+}
+
+interface Request {
+  readonly id: string;
+  reason: ReadReason;
+  state: "queued" | "running" | "resting";
+  since: number;
+  failures: number;
+  readonly content: Deferred<Buffer>;
+  readonly stored: Deferred<void>;
+}
+
+/**
+ * The one queue before the repository. All readers of a blob share one request, whose reason is the most urgent of theirs.
+ * How many demand reads wait is bounded by the protocol servers, how many staged ones by who stages.
+ */
+export class ReadScheduler {
+  readonly #options: SchedulerOptions;
+  readonly #queue = new ReadQueue();
+  readonly #requests = new Map<string, Request>();
+  readonly #closing = new AbortController();
+  #running = 0;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+  }
+
+  /** Whether guest reads and the relocation's take turns. */
+  set relocating(value: boolean) {
+    this.#queue.relocating = value;
+    this.#start();
+  }
+
+  /** Requests that wait for a slot. */
+  waiting(reason: ReadReason): number {
+    return this.#queue.waiting(reason);
+  }
+
+  /** Resolves with the blob's bytes, shared between all who asked: read them only. Rejects with an error that is final. */
+  read(id: string, reason: "guest" | "relocation" | "boot"): Promise<Buffer> {
+    return this.#request(id, reason).content.promise;
+  }
+
+  /** Resolves when the blob was stored. */
+  stage(id: string, reason: "boot" | "lead" | "ahead"): Promise<void> {
+    return this.#request(id, reason).stored.promise;
+  }
+
+  /** Rejects everything that waits; what runs is let run out. */
+  close(reason: Error): void {
+    this.#closing.abort(reason);
+    for (const request of this.#requests.values()) {
+      request.content.reject(reason);
+      request.stored.reject(reason);
+    }
+    this.#requests.clear();
+  }
+
+  #request(id: string, reason: ReadReason): Request {
+    this.#closing.signal.throwIfAborted();
+    const known = this.#requests.get(id);
+    if (known !== undefined) {
+      if (isDemand(reason)) this.#options.observer.joined(known.reason);
+      if (isMoreUrgent(reason, known.reason)) {
+        known.reason = reason;
+        if (known.state === "queued") this.#queue.add(id, reason);
+        this.#start();
+      }
+      return known;
+    }
+    const request: Request = {
+      id,
+      reason,
+      state: "queued",
+      since: this.#options.clock.monotonic(),
+      failures: 0,
+      content: deferred<Buffer>(),
+      stored: deferred(),
+    };
+    // Not every request has somebody who looks at both.
+    request.content.promise.catch(() => undefined);
+    request.stored.promise.catch(() => undefined);
+    this.#requests.set(id, request);
+    this.#queue.add(id, reason);
+    this.#start();
+    return request;
+  }
+
+  #start(): void {
+    for (;;) {
+      const next = this.#queue.next({ free: this.#options.slots - this.#running, runningDemand: this.#runningDemand });
+      if (next === undefined) return;
+      const request = this.#requests.get(next.id);
+      if (request !== undefined) void this.#run(request);
+    }
+  }
+
+  get #runningDemand(): number {
+    let count = 0;
+    for (const { state, reason } of this.#requests.values()) if (state === "running" && isDemand(reason)) count++;
+    return count;
+  }
+
+  async #run(request: Request): Promise<void> {
+    const { clock, fetch, store, observer } = this.#options;
+    this.#running++;
+    request.state = "running";
+    const begun = clock.monotonic();
+    observer.started(request.reason, begun - request.since);
+    try {
+      const content = await fetch(request.id);
+      observer.finished(request.reason, clock.monotonic() - begun, content.length);
+      request.content.resolve(content);
+      await store(request.id, content, request.reason);
+      this.#requests.delete(request.id);
+      request.stored.resolve();
+      this.#wakeAll();
+    } catch (error) {
+      observer.finished(request.reason, clock.monotonic() - begun, undefined);
+      if (this.#options.isTransient(error)) void this.#rest(request);
+      else this.#fail(request, error);
+    } finally {
+      this.#running--;
+      this.#start();
+    }
+  }
+
+  #fail(request: Request, error: unknown): void {
+    this.#requests.delete(request.id);
+    request.content.reject(error);
+    request.stored.reject(error);
+  }
+
+  /** A failed request gives its slot back while it waits to be repeated. */
+  async #rest(request: Request): Promise<void> {
+    request.state = "resting";
+    const pause = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(request.failures++, 10));
+    await this.#options.clock.sleep(pause, this.#closing.signal).catch(() => undefined);
+    if (this.#requests.get(request.id) === request && request.state === "resting") this.#enqueue(request);
+  }
+
+  /** The repository answers: what rests need not wait any longer. */
+  #wakeAll(): void {
+    for (const request of this.#requests.values()) if (request.state === "resting") this.#enqueue(request);
+  }
+
+  #enqueue(request: Request): void {
+    request.state = "queued";
+    request.since = this.#options.clock.monotonic();
+    this.#queue.add(request.id, request.reason);
+    this.#start();
+  }
+}

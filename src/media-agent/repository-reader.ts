@@ -1,0 +1,88 @@
+import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/errors.ts";
+import { RepositoryError } from "../repository/errors.ts";
+
+/** Between two reads of the whole index. */
+const RELOAD_PAUSE_MS = 2000;
+/** The blob or its pack is wrong or gone: a new index may know another copy. */
+const OUTDATED = new Set<string>([
+  "REPOSITORY_PACK_MISSING",
+  "REPOSITORY_BLOB_UNKNOWN",
+  "REPOSITORY_BLOB_DAMAGED",
+  "REPOSITORY_OBJECT_MISSING",
+  "REPOSITORY_OBJECT_DAMAGED",
+]);
+
+/** What the reader needs of a repository. */
+export interface BlobRepository {
+  readBlob(id: string): Promise<Buffer>;
+  reloadIndex(): Promise<void>;
+}
+
+/** Whether an error of {@link RepositoryReader.read} passes when somebody brings the repository back. */
+export function isTransient(error: unknown): boolean {
+  return !(error instanceof RepositoryError) || !OUTDATED.has(error.code);
+}
+
+/**
+ * Reads blobs, reads the index anew where a blob is not where it was, and knows whether the repository answers. A repository
+ * that is not mounted looks like missing packs; its index is missing too, and by that it is told from a damaged one.
+ */
+export class RepositoryReader {
+  readonly #repository: BlobRepository;
+  readonly #clock: Clock;
+  #reloading: Promise<void> | undefined;
+  #lastReload = Number.NEGATIVE_INFINITY;
+  /** False while requests fail for a reason that may pass. */
+  reachable = true;
+  /** Why it is not reachable, or which blob is damaged; empty where all is well. */
+  message = "";
+
+  constructor(repository: BlobRepository, clock: Clock) {
+    this.#repository = repository;
+    this.#clock = clock;
+  }
+
+  /** @throws RepositoryError; see {@link isTransient} */
+  async read(id: string): Promise<Buffer> {
+    try {
+      const content = await this.#readTwice(id);
+      if (!this.reachable) this.message = "";
+      this.reachable = true;
+      return content;
+    } catch (error) {
+      this.reachable = !isTransient(error);
+      this.message = errorMessage(error);
+      throw error;
+    }
+  }
+
+  async #readTwice(id: string): Promise<Buffer> {
+    try {
+      return await this.#repository.readBlob(id);
+    } catch (error) {
+      if (isTransient(error)) throw error;
+    }
+    await this.#reload();
+    return this.#repository.readBlob(id);
+  }
+
+  /** One at a time; a reload that began just now is new enough. */
+  async #reload(): Promise<void> {
+    if (this.#reloading === undefined && this.#clock.monotonic() - this.#lastReload < RELOAD_PAUSE_MS) return;
+    this.#reloading ??= this.#repository.reloadIndex().then(
+      () => {
+        this.#lastReload = this.#clock.monotonic();
+      },
+      (cause: unknown) => {
+        throw new RepositoryError("REPOSITORY_UNREACHABLE", `the index cannot be read: ${errorMessage(cause)}`, {
+          cause,
+          hint: "See whether the repository's volume is mounted.",
+        });
+      },
+    );
+    await this.#reloading.finally(() => {
+      this.#reloading = undefined;
+    });
+  }
+}
