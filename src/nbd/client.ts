@@ -34,8 +34,8 @@ export interface NbdClientOptions {
   readonly exportName: string;
   /** Beside `base:allocation`. */
   readonly contexts?: readonly string[];
-  /** PEM, our certificate and the authority of the server's. */
-  readonly tls?: { readonly key: string; readonly cert: string; readonly ca: string; readonly servername: string };
+  /** PEM, our certificate and the authority of the server's, which must bear `servername`, or `host` without it. */
+  readonly tls?: { readonly key: string; readonly cert: string; readonly ca: string; readonly servername?: string };
   /** Milliseconds for connecting and negotiating. */
   readonly timeout?: number;
 }
@@ -237,7 +237,7 @@ async function handshake<T>(
   if (options.tls !== undefined) {
     await ask(stream, OPT.startTls, Buffer.alloc(0));
     if (stream.detach().length > 0) throw new NbdError("NBD_PROTOCOL", "data before the TLS handshake");
-    stream = new ByteStream(await secure(socket, options.tls));
+    stream = new ByteStream(await secure(socket, options.host, options.tls));
   }
   await ask(stream, OPT.structuredReply, Buffer.alloc(0));
 
@@ -288,9 +288,9 @@ async function ask(stream: ByteStream, option: number, body: Buffer): Promise<{ 
   throw new NbdError("NBD_PROTOCOL", "too many option replies");
 }
 
-function secure(socket: Socket, tls: NonNullable<NbdClientOptions["tls"]>): Promise<Duplex> {
+function secure(socket: Socket, host: string, tls: NonNullable<NbdClientOptions["tls"]>): Promise<Duplex> {
   return new Promise((resolve, reject) => {
-    const encrypted = connectTls({ ...tls, socket, minVersion: "TLSv1.2" }, () => resolve(encrypted));
+    const encrypted = connectTls({ host, ...tls, socket, minVersion: "TLSv1.2" }, () => resolve(encrypted));
     encrypted.once("error", (cause) => reject(new NbdError("NBD_REFUSED", "the TLS handshake failed", { cause })));
     encrypted.once("close", () => reject(new NbdError("NBD_DISCONNECTED", "the server closed the connection")));
   });

@@ -1,0 +1,65 @@
+import type { AgentStatus, DiskStatus } from "../api/agent-control.ts";
+import { type AgentControlClient, AgentControlError } from "../api/agent-control-client.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/errors.ts";
+import type { Logger } from "../base/logging.ts";
+import { Backoff } from "./backoff.ts";
+import { RelocationError } from "./errors.ts";
+
+/** The control API as the Job needs it: an agent that is away is waited for, and what it refuses for good is an error. */
+export class AgentSession {
+  readonly #client: AgentControlClient;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+
+  constructor(client: AgentControlClient, clock: Clock, log: Logger) {
+    this.#client = client;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  status(signal: AbortSignal): Promise<AgentStatus> {
+    return this.ask((client) => client.status(signal), signal);
+  }
+
+  /** @throws RelocationError RELOCATION_DISK_UNKNOWN */
+  async disk(name: string, signal: AbortSignal): Promise<DiskStatus> {
+    return diskOf(await this.status(signal), name);
+  }
+
+  /**
+   * Repeats a request until it is answered; each one of the control API may be.
+   *
+   * @throws RelocationError RELOCATION_REFUSED; AgentControlError with a status of 409, which the caller has to judge
+   */
+  async ask<T>(request: (client: AgentControlClient) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const backoff = new Backoff(this.#clock);
+    for (;;) {
+      try {
+        return await request(this.#client);
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (!(error instanceof AgentControlError) || error.status === 409) throw error;
+        if (!error.isTransient) {
+          throw new RelocationError("RELOCATION_REFUSED", `the media agent refused: ${error.message}`, {
+            cause: error,
+            ...(error.hint === undefined ? {} : { hint: error.hint }),
+          });
+        }
+        this.#log.warn({ code: error.code, reason: errorMessage(error) }, "the media agent does not answer; trying on");
+        await backoff.wait(signal);
+      }
+    }
+  }
+}
+
+/** @throws RelocationError RELOCATION_DISK_UNKNOWN */
+export function diskOf(status: AgentStatus, name: string): DiskStatus {
+  const disk = status.disks.find((candidate) => candidate.name === name);
+  if (disk === undefined) {
+    throw new RelocationError("RELOCATION_DISK_UNKNOWN", `the media agent serves no disk ${name}`, {
+      hint: `it serves ${status.disks.map((other) => other.name).join(", ") || "none"}`,
+    });
+  }
+  return disk;
+}

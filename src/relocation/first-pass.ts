@@ -1,0 +1,109 @@
+import type { Clock } from "../base/clock.ts";
+import { CopiedPrefix } from "./copied-prefix.ts";
+import { copyPieces } from "./copy-pieces.ts";
+import type { FairSlots } from "./fair-slots.ts";
+import type { Progress } from "./progress.ts";
+import type { Source, SourceRun } from "./source.ts";
+import type { Target } from "./target.ts";
+import type { TokenBucket } from "./token-bucket.ts";
+
+/** How often the target is synced and the cursor told. Milliseconds. */
+const SYNC_EVERY_MS = 2_000;
+
+export interface PassContext {
+  readonly source: Source;
+  readonly target: Pick<Target, "heldBackFrom" | "write" | "writeZeroes" | "sync">;
+  readonly progress: Progress;
+  readonly slots: FairSlots;
+  readonly bucket: TokenBucket | undefined;
+  readonly clock: Clock;
+}
+
+/**
+ * Copies what holds data, from the durable cursor on, in ascending order. Each told cursor was synced at the target first.
+ *
+ * @param isZeroed whether the target is known to read as zeros from the cursor on
+ */
+export async function firstPass(context: PassContext, isZeroed: boolean, signal: AbortSignal): Promise<void> {
+  const { source, target, progress } = context;
+  const from = progress.told.cursor;
+  const { below, total } = await survey(source, from, target.heldBackFrom, signal);
+  const prefix = new CopiedPrefix(from, below);
+  await progress.tell({ state: "FirstPass", bytesTotal: total, bytesDurable: below }, signal);
+
+  const abort = new AbortController();
+  const both = AbortSignal.any([signal, abort.signal]);
+  const syncing = syncNowAndThen(context, prefix, total, both).catch((error: unknown) => abort.abort(error));
+  try {
+    await copyPieces(
+      source.allocation(from, target.heldBackFrom),
+      {
+        ...context,
+        fraction: () => (total === 0 ? 1 : prefix.bytes / total),
+        begin: (piece) => prefix.begin(piece.offset + piece.length, piece.matters ? piece.length : 0),
+        copy: (piece) => copyPiece(context, piece, isZeroed),
+      },
+      both,
+    );
+  } finally {
+    abort.abort(new Error("the first pass ended"));
+    await syncing;
+  }
+  await target.sync();
+  progress.count(Math.max(0, prefix.bytes - progress.told.bytesDurable));
+  const bytesTotal = Math.max(prefix.bytes, 0);
+  await progress.tell(
+    { state: "Converging", cursor: target.heldBackFrom, bytesTotal, bytesDurable: bytesTotal },
+    signal,
+  );
+}
+
+async function copyPiece({ source, target }: PassContext, piece: SourceRun, isZeroed: boolean): Promise<void> {
+  const { offset, length, matters } = piece;
+  if (matters) await target.write(offset, await source.read(offset, length), isZeroed);
+  else if (!isZeroed) await target.writeZeroes(offset, length);
+}
+
+/** Bytes that hold data: below the cursor, and everywhere. Guest writes change it a little meanwhile. */
+async function survey(
+  source: Source,
+  cursor: number,
+  end: number,
+  signal: AbortSignal,
+): Promise<{ below: number; total: number }> {
+  let below = 0;
+  let total = 0;
+  for await (const run of source.allocation(0, end)) {
+    signal.throwIfAborted();
+    if (!run.matters) continue;
+    total += run.length;
+    below += Math.max(0, Math.min(run.offset + run.length, cursor) - run.offset);
+  }
+  return { below, total };
+}
+
+async function syncNowAndThen(
+  { target, progress, clock }: PassContext,
+  prefix: CopiedPrefix,
+  total: number,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    try {
+      await clock.sleep(SYNC_EVERY_MS, signal);
+    } catch {
+      return;
+    }
+    // Taken before the sync: what is copied while it runs may not be covered by it.
+    const { mark, bytes } = prefix;
+    await target.sync();
+    if (signal.aborted) return;
+    progress.count(Math.max(0, bytes - progress.told.bytesDurable));
+    try {
+      await progress.tell({ cursor: mark, bytesDurable: bytes, bytesTotal: Math.max(total, bytes) }, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
+  }
+}

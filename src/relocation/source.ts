@@ -1,0 +1,79 @@
+import { NbdClient } from "../nbd/client.ts";
+
+const ALLOCATION = "base:allocation";
+/** The meta context that names the pages of the frozen generation. */
+const DIRTY = "qemu:dirty-bitmap:relocation";
+const ZERO = 2;
+const DIRTY_BIT = 1;
+/** Bytes that one block-status request asks about. */
+const WINDOW = 256 * 1024 * 1024;
+
+/** A run of a disk, in order. `matters` is what was asked: it holds data (allocation), it is dirty (dirty bitmap). */
+export interface SourceRun {
+  readonly offset: number;
+  readonly length: number;
+  readonly matters: boolean;
+}
+
+export interface SourceOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
+}
+
+/** A disk at the media agent, over one NBD connection. When that breaks, everything under way fails with NbdError. */
+export class Source {
+  readonly #client: NbdClient;
+
+  private constructor(client: NbdClient) {
+    this.#client = client;
+  }
+
+  static async connect(disk: string, { host, port, tls }: SourceOptions): Promise<Source> {
+    const client = await NbdClient.connect({
+      host,
+      port,
+      exportName: disk,
+      contexts: [DIRTY],
+      ...(tls === undefined ? {} : { tls }),
+    });
+    return new Source(client);
+  }
+
+  get size(): number {
+    return this.#client.size;
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    return length === 0 ? Buffer.alloc(0) : this.#client.read(offset, length);
+  }
+
+  /** What holds data, from `offset` to `end`; neighbours may be alike. */
+  allocation(offset: number, end: number): AsyncGenerator<SourceRun> {
+    return this.#runs(ALLOCATION, (flags) => (flags & ZERO) === 0, offset, end);
+  }
+
+  /** What the frozen generation names. */
+  dirty(offset: number, end: number): AsyncGenerator<SourceRun> {
+    return this.#runs(DIRTY, (flags) => (flags & DIRTY_BIT) !== 0, offset, end);
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  async *#runs(
+    context: string,
+    matters: (flags: number) => boolean,
+    offset: number,
+    end: number,
+  ): AsyncGenerator<SourceRun> {
+    for (let at = offset; at < end; ) {
+      for (const extent of await this.#client.blockStatus(context, at, Math.min(WINDOW, end - at))) {
+        const length = Math.min(extent.length, end - at);
+        if (length > 0) yield { offset: at, length, matters: matters(extent.flags) };
+        at += length;
+      }
+    }
+  }
+}
