@@ -28,7 +28,7 @@ echo $boots | dd of=/data/boots conv=fsync 2>/dev/null
 cat >/bin/power-off <<'END'
 #!/bin/sh
 kill -9 $(cat /run/writer) 2>/dev/null
-echo "TINY POWER OFF"
+echo "TINY POWER OFF" >/dev/console
 umount /data || mount -o remount,ro /data
 poweroff -f
 END
