@@ -1,0 +1,43 @@
+import type { AgentControlClient } from "../api/agent-control-client.ts";
+import type { Cluster } from "./runtime/cluster.ts";
+import type { KubernetesObject, Manifest, ResourceType } from "./runtime/objects.ts";
+
+/** What the controllers ask of a media agent. */
+export type AgentControl = Pick<
+  AgentControlClient,
+  "status" | "manifest" | "profile" | "setPhase" | "seal" | "reportRelocation" | "unpin"
+>;
+
+/** One write, decided upon and not yet done. */
+export type Action =
+  | { readonly do: "create"; readonly type: ResourceType; readonly object: Manifest }
+  | { readonly do: "apply"; readonly type: ResourceType; readonly object: Manifest }
+  | { readonly do: "replace"; readonly type: ResourceType; readonly object: Manifest }
+  | { readonly do: "delete"; readonly type: ResourceType; readonly object: KubernetesObject }
+  | { readonly do: "agent"; readonly what: string; readonly call: (agent: AgentControl) => Promise<void> }
+  /** Makes an object that holds fresh random material; decided upon only where there is none. */
+  | { readonly do: "generate"; readonly type: ResourceType; readonly make: () => Promise<Manifest> };
+
+export function create(type: ResourceType, object: Manifest): Action {
+  return { do: "create", type, object };
+}
+
+export function remove(type: ResourceType, object: KubernetesObject): Action {
+  return { do: "delete", type, object };
+}
+
+/** Does them in order and stops at the first that fails. */
+export async function perform(
+  actions: readonly Action[],
+  cluster: Cluster,
+  agent: AgentControl | undefined,
+): Promise<void> {
+  for (const action of actions) {
+    if (action.do === "create") await cluster.create(action.type, action.object);
+    else if (action.do === "apply") await cluster.apply(action.type, action.object);
+    else if (action.do === "replace") await cluster.replace(action.type, action.object);
+    else if (action.do === "delete") await cluster.delete(action.type, action.object);
+    else if (action.do === "generate") await cluster.create(action.type, await action.make());
+    else if (agent !== undefined) await action.call(agent);
+  }
+}

@@ -1,0 +1,261 @@
+import {
+  type BackupRepository,
+  type BackupRepositoryStatus,
+  backupRepositorySpec,
+} from "../../api/backup-repository.ts";
+import { parseDuration } from "../../api/duration.ts";
+import type { Inspection } from "../../api/inspection.ts";
+import { type Action, create, remove } from "../actions.ts";
+import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
+import { inspectionJob, inspectionOutcome } from "../inspection-job.ts";
+import {
+  BACKUP_REPOSITORIES,
+  CLAIMS,
+  type Claim,
+  JOBS,
+  type Job,
+  type Pod,
+  SECRETS,
+  type Secret,
+  VOLUMES,
+  type Volume,
+} from "../kinds.ts";
+import type { Manifest } from "../runtime/objects.ts";
+import type { OperatorSettings } from "../settings.ts";
+import { mountName, mountObjects, passwordOf, repositoryMount, volumeSource } from "./mount.ts";
+
+/** Keeps the volume and password in the operator's namespace until no media agent reads the repository any more. */
+export const REPOSITORY_FINALIZER = "vmrestore.io/repository";
+const SOURCE_ANNOTATION = "vmrestore.io/source-volume-uid";
+const RETRY_MS = 15_000;
+
+export interface ObservedRepository {
+  readonly now: number;
+  readonly settings: OperatorSettings;
+  readonly repository: BackupRepository;
+  /** In the tenant's namespace. */
+  readonly claim: Claim | undefined;
+  readonly volume: Volume | undefined;
+  readonly secret: Secret | undefined;
+  /** In the operator's namespace. */
+  readonly mounted: {
+    readonly claim: Claim | undefined;
+    readonly volume: Volume | undefined;
+    readonly secret: Secret | undefined;
+  };
+  readonly job: Job | undefined;
+  readonly pods: readonly Pod[];
+  /** How many restores read from it. */
+  readonly users: number;
+}
+
+export interface RepositoryDecision {
+  readonly actions: readonly Action[];
+  readonly status?: BackupRepositoryStatus;
+  /** Done when the status is written. */
+  readonly afterStatus?: readonly Action[];
+  readonly againMs?: number;
+}
+
+/** What to do for a BackupRepository next. Pure. */
+export function decideRepository(observed: ObservedRepository): RepositoryDecision {
+  const { repository } = observed;
+  if (repository.metadata.deletionTimestamp !== undefined) return release(observed);
+  const finalizers = repository.metadata.finalizers ?? [];
+  if (!finalizers.includes(REPOSITORY_FINALIZER))
+    return { actions: [withFinalizers(repository, [...finalizers, REPOSITORY_FINALIZER])] };
+
+  const spec = backupRepositorySpec.safeParse(repository.spec);
+  if (!spec.success) {
+    const issue = spec.error.issues[0];
+    return notReady(observed, "InvalidSpec", `spec.${issue?.path.join(".")}: ${issue?.message}`);
+  }
+  const password = passwordOf(observed.secret, spec.data.credentialsSecretRef);
+  if ("problem" in password) return notReady(observed, password.reason, password.problem);
+  const source = volumeSource(observed.claim, observed.volume, spec.data.local?.claimName ?? "");
+  if ("problem" in source || observed.volume === undefined) {
+    return "problem" in source ? notReady(observed, source.reason, source.problem) : { actions: [] };
+  }
+  const mounting = mountActions(observed, source.source, observed.volume, password.password);
+  if (mounting.length > 0) return { actions: mounting };
+  if (observed.mounted.claim?.status?.phase !== "Bound") {
+    return notReady(
+      observed,
+      "Mounting",
+      "The repository's volume is being made reachable for the operator's pods.",
+      1000,
+    );
+  }
+  return check(observed, parseDuration(spec.data.checkInterval));
+}
+
+function mountActions(
+  observed: ObservedRepository,
+  source: Record<string, unknown>,
+  volume: Volume,
+  password: string,
+): Action[] {
+  const { repository, settings, mounted, users } = observed;
+  const objects = mountObjects(repository, { source, volume, password, namespace: settings.namespace });
+  const sourceUid = volume.metadata.uid ?? "";
+  const isStale =
+    mounted.volume !== undefined && mounted.volume.metadata.annotations?.[SOURCE_ANNOTATION] !== sourceUid;
+  if (isStale && users === 0) {
+    return [
+      ...(mounted.claim === undefined ? [] : [remove(CLAIMS, mounted.claim)]),
+      ...(mounted.volume === undefined || mounted.volume.metadata.deletionTimestamp !== undefined
+        ? []
+        : [remove(VOLUMES, mounted.volume)]),
+    ];
+  }
+  objects.volume.metadata.annotations = { [SOURCE_ANNOTATION]: sourceUid };
+  const actions: Action[] = [];
+  if (mounted.volume === undefined) actions.push(create(VOLUMES, objects.volume));
+  if (mounted.claim === undefined) actions.push(create(CLAIMS, objects.claim));
+  if (mounted.secret?.data?.password !== password) actions.push({ do: "apply", type: SECRETS, object: objects.secret });
+  return actions;
+}
+
+function check(observed: ObservedRepository, intervalMs: number): RepositoryDecision {
+  const { repository, job, now } = observed;
+  const status = repository.status ?? {};
+  if (job === undefined) {
+    const isCurrent = status.observedGeneration === (repository.metadata.generation ?? 0);
+    const pause = isTrue(status.conditions, "Ready") ? intervalMs : RETRY_MS;
+    const due = status.lastCheckTime === undefined || !isCurrent ? now : Date.parse(status.lastCheckTime) + pause;
+    if (now < due) return { actions: [], againMs: due - now };
+    return { actions: [create(JOBS, checkJob(observed))], againMs: 1000 };
+  }
+  if (job.metadata.deletionTimestamp !== undefined) return { actions: [], againMs: 1000 };
+  const outcome = inspectionOutcome(job, observed.pods);
+  if (outcome.state === "Running") {
+    const before = conditionOf(status.conditions, "Ready");
+    // A repository that was ready stays so while it is looked at again.
+    if (before?.status === "True") return { actions: [], againMs: 2000 };
+    return notReady(observed, "Checking", sentence(outcome.message), 2000);
+  }
+  const afterStatus = [remove(JOBS, job)];
+  if (outcome.state === "Lost")
+    return { ...notReady(observed, "CheckFailed", sentence(outcome.message), RETRY_MS, true), afterStatus };
+  return { ...checked(observed, outcome.result), afterStatus };
+}
+
+function checked(observed: ObservedRepository, result: Inspection): RepositoryDecision {
+  const { error, repository: found } = result;
+  if (error !== undefined) return notReady(observed, reasonOf(error.code), complaint(error), RETRY_MS, true);
+  if (found === undefined)
+    return notReady(observed, "CheckFailed", "The check told nothing about the repository.", RETRY_MS, true);
+  const message = `restic repository of format ${found.version} with ${found.snapshots} snapshots.`;
+  const status = statusWith(observed, { type: "Ready", status: "True", reason: "Checked", message }, true);
+  return {
+    actions: [],
+    status: {
+      ...status,
+      id: found.id.slice(0, 64),
+      formatVersion: found.version,
+      snapshots: found.snapshots,
+      ...(found.latest === undefined ? {} : { latestSnapshotTime: found.latest }),
+    },
+    againMs: 1000,
+  };
+}
+
+function release(observed: ObservedRepository): RepositoryDecision {
+  const { repository, mounted, job, users } = observed;
+  const finalizers = repository.metadata.finalizers ?? [];
+  if (!finalizers.includes(REPOSITORY_FINALIZER)) return { actions: [] };
+  if (users > 0) {
+    const message = `${users} restored machines still read from it. It goes away when they are relocated or deleted.`;
+    return notReady(observed, "InUse", message, 10_000);
+  }
+  if (job !== undefined) return { actions: gone([[JOBS, job]]), againMs: 1000 };
+  const actions = gone([
+    [CLAIMS, mounted.claim],
+    [SECRETS, mounted.secret],
+  ]);
+  if (mounted.claim !== undefined) return { actions, againMs: 1000 };
+  if (mounted.volume !== undefined)
+    return { actions: [...actions, ...gone([[VOLUMES, mounted.volume]])], againMs: 1000 };
+  return {
+    actions: [
+      ...actions,
+      withFinalizers(
+        repository,
+        finalizers.filter((name) => name !== REPOSITORY_FINALIZER),
+      ),
+    ],
+  };
+}
+
+function gone(
+  objects: readonly (readonly [Parameters<typeof remove>[0], Parameters<typeof remove>[1] | undefined])[],
+): Action[] {
+  return objects.flatMap(([type, object]) =>
+    object === undefined || object.metadata.deletionTimestamp !== undefined ? [] : [remove(type, object)],
+  );
+}
+
+function withFinalizers(repository: BackupRepository, finalizers: string[]): Action {
+  const object = { ...repository, metadata: { ...repository.metadata, finalizers } } as unknown as Manifest;
+  return { do: "replace", type: BACKUP_REPOSITORIES, object };
+}
+
+function checkJob({ repository, settings, ...observed }: ObservedRepository): Manifest {
+  const spec = backupRepositorySpec.parse(repository.spec);
+  return inspectionJob({
+    name: mountName(repository),
+    labels: observed.mounted.claim?.metadata.labels ?? {},
+    annotations: {},
+    mount: repositoryMount(repository, spec),
+    settings,
+  });
+}
+
+function notReady(
+  observed: ObservedRepository,
+  reason: string,
+  message: string,
+  againMs = 10_000,
+  isCheck = false,
+): RepositoryDecision {
+  return {
+    actions: [],
+    status: statusWith(observed, { type: "Ready", status: "False", reason, message }, isCheck),
+    againMs,
+  };
+}
+
+function statusWith(
+  { repository, now }: ObservedRepository,
+  ready: ConditionDraft,
+  isCheck: boolean,
+): BackupRepositoryStatus {
+  const before = repository.status ?? {};
+  const generation = repository.metadata.generation ?? 0;
+  return {
+    ...before,
+    ...(isCheck ? { observedGeneration: generation, lastCheckTime: new Date(now).toISOString() } : {}),
+    conditions: mergeConditions(before.conditions ?? [], [ready], { now, generation }),
+  };
+}
+
+/** `WRONG_PASSWORD` → `WrongPassword`. */
+export function reasonOf(code: string): string {
+  const words = code.split(/[^A-Za-z0-9]+/).filter((word) => word !== "");
+  const name = words.map((word) => `${word.slice(0, 1).toUpperCase()}${word.slice(1).toLowerCase()}`).join("");
+  return /^[A-Z]/.test(name) ? name.slice(0, 128) : "Failed";
+}
+
+/** What went wrong and what to do, as sentences. */
+export function complaint(error: { message: string; hint?: string | undefined }): string {
+  return [error.message, error.hint]
+    .filter((part) => part !== undefined && part !== "")
+    .map((part) => sentence(part ?? ""))
+    .join(" ");
+}
+
+export function sentence(text: string): string {
+  const trimmed = text.trim();
+  const begun = `${trimmed.slice(0, 1).toUpperCase()}${trimmed.slice(1)}`;
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}

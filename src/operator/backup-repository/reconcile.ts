@@ -1,0 +1,83 @@
+import { isDeepStrictEqual } from "node:util";
+import { type BackupRepository, backupRepositorySpec } from "../../api/backup-repository.ts";
+import { LABELS } from "../../api/group.ts";
+import type { Clock } from "../../base/clock.ts";
+import { perform } from "../actions.ts";
+import { changedConditions } from "../conditions.ts";
+import { BACKUP_REPOSITORIES, CLAIMS, JOBS, PODS, SECRETS, VOLUMES } from "../kinds.ts";
+import type { Cluster } from "../runtime/cluster.ts";
+import type { EventRecorder } from "../runtime/event-recorder.ts";
+import type { OperatorSettings } from "../settings.ts";
+import { decideRepository, type ObservedRepository } from "./decide.ts";
+import { mountName } from "./mount.ts";
+
+export interface RepositoryReconcilerOptions {
+  readonly cluster: Cluster;
+  readonly settings: OperatorSettings;
+  readonly clock: Clock;
+  readonly events: EventRecorder;
+}
+
+/** Gathers, decides, writes: one step for one BackupRepository. Milliseconds until the next, undefined: on a change only. */
+export async function reconcileRepository(
+  options: RepositoryReconcilerOptions,
+  namespace: string,
+  name: string,
+): Promise<number | undefined> {
+  const { cluster, events } = options;
+  const repository = await cluster.get(BACKUP_REPOSITORIES, namespace, name);
+  if (repository === undefined) return undefined;
+  const decision = decideRepository(await observe(options, repository));
+  await perform(decision.actions, cluster, undefined);
+  if (decision.status !== undefined && !isDeepStrictEqual(decision.status, repository.status ?? {})) {
+    await cluster.applyStatus(BACKUP_REPOSITORIES, {
+      apiVersion: repository.apiVersion,
+      kind: repository.kind,
+      metadata: { name, namespace },
+      status: decision.status,
+    });
+    for (const { status, reason, message } of changedConditions(
+      repository.status?.conditions ?? [],
+      decision.status.conditions ?? [],
+    )) {
+      await events.record(repository, { type: status === "True" ? "Normal" : "Warning", reason, message });
+    }
+  }
+  await perform(decision.afterStatus ?? [], cluster, undefined);
+  return decision.actions.length > 0 ? 0 : decision.againMs;
+}
+
+async function observe(
+  { cluster, settings, clock }: RepositoryReconcilerOptions,
+  repository: BackupRepository,
+): Promise<ObservedRepository> {
+  const own = settings.namespace;
+  const { namespace, uid } = repository.metadata;
+  const mounted = mountName(repository);
+  const spec = backupRepositorySpec.safeParse(repository.spec).data;
+  const claimName = spec?.local?.claimName;
+  const claim = claimName === undefined ? undefined : await cluster.get(CLAIMS, namespace, claimName);
+  const volumeName = claim?.spec?.volumeName;
+  const [volume, secret, mountedClaim, mountedVolume, mountedSecret, job, pods, users] = await Promise.all([
+    volumeName === undefined ? undefined : cluster.get(VOLUMES, undefined, volumeName),
+    spec === undefined ? undefined : cluster.get(SECRETS, namespace, spec.credentialsSecretRef.name),
+    cluster.get(CLAIMS, own, mounted),
+    cluster.get(VOLUMES, undefined, mounted),
+    cluster.get(SECRETS, own, mounted),
+    cluster.get(JOBS, own, mounted),
+    cluster.list(PODS, own, `job-name=${mounted}`),
+    cluster.list(SECRETS, own, `${LABELS.repositoryUid}=${uid},${LABELS.restoreUid}`),
+  ]);
+  return {
+    now: clock.now(),
+    settings,
+    repository,
+    claim,
+    volume,
+    secret,
+    mounted: { claim: mountedClaim, volume: mountedVolume, secret: mountedSecret },
+    job,
+    pods,
+    users: users.length,
+  };
+}

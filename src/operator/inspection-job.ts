@@ -1,0 +1,126 @@
+import { type Inspection, type InspectionSelector, inspection } from "../api/inspection.ts";
+import type { RepositoryMount } from "./backup-repository/mount.ts";
+import type { Job, Pod } from "./kinds.ts";
+import type { Manifest } from "./runtime/objects.ts";
+import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "./settings.ts";
+
+const RESULT_PATH = "/dev/termination-log";
+const MOUNTS = { repository: "/repository", password: "/etc/vmrestore/repository" } as const;
+const ATTEMPT_SECONDS = 600;
+
+/** Arguments and volumes of every pod that reads a repository. */
+export function repositoryAccess(mount: RepositoryMount): {
+  args: string[];
+  volumes: object[];
+  volumeMounts: object[];
+} {
+  const directory = mount.path === undefined ? MOUNTS.repository : `${MOUNTS.repository}/${mount.path}`;
+  return {
+    args: ["--repository-dir", directory, "--repository-password-file", `${MOUNTS.password}/password`],
+    volumes: [
+      { name: "repository", persistentVolumeClaim: { claimName: mount.claimName } },
+      { name: "repository-password", secret: { secretName: mount.secretName, defaultMode: 0o440 } },
+    ],
+    volumeMounts: [
+      { name: "repository", mountPath: MOUNTS.repository },
+      { name: "repository-password", mountPath: MOUNTS.password, readOnly: true },
+    ],
+  };
+}
+
+/** A Job that looks into a repository and tells what it found as its termination message. */
+export function inspectionJob(options: {
+  readonly name: string;
+  readonly labels: Record<string, string>;
+  readonly annotations: Record<string, string>;
+  readonly mount: RepositoryMount;
+  readonly selector?: InspectionSelector;
+  readonly settings: OperatorSettings;
+}): Manifest {
+  const { name, labels, annotations, mount, selector, settings } = options;
+  const access = repositoryAccess(mount);
+  return {
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: { name, namespace: settings.namespace, labels, annotations },
+    spec: {
+      backoffLimit: 0,
+      activeDeadlineSeconds: ATTEMPT_SECONDS,
+      template: {
+        metadata: { labels: { ...labels, "app.kubernetes.io/name": "vmrestore-inspection" } },
+        spec: {
+          restartPolicy: "Never",
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          securityContext: POD_SECURITY,
+          containers: [
+            {
+              name: "inspect",
+              image: settings.image,
+              command: ["vmrestore", "inspect"],
+              args: [
+                ...access.args,
+                ...(selector === undefined ? [] : ["--selector", JSON.stringify(selector)]),
+                "--result",
+                RESULT_PATH,
+              ],
+              terminationMessagePath: RESULT_PATH,
+              terminationMessagePolicy: "File",
+              securityContext: CONTAINER_SECURITY,
+              resources: { requests: { cpu: "100m", memory: "128Mi" } },
+              volumeMounts: access.volumeMounts,
+            },
+          ],
+          volumes: access.volumes,
+        },
+      },
+    },
+  };
+}
+
+export type InspectionOutcome =
+  | { readonly state: "Running"; readonly message: string }
+  | { readonly state: "Done"; readonly result: Inspection }
+  | { readonly state: "Lost"; readonly message: string };
+
+/** What became of an inspection. `Lost`: it ended without telling anything. */
+export function inspectionOutcome(job: Job, pods: readonly Pod[]): InspectionOutcome {
+  for (const pod of pods) {
+    const ended = pod.status?.containerStatuses?.find(({ name }) => name === "inspect")?.state?.terminated;
+    if (ended === undefined) continue;
+    const told = parseResult(ended.message);
+    if (told !== undefined) return { state: "Done", result: told };
+    return { state: "Lost", message: `the inspection ended with code ${ended.exitCode} and told nothing` };
+  }
+  const failed = job.status?.conditions?.find(({ type, status }) => type === "Failed" && status === "True");
+  if (failed !== undefined) {
+    return { state: "Lost", message: `the inspection failed: ${failed.message ?? failed.reason ?? "no reason given"}` };
+  }
+  if ((job.status?.succeeded ?? 0) > 0) return { state: "Lost", message: "the inspection's pod is gone" };
+  return { state: "Running", message: podTrouble(pods) ?? "the backup is being looked at" };
+}
+
+/** The result comes from a pod that reads hostile data: only what has the right shape is believed. */
+function parseResult(message: string | undefined): Inspection | undefined {
+  try {
+    return inspection.safeParse(JSON.parse(message ?? "")).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Why pods do not run, in the words of the scheduler or the kubelet. */
+export function podTrouble(pods: readonly Pod[]): string | undefined {
+  for (const pod of pods) {
+    const unschedulable = pod.status?.conditions?.find(
+      ({ type, status }) => type === "PodScheduled" && status === "False",
+    );
+    if (unschedulable?.message !== undefined) return `pod ${pod.metadata.name}: ${unschedulable.message}`;
+    for (const { state } of pod.status?.containerStatuses ?? []) {
+      const waiting = state?.waiting;
+      if (waiting?.reason === undefined || waiting.reason === "ContainerCreating") continue;
+      return `pod ${pod.metadata.name}: ${waiting.reason}${waiting.message === undefined ? "" : `: ${waiting.message}`}`;
+    }
+  }
+  return undefined;
+}

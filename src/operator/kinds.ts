@@ -1,0 +1,175 @@
+import type { BackupRepository } from "../api/backup-repository.ts";
+import { API_VERSION } from "../api/group.ts";
+import type { VMProfile } from "../api/vm-profile.ts";
+import type { VMRestore } from "../api/vm-restore.ts";
+import type { KubernetesObject, ResourceType } from "./runtime/objects.ts";
+
+// The kinds that the controllers read, with the fields that they read. Whatever is optional in the API is optional here.
+
+export interface Taint {
+  key?: string;
+  operator?: string;
+  value?: string;
+  effect?: string;
+  tolerationSeconds?: number;
+}
+
+interface ContainerState {
+  waiting?: { reason?: string; message?: string };
+  terminated?: { exitCode: number; reason?: string; message?: string };
+}
+
+export interface Pod extends KubernetesObject {
+  kind: "Pod";
+  spec?: { volumes?: { name: string; persistentVolumeClaim?: { claimName: string } }[] };
+  status?: {
+    phase?: string;
+    conditions?: { type: string; status: string; reason?: string; message?: string }[];
+    containerStatuses?: { name: string; restartCount?: number; state?: ContainerState; lastState?: ContainerState }[];
+  };
+}
+
+export interface Job extends KubernetesObject {
+  kind: "Job";
+  status?: {
+    succeeded?: number;
+    failed?: number;
+    active?: number;
+    conditions?: { type: string; status: string; reason?: string; message?: string; lastTransitionTime?: string }[];
+  };
+}
+
+export interface Secret extends KubernetesObject {
+  kind: "Secret";
+  /** Base64. */
+  data?: Record<string, string>;
+}
+
+export interface Service extends KubernetesObject {
+  kind: "Service";
+  spec?: { clusterIP?: string };
+}
+
+export interface StatefulSet extends KubernetesObject {
+  kind: "StatefulSet";
+  status?: { readyReplicas?: number };
+}
+
+export interface Claim extends KubernetesObject {
+  kind: "PersistentVolumeClaim";
+  spec?: {
+    volumeName?: string;
+    storageClassName?: string;
+    volumeMode?: string;
+    resources?: { requests?: { storage?: string } };
+  };
+  status?: { phase?: string };
+}
+
+export interface Volume extends KubernetesObject {
+  kind: "PersistentVolume";
+  spec?: {
+    capacity?: { storage?: string };
+    accessModes?: string[];
+    mountOptions?: string[];
+    nodeAffinity?: object;
+    claimRef?: { namespace?: string; name?: string; uid?: string };
+    nfs?: { server: string; path: string; readOnly?: boolean };
+    hostPath?: object;
+    local?: object;
+    [field: string]: unknown;
+  };
+  status?: { phase?: string };
+}
+
+export interface StorageClass extends KubernetesObject {
+  kind: "StorageClass";
+  provisioner?: string;
+}
+
+export interface VirtualMachineVolume {
+  name: string;
+  persistentVolumeClaim?: { claimName: string };
+  [field: string]: unknown;
+}
+
+export interface VirtualMachine extends KubernetesObject {
+  kind: "VirtualMachine";
+  spec?: {
+    runStrategy?: string;
+    running?: boolean;
+    template?: {
+      spec?: {
+        volumes?: VirtualMachineVolume[];
+        nodeSelector?: Record<string, string>;
+        tolerations?: Taint[];
+        affinity?: object;
+        [field: string]: unknown;
+      };
+      [field: string]: unknown;
+    };
+    [field: string]: unknown;
+  };
+}
+
+export interface VirtualMachineInstance extends KubernetesObject {
+  kind: "VirtualMachineInstance";
+  spec?: { volumes?: VirtualMachineVolume[] };
+  status?: {
+    phase?: string;
+    conditions?: { type: string; status: string; reason?: string; message?: string }[];
+  };
+}
+
+function core<T extends KubernetesObject>(kind: T["kind"], plural: string, namespaced = true): ResourceType<T> {
+  return { apiVersion: "v1", kind, plural, namespaced };
+}
+
+export const PODS = core<Pod>("Pod", "pods");
+export const SECRETS = core<Secret>("Secret", "secrets");
+export const SERVICES = core<Service>("Service", "services");
+export const CLAIMS = core<Claim>("PersistentVolumeClaim", "persistentvolumeclaims");
+export const VOLUMES = core<Volume>("PersistentVolume", "persistentvolumes", false);
+export const JOBS: ResourceType<Job> = { apiVersion: "batch/v1", kind: "Job", plural: "jobs", namespaced: true };
+export const STATEFUL_SETS: ResourceType<StatefulSet> = {
+  apiVersion: "apps/v1",
+  kind: "StatefulSet",
+  plural: "statefulsets",
+  namespaced: true,
+};
+export const STORAGE_CLASSES: ResourceType<StorageClass> = {
+  apiVersion: "storage.k8s.io/v1",
+  kind: "StorageClass",
+  plural: "storageclasses",
+  namespaced: false,
+};
+export const VIRTUAL_MACHINES: ResourceType<VirtualMachine> = {
+  apiVersion: "kubevirt.io/v1",
+  kind: "VirtualMachine",
+  plural: "virtualmachines",
+  namespaced: true,
+};
+export const INSTANCES: ResourceType<VirtualMachineInstance> = {
+  apiVersion: "kubevirt.io/v1",
+  kind: "VirtualMachineInstance",
+  plural: "virtualmachineinstances",
+  namespaced: true,
+};
+export const VM_RESTORES: ResourceType<VMRestore> = {
+  apiVersion: API_VERSION,
+  kind: "VMRestore",
+  plural: "vmrestores",
+  namespaced: true,
+};
+export const BACKUP_REPOSITORIES: ResourceType<BackupRepository> = {
+  apiVersion: API_VERSION,
+  kind: "BackupRepository",
+  plural: "backuprepositories",
+  namespaced: true,
+};
+export const VM_PROFILES: ResourceType<VMProfile> = {
+  apiVersion: API_VERSION,
+  kind: "VMProfile",
+  plural: "vmprofiles",
+  namespaced: true,
+};

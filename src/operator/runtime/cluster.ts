@@ -1,0 +1,36 @@
+import type { KubernetesObject, Manifest, ResourceType } from "./objects.ts";
+
+/** Everything that controllers do to a cluster. Refusals are {@link ApiError}s. */
+export interface Cluster {
+  /** Undefined where there is no such object. */
+  get<T extends KubernetesObject>(
+    type: ResourceType<T>,
+    namespace: string | undefined,
+    name: string,
+  ): Promise<T | undefined>;
+
+  /** @param namespace undefined: all of them */
+  list<T extends KubernetesObject>(
+    type: ResourceType<T>,
+    namespace: string | undefined,
+    labelSelector?: string,
+  ): Promise<T[]>;
+
+  /** Fails with a conflict where the object is there already. */
+  create(type: ResourceType, object: Manifest): Promise<void>;
+
+  /** Server-side apply: makes the object, or changes the fields that `object` names. Takes them over from other managers. */
+  apply(type: ResourceType, object: Manifest): Promise<void>;
+
+  /** Server-side apply of the status subresource; fields applied before and not named any more go away. */
+  applyStatus(type: ResourceType, object: Manifest): Promise<void>;
+
+  /** Replaces the whole object; fails with a conflict where it is no longer the one of `metadata.resourceVersion`. */
+  replace(type: ResourceType, object: Manifest): Promise<void>;
+
+  /**
+   * Asks for deletion of exactly the object that was read: a later one of the same name is left alone. Nothing happens
+   * where it is gone already.
+   */
+  delete(type: ResourceType, object: KubernetesObject): Promise<void>;
+}

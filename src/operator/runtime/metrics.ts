@@ -1,0 +1,58 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { RESTORE_PHASES, type RestorePhase } from "../../api/vm-restore-status.ts";
+
+/** What the operator counts, in the Prometheus text format. */
+export class OperatorMetrics {
+  readonly registry = new Registry();
+  readonly #reconciles = new Counter({
+    name: "vmrestore_operator_reconciles_total",
+    help: "Reconciles by controller and result",
+    labelNames: ["controller", "result"],
+    registers: [this.registry],
+  });
+  readonly #seconds = new Histogram({
+    name: "vmrestore_operator_reconcile_seconds",
+    help: "How long a reconcile took",
+    labelNames: ["controller"],
+    buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 30],
+    registers: [this.registry],
+  });
+  readonly #phases = new Map<string, RestorePhase>();
+  readonly #leading = new Gauge({
+    name: "vmrestore_operator_leading",
+    help: "1 while this replica leads",
+    registers: [this.registry],
+  });
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry });
+    const phases = this.#phases;
+    new Gauge({
+      name: "vmrestore_restores",
+      help: "VMRestores by phase",
+      labelNames: ["phase"],
+      registers: [this.registry],
+      collect() {
+        for (const phase of RESTORE_PHASES) {
+          this.set({ phase }, [...phases.values()].filter((other) => other === phase).length);
+        }
+      },
+    });
+  }
+
+  /** @param milliseconds how long it took */
+  reconciled(controller: string, result: "success" | "conflict" | "error", milliseconds: number): void {
+    this.#reconciles.inc({ controller, result });
+    this.#seconds.observe({ controller }, milliseconds / 1000);
+  }
+
+  /** @param phase undefined: the restore is gone */
+  restoreIs(uid: string, phase: RestorePhase | undefined): void {
+    if (phase === undefined) this.#phases.delete(uid);
+    else this.#phases.set(uid, phase);
+  }
+
+  leading(isLeading: boolean): void {
+    this.#leading.set(isLeading ? 1 : 0);
+  }
+}

@@ -1,0 +1,28 @@
+import type { ObjectMeta } from "../../api/common.ts";
+
+/** What all objects of the Kubernetes API have in common. */
+export interface KubernetesObject {
+  apiVersion: string;
+  kind: string;
+  metadata: ObjectMeta;
+}
+
+/** An object to be sent: whatever else its kind holds. */
+export interface Manifest extends KubernetesObject {
+  [field: string]: unknown;
+}
+
+/** Where a kind is served. `T` is what objects of it look like, as far as the operator reads them. */
+export interface ResourceType<T extends KubernetesObject = KubernetesObject> {
+  readonly apiVersion: string;
+  readonly kind: T["kind"];
+  readonly plural: string;
+  readonly namespaced: boolean;
+}
+
+/** The request path of a kind, a namespace of it, or one object. */
+export function resourcePath(type: ResourceType, namespace: string | undefined, name?: string): string {
+  const root = type.apiVersion.includes("/") ? `/apis/${type.apiVersion}` : `/api/${type.apiVersion}`;
+  const scope = type.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : "";
+  return `${root}${scope}/${type.plural}${name === undefined ? "" : `/${encodeURIComponent(name)}`}`;
+}

@@ -1,0 +1,135 @@
+import http, { type IncomingMessage } from "node:http";
+import https, { type RequestOptions } from "node:https";
+import type { KubeConfig } from "@kubernetes/client-node";
+import { errorMessage } from "../../base/errors.ts";
+import { ApiError } from "./errors.ts";
+
+/** The largest answer that is read into memory: a list of some thousand objects. */
+const ANSWER_LIMIT = 64 * 1024 * 1024;
+/** A watch is silent for about a minute at most, because bookmarks are asked for; a dead peer shows by its keep-alives. */
+const KEEP_ALIVE_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+
+export interface ApiRequest {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** With its query. */
+  readonly path: string;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * JSON requests and watches to one API server, with the addresses and credentials of a kubeconfig. The client library's own
+ * watch stops for good after a lost connection and never asks for bookmarks, so only its credentials are used.
+ */
+export class Transport {
+  readonly #config: KubeConfig;
+  readonly #secure = new https.Agent({ keepAlive: true });
+  readonly #plain = new http.Agent({ keepAlive: true });
+
+  constructor(config: KubeConfig) {
+    this.#config = config;
+  }
+
+  /** The parsed answer; an {@link ApiError} for a refusal or a connection that failed. */
+  async request(request: ApiRequest): Promise<unknown> {
+    const limit = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    const signal = request.signal === undefined ? limit : AbortSignal.any([request.signal, limit]);
+    try {
+      const answer = await this.#send({ ...request, signal }, true);
+      return JSON.parse(await readAll(answer));
+    } catch (error) {
+      throw asApiError(request, error);
+    }
+  }
+
+  /** The lines of a watch, until the server ends it, the connection is lost (an {@link ApiError}), or the signal. */
+  async *watch(path: string, signal: AbortSignal): AsyncGenerator<unknown> {
+    const request: ApiRequest = { method: "GET", path, signal };
+    try {
+      const answer = await this.#send(request, false);
+      answer.setEncoding("utf8");
+      answer.socket.setKeepAlive(true, KEEP_ALIVE_MS);
+      let rest = "";
+      for await (const piece of answer as AsyncIterable<string>) {
+        const lines = (rest + piece).split("\n");
+        rest = lines.pop() ?? "";
+        if (rest.length > ANSWER_LIMIT) throw new ApiError(`${path}: an event of over ${ANSWER_LIMIT} bytes`);
+        for (const line of lines) if (line.trim() !== "") yield JSON.parse(line);
+      }
+    } catch (error) {
+      throw asApiError(request, error);
+    }
+  }
+
+  close(): void {
+    this.#secure.destroy();
+    this.#plain.destroy();
+  }
+
+  async #send(request: ApiRequest, keepAlive: boolean): Promise<IncomingMessage> {
+    const cluster = this.#config.getCurrentCluster();
+    if (cluster === null) throw new ApiError("the kubeconfig names no current cluster");
+    const base = new URL(cluster.server);
+    const url = new URL(`${base.pathname.replace(/\/$/, "")}${request.path}`, base);
+    const options: RequestOptions = { headers: { accept: "application/json" } };
+    await this.#config.applyToHTTPSOptions(options);
+    if (cluster.proxyUrl === undefined || cluster.proxyUrl === "") {
+      if (!keepAlive) options.agent = false;
+      else options.agent = url.protocol === "http:" ? (this.#plain as https.Agent) : this.#secure;
+    }
+    const payload = request.body === undefined ? undefined : Buffer.from(JSON.stringify(request.body));
+    const headers = {
+      ...options.headers,
+      ...(payload === undefined
+        ? {}
+        : { "content-type": request.contentType ?? "application/json", "content-length": payload.length }),
+    };
+    const { method, signal } = request;
+    const library = url.protocol === "http:" ? http : https;
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      const outgoing = library.request(
+        url,
+        { ...options, method, headers, ...(signal === undefined ? {} : { signal }) },
+        resolve,
+      );
+      outgoing.on("error", reject);
+      outgoing.end(payload);
+    });
+    const status = answer.statusCode ?? 0;
+    if (status >= 200 && status < 300) return answer;
+    throw refusal(request, status, await readAll(answer));
+  }
+}
+
+async function readAll(answer: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
+  let length = 0;
+  for await (const piece of answer as AsyncIterable<Buffer>) {
+    length += piece.length;
+    if (length > ANSWER_LIMIT) {
+      answer.destroy();
+      throw new ApiError(`an answer of over ${ANSWER_LIMIT} bytes`);
+    }
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString();
+}
+
+function refusal({ method, path }: ApiRequest, status: number, body: string): ApiError {
+  let said: { message?: unknown; reason?: unknown } = {};
+  try {
+    said = JSON.parse(body) as typeof said;
+  } catch {
+    // A proxy in between answers in its own words.
+  }
+  const message = typeof said.message === "string" ? said.message : `status ${status}`;
+  const reason = typeof said.reason === "string" ? said.reason : undefined;
+  return new ApiError(`${method} ${path.replace(/\?.*/, "")}: ${message}`, { status, reason });
+}
+
+function asApiError({ method, path }: ApiRequest, cause: unknown): ApiError {
+  if (cause instanceof ApiError) return cause;
+  return new ApiError(`${method} ${path.replace(/\?.*/, "")}: ${errorMessage(cause)}`, { cause });
+}

@@ -1,0 +1,26 @@
+/** What the operator is told at its start. */
+export interface OperatorSettings {
+  /** Where the operator, the media agents, their claims and their keys live. */
+  readonly namespace: string;
+  /** The image of every pod that it makes: its own. */
+  readonly image: string;
+}
+
+/** The user and group that KubeVirt's launcher runs as, and the owner of `disk.img`. */
+export const QEMU_USER = 107;
+
+/** What the restricted Pod Security Standard asks of a pod, and the owner that disks have. */
+export const POD_SECURITY = {
+  runAsNonRoot: true,
+  runAsUser: QEMU_USER,
+  runAsGroup: QEMU_USER,
+  fsGroup: QEMU_USER,
+  fsGroupChangePolicy: "OnRootMismatch",
+  seccompProfile: { type: "RuntimeDefault" },
+} as const;
+
+export const CONTAINER_SECURITY = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ["ALL"] },
+} as const;

@@ -1,0 +1,150 @@
+import { AGENT_PORTS } from "../../api/agent-config.ts";
+import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
+import { repositoryAccess } from "../inspection-job.ts";
+import type { Manifest } from "../runtime/objects.ts";
+import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "../settings.ts";
+import { restoreLabels, restoreNames } from "./names.ts";
+import type { Plan } from "./plan.ts";
+
+const DIRECTORIES = {
+  overlay: "/overlay",
+  cache: "/cache",
+  tls: "/etc/vmrestore/tls",
+  config: "/etc/vmrestore/config",
+  temporary: "/tmp",
+} as const;
+
+/** The media agent of one restore: everything in the operator's namespace. */
+export function agentObjects(restore: VMRestore, spec: VMRestoreSpec, plan: Plan, settings: OperatorSettings) {
+  const names = restoreNames(restore, spec.virtualMachine.name);
+  const labels = { ...restoreLabels(restore), "app.kubernetes.io/name": "vmrestore-media-agent" };
+  const inNamespace = (name: string) => ({ name, namespace: settings.namespace, labels });
+  return {
+    service: (address: string | undefined) => service(inNamespace(names.agent), labels, address),
+    // One writer, on whatever node: the lock and epoch of the overlay are the second fence.
+    overlay: claim(inNamespace(names.overlay), "ReadWriteOncePod", plan.overlay),
+    cache: claim(inNamespace(names.cache), "ReadWriteOnce", plan.cache),
+    statefulSet: statefulSet(inNamespace(names.agent), names, labels, spec, plan, settings),
+  };
+}
+
+interface Metadata {
+  name: string;
+  namespace: string;
+  labels: Record<string, string>;
+}
+
+/** @param address the one it had before, when it has to be made again: mounts know no other */
+function service(metadata: Metadata, selector: Record<string, string>, address: string | undefined): Manifest {
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata,
+    spec: {
+      type: "ClusterIP",
+      ...(address === undefined ? {} : { clusterIP: address }),
+      selector,
+      // A starting agent answers late rather than not at all: clients wait instead of being refused.
+      publishNotReadyAddresses: true,
+      ports: Object.entries(AGENT_PORTS).map(([name, port]) => ({ name, port, targetPort: port, protocol: "TCP" })),
+    },
+  };
+}
+
+function claim(
+  metadata: Metadata,
+  accessMode: string,
+  size: { bytes: number; storageClassName?: string | undefined },
+): Manifest {
+  return {
+    apiVersion: "v1",
+    kind: "PersistentVolumeClaim",
+    metadata,
+    spec: {
+      accessModes: [accessMode],
+      volumeMode: "Filesystem",
+      ...(size.storageClassName === undefined ? {} : { storageClassName: size.storageClassName }),
+      resources: { requests: { storage: String(size.bytes) } },
+    },
+  };
+}
+
+function statefulSet(
+  metadata: Metadata,
+  names: ReturnType<typeof restoreNames>,
+  labels: Record<string, string>,
+  spec: VMRestoreSpec,
+  plan: Plan,
+  settings: OperatorSettings,
+): Manifest {
+  const access = repositoryAccess(plan.mount);
+  const { resources, nodeSelector, tolerations } = spec.mediaAgent;
+  const probe = (port: string) => ({ tcpSocket: { port }, periodSeconds: 5, timeoutSeconds: 3 });
+  return {
+    apiVersion: "apps/v1",
+    kind: "StatefulSet",
+    metadata,
+    spec: {
+      replicas: 1,
+      serviceName: names.agent,
+      selector: { matchLabels: labels },
+      // A running machine's disk is not restarted because the operator was upgraded.
+      updateStrategy: { type: "OnDelete" },
+      template: {
+        metadata: { labels },
+        spec: {
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          securityContext: POD_SECURITY,
+          terminationGracePeriodSeconds: 60,
+          ...(nodeSelector === undefined ? {} : { nodeSelector }),
+          ...(tolerations === undefined ? {} : { tolerations }),
+          containers: [
+            {
+              name: "media-agent",
+              image: settings.image,
+              command: ["vmrestore", "media-agent"],
+              args: [
+                "--config",
+                `${DIRECTORIES.config}/config.json`,
+                ...access.args,
+                "--overlay-dir",
+                DIRECTORIES.overlay,
+                "--cache-dir",
+                DIRECTORIES.cache,
+                "--tls-dir",
+                DIRECTORIES.tls,
+                ...(plan.hasProfile ? ["--profile-file", `${DIRECTORIES.config}/profile.json`] : []),
+                "--listen-address",
+                "$(POD_IP)",
+              ],
+              env: [{ name: "POD_IP", valueFrom: { fieldRef: { fieldPath: "status.podIP" } } }],
+              ports: Object.entries(AGENT_PORTS).map(([name, containerPort]) => ({ name, containerPort })),
+              startupProbe: { ...probe("nfs"), failureThreshold: 120 },
+              readinessProbe: probe("nfs"),
+              livenessProbe: { ...probe("metrics"), failureThreshold: 6 },
+              securityContext: CONTAINER_SECURITY,
+              resources: resources ?? { requests: { cpu: "500m", memory: "512Mi" } },
+              volumeMounts: [
+                ...access.volumeMounts,
+                { name: "overlay", mountPath: DIRECTORIES.overlay },
+                { name: "cache", mountPath: DIRECTORIES.cache },
+                { name: "tls", mountPath: DIRECTORIES.tls, readOnly: true },
+                { name: "config", mountPath: DIRECTORIES.config, readOnly: true },
+                { name: "temporary", mountPath: DIRECTORIES.temporary },
+              ],
+            },
+          ],
+          volumes: [
+            ...access.volumes,
+            { name: "overlay", persistentVolumeClaim: { claimName: names.overlay } },
+            { name: "cache", persistentVolumeClaim: { claimName: names.cache } },
+            { name: "tls", secret: { secretName: names.tls, defaultMode: 0o440 } },
+            { name: "config", secret: { secretName: names.plan, defaultMode: 0o440 } },
+            { name: "temporary", emptyDir: {} },
+          ],
+        },
+      },
+    },
+  };
+}

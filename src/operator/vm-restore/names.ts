@@ -1,0 +1,40 @@
+import { LABELS } from "../../api/group.ts";
+import type { VMRestore } from "../../api/vm-restore.ts";
+
+/** Names of what a restore makes. Those in the operator's namespace bear the uid, so that no two restores ever meet. */
+export function restoreNames(restore: VMRestore, machine: string) {
+  const base = `vmr-${restore.metadata.uid}`;
+  return {
+    agent: base,
+    inspection: `${base}-inspect`,
+    plan: `${base}-plan`,
+    keys: `${base}-keys`,
+    tls: `${base}-tls`,
+    overlay: `${base}-overlay`,
+    cache: `${base}-cache`,
+    /** The PersistentVolume and, in the machine's namespace, the claim of a disk while it is served by the agent. */
+    served: (disk: string) => ({ volume: `${base}-${disk}`, claim: `${machine}-${disk}-restoring` }),
+    target: (disk: string) => `${machine}-${disk}`,
+    relocation: `${base}-copy`,
+    profile: machine,
+  } as const;
+}
+
+/** On everything that a restore makes. */
+export function restoreLabels(restore: VMRestore): Record<string, string> {
+  const { uid, name, namespace } = restore.metadata;
+  return {
+    [LABELS.restoreUid]: uid ?? "",
+    // A label's value is shorter than a name may be.
+    [LABELS.restoreName]: name.slice(0, 63).replace(/[^a-z0-9]+$/, ""),
+    [LABELS.restoreNamespace]: namespace ?? "",
+  };
+}
+
+/** Whether the restore made it. What it did not make is never changed or deleted. */
+export function isOurs(
+  restore: VMRestore,
+  object: { metadata: { labels?: Record<string, string> } } | undefined,
+): boolean {
+  return object !== undefined && object.metadata.labels?.[LABELS.restoreUid] === restore.metadata.uid;
+}

@@ -1,0 +1,133 @@
+import * as z from "zod";
+import { type AgentConfig, agentConfig } from "../../api/agent-config.ts";
+import { type BootProfile, bootProfile } from "../../api/boot-profile.ts";
+import { LABELS } from "../../api/group.ts";
+import type { Inspection, InspectionSelector } from "../../api/inspection.ts";
+import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
+import type { RepositoryMount } from "../backup-repository/mount.ts";
+import type { Secret } from "../kinds.ts";
+import type { Manifest } from "../runtime/objects.ts";
+import type { OperatorSettings } from "../settings.ts";
+import { restoreLabels, restoreNames } from "./names.ts";
+import { cacheSize, overlaySize, usableCache } from "./sizing.ts";
+
+const plan = z.object({
+  snapshot: z.object({ id: z.string(), time: z.string(), host: z.string() }),
+  disks: z.array(z.object({ name: z.string(), size: z.int().positive() })).min(1),
+  mount: z.object({ claimName: z.string(), secretName: z.string(), path: z.string().optional() }),
+  overlay: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
+  cache: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
+  /** The name that the machine had when it was backed up. */
+  backedUpAs: z.string().optional(),
+  hasProfile: z.boolean(),
+});
+
+/**
+ * What was decided when the media agent was made, kept in a Secret of the operator's namespace. It is written once and never
+ * changed: whatever becomes of the repository or the spec, the agent serves this snapshot with these sizes.
+ */
+export type Plan = z.infer<typeof plan>;
+
+const FILES = { plan: "plan.json", config: "config.json", profile: "profile.json" } as const;
+/** The one media agent of a restore; a StatefulSet of one replica never runs two. */
+export const EPOCH = 1;
+
+export type Planned = { readonly plan: Plan } | { readonly reason: string; readonly problem: string };
+
+/** Sizes and facts from what was found in the backup; or what stands in the way. */
+export function makePlan(
+  spec: VMRestoreSpec,
+  found: NonNullable<Inspection["snapshot"]>,
+  mount: RepositoryMount,
+  hasProfile: boolean,
+): Planned {
+  if (found.disks.length === 0) {
+    return {
+      reason: "NoDisks",
+      problem: "The snapshot holds no disk that the manifest names. Name the disks in spec.source.disks.",
+    };
+  }
+  const diskBytes = found.disks.reduce((sum, { size }) => sum + size, 0);
+  const overlay = overlaySize(spec.mediaAgent.overlay.size, diskBytes);
+  if ("problem" in overlay) return { reason: "OverlayTooSmall", problem: overlay.problem };
+  const cache = cacheSize(spec.mediaAgent.cache.size, found.dataBytes);
+  if ("problem" in cache) return { reason: "CacheTooSmall", problem: cache.problem };
+  const overlayClass = overlayClassName(spec);
+  const cacheClass = spec.mediaAgent.cache.storageClassName;
+  return {
+    plan: {
+      snapshot: { id: found.id, time: found.time, host: found.host },
+      disks: found.disks.map(({ name, size }) => ({ name, size })),
+      mount: { ...mount },
+      overlay: { bytes: overlay.bytes, ...(overlayClass === undefined ? {} : { storageClassName: overlayClass }) },
+      cache: { bytes: cache.bytes, ...(cacheClass === undefined ? {} : { storageClassName: cacheClass }) },
+      ...(found.virtualMachine === undefined ? {} : { backedUpAs: found.virtualMachine }),
+      hasProfile,
+    },
+  };
+}
+
+/** The overlay is as precious as the target: it lies in the target's class unless said otherwise. */
+export function overlayClassName(spec: VMRestoreSpec): string | undefined {
+  return spec.mediaAgent.overlay.storageClassName ?? spec.relocation.target.storageClassName;
+}
+
+/** What the inspection Job is asked to look for. */
+export function selectorOf(spec: VMRestoreSpec): InspectionSelector {
+  const { snapshot, disks } = spec.source;
+  const { host, tags, before } = snapshot.latest ?? {};
+  return {
+    snapshot: {
+      ...(snapshot.id === undefined ? {} : { id: snapshot.id }),
+      ...(host === undefined ? {} : { host }),
+      ...(tags === undefined ? {} : { tags }),
+      ...(before === undefined ? {} : { before }),
+    },
+    ...(disks === undefined ? {} : { disks: disks.map(({ name, path }) => ({ name, path })) }),
+  };
+}
+
+/** The Secret that holds the plan, the agent's configuration and the learned profile. */
+export function planSecret(options: {
+  readonly restore: VMRestore;
+  readonly plan: Plan;
+  readonly disks: NonNullable<Inspection["snapshot"]>["disks"];
+  readonly profile: BootProfile | undefined;
+  readonly repositoryUid: string;
+  readonly settings: OperatorSettings;
+}): Manifest {
+  const { restore, plan: made, profile, settings } = options;
+  const { namespace, name, uid } = restore.metadata;
+  const config: AgentConfig = agentConfig.parse({
+    restore: { namespace: namespace ?? "", name, uid: uid ?? "" },
+    epoch: EPOCH,
+    repository: { local: {} },
+    snapshot: { id: made.snapshot.id, pin: true },
+    disks: options.disks.map((disk) => ({ name: disk.name, path: disk.path, format: disk.format, size: disk.size })),
+    cache: { sizeBytes: usableCache(made.cache.bytes) },
+  });
+  return {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: {
+      name: restoreNames(restore, "").plan,
+      namespace: settings.namespace,
+      labels: { ...restoreLabels(restore), [LABELS.repositoryUid]: options.repositoryUid },
+    },
+    type: "Opaque",
+    data: {
+      [FILES.plan]: encode(made),
+      [FILES.config]: encode(config),
+      ...(profile === undefined ? {} : { [FILES.profile]: encode(bootProfile.parse(profile)) }),
+    },
+  };
+}
+
+/** The plan as it was written. Throws where the Secret holds none. */
+export function readPlan(secret: Secret): Plan {
+  return plan.parse(JSON.parse(Buffer.from(secret.data?.[FILES.plan] ?? "", "base64").toString()));
+}
+
+function encode(value: unknown): string {
+  return Buffer.from(JSON.stringify(value)).toString("base64");
+}
