@@ -1,0 +1,198 @@
+import { join } from "node:path";
+import { errorMessage } from "../../base/errors.ts";
+import { type KubernetesObject, type ResourceType, resourcePath } from "../../operator/runtime/objects.ts";
+import { PODS } from "../controllers/kinds.ts";
+import { type LabContext, ownKey, runLabController } from "../controllers/lab-controller.ts";
+import { PodAddresses } from "./addresses.ts";
+import { PodRunner } from "./pod-runner.ts";
+import type { NodePod, PodStatus } from "./pod-spec.ts";
+
+const NODES: ResourceType<KubernetesObject> = { apiVersion: "v1", kind: "Node", plural: "nodes", namespaced: false };
+const NODE_PODS: ResourceType<NodePod> = { apiVersion: "v1", kind: "Pod", plural: "pods", namespaced: true };
+const HEARTBEAT_MS = 30_000;
+const GRACE_SECONDS = 30;
+/** Pods with this label are run by somebody else: the hypervisor's. */
+const LAUNCHER = { label: "kubevirt.io", value: "virt-launcher" } as const;
+
+interface NodeOptions {
+  readonly name: string;
+  /** Pods' folders, logs and addresses lie below it. */
+  readonly directory: string;
+  /** The command that pods run. */
+  readonly cliEntry: string;
+}
+
+/** Runs the pods of one node as child processes. */
+export class LabNode {
+  readonly #options: NodeOptions;
+  readonly #context: LabContext;
+  readonly #addresses: PodAddresses;
+  readonly #runners = new Map<string, PodRunner>();
+  /** The last status of each pod; sent one after the other, only the newest. */
+  readonly #statuses = new Map<string, { pod: NodePod; status: PodStatus }>();
+  readonly #sending = new Set<string>();
+
+  private constructor(options: NodeOptions, context: LabContext, addresses: PodAddresses) {
+    this.#options = options;
+    this.#context = context;
+    this.#addresses = addresses;
+  }
+
+  static async create(options: NodeOptions, context: LabContext): Promise<LabNode> {
+    return new LabNode(options, context, await PodAddresses.open(join(options.directory, "last-address")));
+  }
+
+  /** Another address that no pod has. */
+  nextAddress(): Promise<string> {
+    return this.#addresses.next();
+  }
+
+  /** The file that a pod's container logs to, while the pod is here. */
+  logFile(namespace: string, name: string, container: string | undefined): string | undefined {
+    return this.#runners.get(`${namespace}/${name}`)?.logFile(container);
+  }
+
+  /** Runs until the signal; then ends every pod's processes, and leaves their objects as they are. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#register();
+    const heartbeat = this.#heartbeat(signal);
+    const reconcile = (namespace: string, name: string): Promise<undefined> => this.#reconcile(namespace, name);
+    await runLabController({ name: "node", watches: [{ type: PODS, keys: ownKey }], reconcile }, this.#context, signal);
+    await Promise.all([...this.#runners.values()].map((runner) => runner.stop(5000)));
+    await heartbeat;
+  }
+
+  async #reconcile(namespace: string, name: string): Promise<undefined> {
+    const key = `${namespace}/${name}`;
+    const pod = await this.#context.cluster.get(NODE_PODS, namespace, name);
+    const runner = this.#runners.get(key);
+    if (runner !== undefined && (pod === undefined || pod.metadata.uid !== runner.uid)) {
+      // Removed without asking us first.
+      this.#runners.delete(key);
+      await runner.stop(0);
+    }
+    if (pod === undefined || pod.metadata.labels?.[LAUNCHER.label] === LAUNCHER.value) return;
+    if (pod.spec?.nodeName === undefined) {
+      if (pod.metadata.deletionTimestamp === undefined) await this.#bind(pod);
+      return;
+    }
+    if (pod.spec.nodeName !== this.#options.name) return;
+    if (pod.metadata.deletionTimestamp !== undefined) {
+      await this.#end(pod, key);
+      return;
+    }
+    const isOver = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
+    if (!this.#runners.has(key) && !isOver) await this.#start(pod, key);
+  }
+
+  async #start(pod: NodePod, key: string): Promise<void> {
+    const directory = join(this.#options.directory, "pods", pod.metadata.uid ?? "");
+    const { cluster, clock, logger } = this.#context;
+    const runner = new PodRunner({
+      ...{ pod, directory, cluster, clock, cliEntry: this.#options.cliEntry, podIP: await this.#addresses.next() },
+      onStatus: (status) => this.#publish(pod, key, status),
+    });
+    this.#runners.set(key, runner);
+    runner.run().catch((error: unknown) => logger.warn({ pod: key, error: errorMessage(error) }, "pod ended"));
+  }
+
+  async #end(pod: NodePod, key: string): Promise<void> {
+    const runner = this.#runners.get(key);
+    const grace = (pod.spec?.terminationGracePeriodSeconds ?? GRACE_SECONDS) * 1000;
+    await runner?.stop(grace);
+    this.#runners.delete(key);
+    this.#statuses.delete(key);
+    const path = resourcePath(PODS, pod.metadata.namespace, pod.metadata.name);
+    const body = {
+      apiVersion: "v1",
+      kind: "DeleteOptions",
+      gracePeriodSeconds: 0,
+      preconditions: { uid: pod.metadata.uid },
+    };
+    await this.#context.transport.request({ method: "DELETE", path, body }).catch((error: unknown) => {
+      if ((error as { status?: number }).status !== 404 && (error as { status?: number }).status !== 409) throw error;
+    });
+  }
+
+  /** The whole of the lab's scheduling: this node. */
+  async #bind({ metadata }: NodePod): Promise<void> {
+    const { name, namespace } = metadata;
+    await this.#context.transport.request({
+      method: "POST",
+      path: `${resourcePath(PODS, namespace, name)}/binding`,
+      body: {
+        apiVersion: "v1",
+        kind: "Binding",
+        metadata: { name, namespace },
+        target: { apiVersion: "v1", kind: "Node", name: this.#options.name },
+      },
+    });
+  }
+
+  #publish(pod: NodePod, key: string, status: PodStatus): void {
+    this.#statuses.set(key, { pod, status });
+    if (this.#sending.has(key)) return;
+    this.#sending.add(key);
+    void this.#send(key).finally(() => this.#sending.delete(key));
+  }
+
+  async #send(key: string): Promise<void> {
+    for (let next = this.#statuses.get(key); next !== undefined; next = this.#statuses.get(key)) {
+      this.#statuses.delete(key);
+      const { name, namespace = "", uid = "" } = next.pod.metadata;
+      const object = { apiVersion: "v1", kind: "Pod", metadata: { name, namespace, uid }, status: next.status };
+      await this.#context.cluster.applyStatus(PODS, object).catch(async (error: unknown) => {
+        const { status } = error as { status?: number };
+        if (status === 404 || status === 409) return;
+        this.#context.logger.warn({ pod: key, error: errorMessage(error) }, "status not written");
+        if (!this.#statuses.has(key) && next !== undefined) this.#statuses.set(key, next);
+        await this.#context.clock.sleep(500);
+      });
+    }
+  }
+
+  async #register(): Promise<void> {
+    const { name } = this.#options;
+    const labels = { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubevirt.io/schedulable": "true" };
+    await this.#context.cluster.apply(NODES, { apiVersion: "v1", kind: "Node", metadata: { name, labels } });
+  }
+
+  async #heartbeat(signal: AbortSignal): Promise<void> {
+    const { clock, cluster, logger } = this.#context;
+    const since = new Date(clock.now()).toISOString();
+    while (!signal.aborted) {
+      const ready = {
+        type: "Ready",
+        status: "True",
+        reason: "LabNodeReady",
+        message: "the lab's node runs",
+        lastHeartbeatTime: new Date(clock.now()).toISOString(),
+        lastTransitionTime: since,
+      };
+      const status = {
+        conditions: [ready],
+        addresses: [{ type: "InternalIP", address: "127.0.0.1" }],
+        nodeInfo: nodeInfo(),
+      };
+      const object = { apiVersion: "v1", kind: "Node", metadata: { name: this.#options.name }, status };
+      await cluster.applyStatus(NODES, object).catch((error: unknown) => {
+        if (!signal.aborted) logger.warn({ error: errorMessage(error) }, "heartbeat not written");
+      });
+      await clock.sleep(HEARTBEAT_MS, signal).catch(() => undefined);
+    }
+  }
+}
+
+function nodeInfo(): object {
+  const unknown = {
+    bootID: "",
+    containerRuntimeVersion: "lab://1",
+    kernelVersion: "",
+    kubeProxyVersion: "",
+    kubeletVersion: "lab",
+    machineID: "",
+    osImage: "lab",
+    systemUUID: "",
+  };
+  return { ...unknown, architecture: process.arch === "x64" ? "amd64" : process.arch, operatingSystem: "linux" };
+}
