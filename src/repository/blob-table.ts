@@ -1,3 +1,6 @@
+import { hashOf, ID_BYTES, sameId } from "./blob-id.ts";
+import { CRYPTO_OVERHEAD } from "./crypto.ts";
+
 /** Where one copy of a blob lies. */
 export interface BlobLocation {
   /** The pack's name, 64 hex digits. */
@@ -9,24 +12,31 @@ export interface BlobLocation {
   readonly uncompressedLength: number;
 }
 
-export const ID_BYTES = 32;
 const COLUMNS = 4;
 const NONE = 0xffffffff;
 
 /**
- * Blob id → where its copies lie, in typed arrays: about 60 bytes a blob, however many there are. Ids are SHA-256 hashes, so
+ * Blob id → where its copies lie, in typed arrays: 56 bytes a blob, however many there are. Ids are SHA-256 hashes, so
  * their first bytes serve as the table's hash as they are.
  */
 export class BlobTable {
-  #ids = Buffer.alloc(0);
+  #ids: Buffer;
   /** pack, offset, length, uncompressed length of each entry. */
-  #columns = new Uint32Array(0);
+  #columns: Uint32Array;
   /** The entry with the same hash slot that was added before, or NONE. */
-  #next = new Uint32Array(0);
-  #slots = new Uint32Array(0);
+  #next: Uint32Array;
+  #slots: Uint32Array;
   #count = 0;
   readonly #packs: string[] = [];
   readonly #packNumbers = new Map<string, number>();
+
+  /** @param capacity entries that fit without growing; to grow takes a pause of some milliseconds per 100,000 entries. */
+  constructor(capacity = 1024) {
+    this.#ids = Buffer.alloc(capacity * ID_BYTES);
+    this.#columns = new Uint32Array(capacity * COLUMNS);
+    this.#next = new Uint32Array(capacity);
+    this.#slots = new Uint32Array(capacity).fill(NONE);
+  }
 
   /** Copies in the table; a blob in two packs counts twice. */
   get size(): number {
@@ -37,21 +47,22 @@ export class BlobTable {
     if (this.#count === this.#next.length) this.#grow();
     const entry = this.#count++;
     this.#ids.set(id, entry * ID_BYTES);
-    this.#columns.set(
-      [this.#packNumber(location.pack), location.offset, location.length, location.uncompressedLength],
-      entry * COLUMNS,
-    );
+    const at = entry * COLUMNS;
+    this.#columns[at] = this.#packNumber(location.pack);
+    this.#columns[at + 1] = location.offset;
+    this.#columns[at + 2] = location.length;
+    this.#columns[at + 3] = location.uncompressedLength;
     this.#link(entry);
   }
 
   has(id: Uint8Array): boolean {
-    return this.#first(id) !== NONE;
+    return this.#first(id, 0) !== NONE;
   }
 
   /** Every copy of a blob, the last one added first; empty where it is unknown. */
   locations(id: Uint8Array): BlobLocation[] {
     const found: BlobLocation[] = [];
-    for (let entry = this.#first(id); entry !== NONE; entry = this.#from(this.#next[entry] ?? NONE, id)) {
+    for (let entry = this.#first(id, 0); entry !== NONE; entry = this.#from(this.#next[entry] ?? NONE, id, 0)) {
       const at = entry * COLUMNS;
       const [pack = 0, offset = 0, length = 0, uncompressedLength = 0] = this.#columns.subarray(at, at + COLUMNS);
       found.push({ pack: this.#packs[pack] ?? "", offset, length, uncompressedLength });
@@ -59,24 +70,41 @@ export class BlobTable {
     return found;
   }
 
-  #first(id: Uint8Array): number {
-    if (this.#slots.length === 0) return NONE;
-    return this.#from(this.#slots[this.#slot(id, 0)] ?? NONE, id);
+  /**
+   * Bytes that the blob at `at` in a list of ids holds when it is decoded.
+   *
+   * @returns -1 where the blob is unknown, -2 where two copies of it do not agree
+   */
+  plainLength(ids: Uint8Array, at: number): number {
+    let entry = this.#first(ids, at);
+    if (entry === NONE) return -1;
+    const length = this.#plainLengthOf(entry);
+    while (entry !== NONE) {
+      if (this.#plainLengthOf(entry) !== length) return -2;
+      entry = this.#from(this.#next[entry] ?? NONE, ids, at);
+    }
+    return length;
   }
 
-  /** The first entry of the chain from `entry` on that has this id. */
-  #from(entry: number, id: Uint8Array): number {
-    let at = entry;
-    while (at !== NONE) {
-      if (this.#ids.compare(id, 0, ID_BYTES, at * ID_BYTES, (at + 1) * ID_BYTES) === 0) return at;
-      at = this.#next[at] ?? NONE;
-    }
-    return NONE;
+  #plainLengthOf(entry: number): number {
+    const uncompressed = this.#columns[entry * COLUMNS + 3] ?? 0;
+    return uncompressed > 0 ? uncompressed : (this.#columns[entry * COLUMNS + 2] ?? 0) - CRYPTO_OVERHEAD;
+  }
+
+  #first(ids: Uint8Array, at: number): number {
+    if (this.#slots.length === 0) return NONE;
+    return this.#from(this.#slots[this.#slot(ids, at)] ?? NONE, ids, at);
+  }
+
+  /** The first entry of the chain from `entry` on that has the id at `at`. */
+  #from(entry: number, ids: Uint8Array, at: number): number {
+    let found = entry;
+    while (found !== NONE && !sameId(this.#ids, found * ID_BYTES, ids, at)) found = this.#next[found] ?? NONE;
+    return found;
   }
 
   #slot(ids: Uint8Array, at: number): number {
-    const hash = (ids[at] ?? 0) | ((ids[at + 1] ?? 0) << 8) | ((ids[at + 2] ?? 0) << 16) | ((ids[at + 3] ?? 0) << 24);
-    return (hash >>> 0) % this.#slots.length;
+    return (hashOf(ids, at) >>> 0) % this.#slots.length;
   }
 
   #link(entry: number): void {

@@ -3,42 +3,55 @@ import { parentPort, workerData } from "node:worker_threads";
 import { VmRestoreError } from "../base/errors.ts";
 import { decodeBlob } from "./blob-codec.ts";
 import type { CryptoKey } from "./crypto.ts";
-import type { DecodeReply, DecodeRequest } from "./decoder.ts";
+import type { DecodeReply, DecodeRequest, IndexFilter } from "./decoder.ts";
 import { IdSet } from "./id-set.ts";
-import { parseIndex } from "./index-file.ts";
+import { type IndexEntries, parseIndex } from "./index-file.ts";
+import { parseTree } from "./tree.ts";
 import { decodeUnpacked } from "./unpacked.ts";
 
-const key = workerData as CryptoKey;
+type Value = NonNullable<DecodeReply["value"]>;
 
-function answer(request: DecodeRequest): [NonNullable<DecodeReply["value"]>, ArrayBuffer[]] {
+const key = workerData as CryptoKey;
+/** What a hash of zeros is made of: at most a blob's length, so in pieces. */
+const ZEROS = Buffer.alloc(64 * 1024);
+
+/** The answer, and what of it is given away rather than copied. */
+function answer(request: DecodeRequest): [Value, ArrayBuffer[]] {
   switch (request.kind) {
-    case "blob": {
+    case "data": {
       const plain = decodeBlob(key, request.id, request.pack, request.sealed, request.uncompressedLength);
       // A slice of Node's pool cannot be given away: everything else that lies in it would go along.
-      const own =
-        plain.byteLength === plain.buffer.byteLength
-          ? plain.buffer
-          : plain.buffer.slice(plain.byteOffset, plain.byteOffset + plain.byteLength);
-      return [new Uint8Array(own as ArrayBuffer), [own as ArrayBuffer]];
+      const own = plain.byteLength === plain.buffer.byteLength ? plain : new Uint8Array(plain);
+      return [own, [own.buffer as ArrayBuffer]];
+    }
+    case "tree": {
+      const plain = decodeBlob(key, request.id, request.pack, request.sealed, request.uncompressedLength);
+      const tree = parseTree(request.id, plain);
+      return [tree, [tree.contents.buffer]];
     }
     case "index": {
-      const wanted = request.wanted === undefined ? undefined : IdSet.from(request.wanted);
-      const plain = decodeUnpacked(
-        key,
-        Buffer.from(request.sealed.buffer, request.sealed.byteOffset, request.sealed.length),
-        {
-          type: "index",
-          name: request.name,
-        },
-      );
-      const entries = parseIndex(request.name, plain, (type, id) =>
-        wanted === undefined ? type === "tree" : type === "data" && wanted.has(id),
-      );
+      const { buffer, byteOffset, length } = request.sealed;
+      const file = { type: "index", name: request.name } as const;
+      const plain = decodeUnpacked(key, Buffer.from(buffer, byteOffset, length), file);
+      const entries = keep(request.name, plain, request.filter);
       return [entries, [entries.ids.buffer, entries.columns.buffer]];
     }
     case "zeros":
-      return [createHash("sha256").update(Buffer.alloc(request.length)).digest("hex"), []];
+      return [hashOfZeros(request.length), []];
   }
+}
+
+function keep(name: string, plain: Buffer, filter: IndexFilter): IndexEntries {
+  if (filter === "all") return parseIndex(name, plain, () => true);
+  if (filter === "trees") return parseIndex(name, plain, (type) => type === "tree");
+  const wanted = IdSet.from(filter);
+  return parseIndex(name, plain, (type, id) => type === "data" && wanted.has(id));
+}
+
+function hashOfZeros(length: number): string {
+  const hash = createHash("sha256");
+  for (let left = length; left > 0; left -= ZEROS.length) hash.update(ZEROS.subarray(0, Math.min(left, ZEROS.length)));
+  return hash.digest("hex");
 }
 
 parentPort?.on("message", (request: DecodeRequest & { number: number }) => {

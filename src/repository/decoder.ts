@@ -1,31 +1,36 @@
 import { Worker } from "node:worker_threads";
 import { type Deferred, deferred } from "../base/deferred.ts";
 import { workerUrl } from "../base/worker-url.ts";
+import type { BlobLocation } from "./blob-table.ts";
 import type { CryptoKey } from "./crypto.ts";
 import { RepositoryError, type RepositoryErrorCode } from "./errors.ts";
 import type { IndexEntries } from "./index-file.ts";
+import type { Tree } from "./tree.ts";
+
+/** Which blobs of an index file are kept: those of directories, all, or the data blobs in an `IdSet`. */
+export type IndexFilter = "trees" | "all" | SharedArrayBuffer;
 
 export type DecodeRequest =
   | {
-      readonly kind: "blob";
+      /** A tree comes back parsed, data as it is. */
+      readonly kind: "data" | "tree";
       readonly id: string;
       readonly pack: string;
       readonly sealed: Uint8Array;
       readonly uncompressedLength: number;
     }
-  /** Without `wanted`: every tree blob; with it: the data blobs in that set. */
   | {
       readonly kind: "index";
       readonly name: string;
       readonly sealed: Uint8Array;
-      readonly wanted: SharedArrayBuffer | undefined;
+      readonly filter: IndexFilter;
     }
   /** The id that a blob of `length` zeros has. */
   | { readonly kind: "zeros"; readonly length: number };
 
 export interface DecodeReply {
   readonly number: number;
-  readonly value?: Uint8Array | IndexEntries | string;
+  readonly value?: Uint8Array | IndexEntries | Tree | string;
   readonly failure?: { readonly code: string; readonly message: string; readonly hint: string | undefined };
 }
 
@@ -34,30 +39,44 @@ interface Thread {
   readonly waiting: Map<number, Deferred<unknown>>;
 }
 
+function startWorker(key: CryptoKey): Worker {
+  return new Worker(workerUrl(import.meta.url, "./decode-worker"), { workerData: key });
+}
+
 /**
- * Decrypts, verifies and decompresses on worker threads: a blob takes milliseconds, which the event loop does not have.
- * How much may be under way at once is the caller's to bound (the read scheduler's slots).
+ * Decrypts, verifies, decompresses and parses on worker threads: a blob takes milliseconds, which the event loop does not
+ * have. How much may be under way at once is the caller's to bound (the read scheduler's slots). A thread that dies fails what
+ * it had under way, and another takes its place.
  */
 export class Decoder {
+  readonly #start: () => Worker;
   readonly #threads: Thread[];
   #next = 0;
   #closed = false;
 
-  /** @param threads number of worker threads, at least 1. */
-  constructor(key: CryptoKey, threads: number) {
-    this.#threads = Array.from({ length: threads }, () => this.#start(key));
+  /**
+   * @param threads number of worker threads, at least 1
+   * @param start makes a worker that runs the module `decode-worker`
+   */
+  constructor(key: CryptoKey, threads: number, start: (key: CryptoKey) => Worker = startWorker) {
+    this.#start = () => start(key);
+    this.#threads = [];
+    for (let index = 0; index < threads; index++) this.#threads.push(this.#startThread());
   }
 
-  async blob(id: string, pack: string, sealed: Buffer, uncompressedLength: number): Promise<Buffer> {
-    const plain = (await this.#ask(
-      { kind: "blob", id, pack, sealed, uncompressedLength },
-      sealed,
-    )) as Uint8Array<ArrayBuffer>;
+  /** The plain bytes of a data blob. */
+  async blob(id: string, { pack, uncompressedLength }: BlobLocation, sealed: Buffer): Promise<Buffer> {
+    const answer = await this.#ask({ kind: "data", id, pack, sealed, uncompressedLength }, sealed);
+    const plain = answer as Uint8Array<ArrayBuffer>;
     return Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength);
   }
 
-  async index(name: string, sealed: Buffer, wanted: SharedArrayBuffer | undefined): Promise<IndexEntries> {
-    return (await this.#ask({ kind: "index", name, sealed, wanted }, sealed)) as IndexEntries;
+  async tree(id: string, { pack, uncompressedLength }: BlobLocation, sealed: Buffer): Promise<Tree> {
+    return (await this.#ask({ kind: "tree", id, pack, sealed, uncompressedLength }, sealed)) as Tree;
+  }
+
+  async index(name: string, sealed: Buffer, filter: IndexFilter): Promise<IndexEntries> {
+    return (await this.#ask({ kind: "index", name, sealed, filter }, sealed)) as IndexEntries;
   }
 
   async zeroId(length: number): Promise<string> {
@@ -69,45 +88,48 @@ export class Decoder {
     await Promise.all(this.#threads.map((thread) => thread.worker.terminate()));
   }
 
-  #ask(request: DecodeRequest, given?: Buffer): Promise<unknown> {
-    if (this.#closed) throw new RepositoryError("REPOSITORY_UNREACHABLE", "the repository was closed");
+  async #ask(request: DecodeRequest, given?: Buffer): Promise<unknown> {
     const thread = this.#threads.reduce((least, other) => (other.waiting.size < least.waiting.size ? other : least));
+    if (this.#closed) throw new RepositoryError("REPOSITORY_UNREACHABLE", "the repository was closed");
     const number = this.#next++;
     const answer = deferred<unknown>();
     thread.waiting.set(number, answer);
+    // While somebody waits for it, the thread keeps the process alive; idle, it does not.
+    thread.worker.ref();
     const transfer =
       given !== undefined && given.byteLength === given.buffer.byteLength ? [given.buffer as ArrayBuffer] : [];
     thread.worker.postMessage({ ...request, number }, transfer);
     return answer.promise;
   }
 
-  #start(key: CryptoKey): Thread {
-    const worker = new Worker(workerUrl(import.meta.url, "./decode-worker"), { workerData: key });
-    const waiting = new Map<number, Deferred<unknown>>();
-    worker.on("message", (reply: DecodeReply) => {
-      const answer = waiting.get(reply.number);
-      waiting.delete(reply.number);
-      const { failure } = reply;
-      if (failure === undefined) answer?.resolve(reply.value);
-      else {
-        answer?.reject(
-          new RepositoryError(
-            failure.code as RepositoryErrorCode,
-            failure.message,
-            failure.hint === undefined ? {} : { hint: failure.hint },
-          ),
-        );
-      }
+  #startThread(): Thread {
+    const thread: Thread = { worker: this.#start(), waiting: new Map() };
+    thread.worker.on("message", (reply: DecodeReply) => settle(thread, reply));
+    let reason: unknown;
+    thread.worker.on("error", (error) => {
+      reason = error;
     });
-    const fail = (cause: unknown): void => {
-      for (const answer of waiting.values()) {
-        answer.reject(new RepositoryError("REPOSITORY_UNREACHABLE", "the decoding thread ended", { cause }));
+    thread.worker.on("exit", () => {
+      const at = this.#threads.indexOf(thread);
+      if (!this.#closed && at >= 0) this.#threads[at] = this.#startThread();
+      for (const answer of thread.waiting.values()) {
+        answer.reject(new RepositoryError("REPOSITORY_UNREACHABLE", "the decoding thread ended", { cause: reason }));
       }
-      waiting.clear();
-    };
-    worker.on("error", fail);
-    worker.on("exit", fail);
-    worker.unref();
-    return { worker, waiting };
+      thread.waiting.clear();
+    });
+    thread.worker.unref();
+    return thread;
   }
+}
+
+function settle({ worker, waiting }: Thread, { number, value, failure }: DecodeReply): void {
+  const answer = waiting.get(number);
+  waiting.delete(number);
+  if (waiting.size === 0) worker.unref();
+  if (failure === undefined) {
+    answer?.resolve(value);
+    return;
+  }
+  const { code, message, hint } = failure;
+  answer?.reject(new RepositoryError(code as RepositoryErrorCode, message, hint === undefined ? {} : { hint }));
 }

@@ -1,50 +1,70 @@
-import { ID_BYTES } from "./blob-table.ts";
+import { hashOf, ID_BYTES, sameId } from "./blob-id.ts";
+import { Pause } from "./pause.ts";
+
+const EMPTY = 0xffffffff;
 
 /**
- * A sorted set of 32-byte ids in shared memory, so that the workers which read index files can leave out every blob that
- * nobody asks for. Immutable once made.
+ * A set of 32-byte ids in shared memory, so that the workers which read index files can leave out every blob that nobody asks
+ * for. An open-addressing hash table: about 40 bytes an id. Ids are SHA-256 hashes, so their first bytes serve as the hash as
+ * they are.
  */
 export class IdSet {
+  /** What another thread makes the same set of, with {@link IdSet.from}. */
   readonly shared: SharedArrayBuffer;
+  /** A slot holds the number of an id, or EMPTY; at most half of them are in use. */
+  readonly #slots: Uint32Array;
   readonly #ids: Buffer;
+  #size = 0;
 
-  private constructor(shared: SharedArrayBuffer) {
+  private constructor(shared: SharedArrayBuffer, slotCount: number) {
     this.shared = shared;
-    this.#ids = Buffer.from(shared);
+    this.#slots = new Uint32Array(shared, Uint32Array.BYTES_PER_ELEMENT, slotCount);
+    this.#ids = Buffer.from(shared, (1 + slotCount) * Uint32Array.BYTES_PER_ELEMENT);
   }
 
   /** @param lists ids one behind the other; may repeat. */
-  static of(lists: readonly Buffer[]): IdSet {
-    const ids: Buffer[] = [];
+  static async of(lists: readonly Uint8Array[]): Promise<IdSet> {
+    const most = lists.reduce((sum, list) => sum + list.length / ID_BYTES, 0);
+    const slotCount = 2 ** Math.ceil(Math.log2(2 * most + 2));
+    const set = new IdSet(new SharedArrayBuffer((1 + slotCount) * 4 + most * ID_BYTES), slotCount);
+    new Uint32Array(set.shared, 0, 1)[0] = slotCount;
+    set.#slots.fill(EMPTY);
+    let count = 0;
+    const pause = new Pause();
     for (const list of lists) {
-      for (let at = 0; at < list.length; at += ID_BYTES) ids.push(list.subarray(at, at + ID_BYTES));
+      for (let at = 0; at + ID_BYTES <= list.length; at += ID_BYTES) {
+        const id = list.subarray(at, at + ID_BYTES);
+        const slot = set.#slotOf(id);
+        if (set.#slots[slot] === EMPTY) {
+          set.#ids.set(id, count * ID_BYTES);
+          set.#slots[slot] = count++;
+        }
+        if (pause.due()) await pause.take();
+      }
     }
-    ids.sort(Buffer.compare);
-    const unique = ids.filter((id, index) => index === 0 || !id.equals(ids[index - 1] as Buffer));
-    const shared = new SharedArrayBuffer(unique.length * ID_BYTES);
-    const view = Buffer.from(shared);
-    for (const [index, id] of unique.entries()) view.set(id, index * ID_BYTES);
-    return new IdSet(shared);
+    set.#size = count;
+    return set;
+  }
+
+  /** How many ids are in it; known to the thread that made it. */
+  get size(): number {
+    return this.#size;
   }
 
   static from(shared: SharedArrayBuffer): IdSet {
-    return new IdSet(shared);
-  }
-
-  get size(): number {
-    return this.#ids.length / ID_BYTES;
+    return new IdSet(shared, new Uint32Array(shared, 0, 1)[0] ?? 0);
   }
 
   has(id: Uint8Array): boolean {
-    let low = 0;
-    let high = this.size;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const order = this.#ids.compare(id, 0, ID_BYTES, middle * ID_BYTES, (middle + 1) * ID_BYTES);
-      if (order === 0) return true;
-      if (order < 0) low = middle + 1;
-      else high = middle;
+    return this.#slots[this.#slotOf(id)] !== EMPTY;
+  }
+
+  /** The slot that holds the id, or the empty one where it would go. */
+  #slotOf(id: Uint8Array): number {
+    const mask = this.#slots.length - 1;
+    for (let slot = hashOf(id, 0) & mask; ; slot = (slot + 1) & mask) {
+      const number = this.#slots[slot] ?? EMPTY;
+      if (number === EMPTY || sameId(this.#ids, number * ID_BYTES, id, 0)) return slot;
     }
-    return false;
   }
 }

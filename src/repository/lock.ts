@@ -34,6 +34,8 @@ export async function withLock<T>(
   now: () => number,
   body: () => Promise<T>,
 ): Promise<T> {
+  // Somebody who begins just now is not to be held up by a lock that is refused anyway.
+  await refuseExclusive(backend, key, undefined, now());
   const name = await saveUnpackedJson(backend, key, version, "locks", {
     time: new Date(now()).toISOString(),
     exclusive: false,
@@ -52,7 +54,7 @@ export async function withLock<T>(
   }
 }
 
-async function refuseExclusive(backend: Backend, key: CryptoKey, own: string, now: number): Promise<void> {
+async function refuseExclusive(backend: Backend, key: CryptoKey, own: string | undefined, now: number): Promise<void> {
   for (const name of await backend.list("locks")) {
     if (name === own) continue;
     const content = await readUnpackedJson(backend, key, { type: "locks", name }).catch((error: unknown) => {

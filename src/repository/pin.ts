@@ -1,50 +1,70 @@
 import type { Backend } from "./backends/backend.ts";
 import type { CryptoKey } from "./crypto.ts";
+import { RepositoryError } from "./errors.ts";
 import { type LockOwner, withLock } from "./lock.ts";
-import { PIN_HOST_PREFIX, type Snapshot, snapshotFile, toSnapshot } from "./snapshot.ts";
+import { PIN_HOST_PREFIX, type Snapshot, toSnapshot } from "./snapshot.ts";
+import type { SnapshotList } from "./snapshot-list.ts";
 import { readUnpackedJson, saveUnpackedJson } from "./unpacked.ts";
 
+/** What a pin is written with. */
+export interface PinWriter {
+  readonly backend: Backend;
+  readonly key: CryptoKey;
+  /** The repository's format. */
+  readonly version: number;
+  readonly owner: LockOwner;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
 /**
- * Writes a second snapshot of the same tree and time under a host of its own, so that `forget` and `prune` of the backup
- * tool leave the data alone while a VM runs from it. Idempotent for a uid.
+ * Writes a second snapshot of the same tree and time, so that `forget` and `prune` of the backup tool leave the data alone
+ * while a VM runs from it. Host, path and tag are its own, so that it is alone in its group by whatever `forget` groups:
+ * it neither counts as one of the backups that a policy keeps, nor is it dropped by that policy. Idempotent for a uid.
  *
- * @param uid of the restore; becomes part of the host name.
- * @returns the pin's snapshot id.
+ * It holds when this resolves, whoever prunes meanwhile: the snapshot was still there *after* the pin was in place, so
+ * a prune that no longer found the snapshot found the pin. The lock beside it is only what restic expects of a writer.
+ *
+ * @param uid of the restore; becomes part of the host name
+ * @returns the pin's snapshot id
+ * @throws RepositoryError SNAPSHOT_NOT_FOUND where it was forgotten, REPOSITORY_LOCKED, REPOSITORY_READ_ONLY
  */
 export async function pinSnapshot(
-  backend: Backend,
-  key: CryptoKey,
-  version: number,
+  writer: PinWriter,
+  snapshots: SnapshotList,
   snapshotId: string,
   uid: string,
-  owner: LockOwner,
-  now: () => number,
 ): Promise<string> {
-  const host = `${PIN_HOST_PREFIX}${uid}`;
+  const { backend, key, version, owner, now } = writer;
   return withLock(backend, key, version, owner, now, async () => {
-    const read = (name: string): Promise<unknown> => readUnpackedJson(backend, key, { type: "snapshots", name });
-    const original = snapshotFile.parse(await read(snapshotId));
-    for (const pin of await findPins(backend, key, uid)) {
-      if (pin.tree === original.tree) return pin.id;
-    }
-    return saveUnpackedJson(backend, key, version, "snapshots", {
-      time: original.time,
+    // An agent that restarts: its own pin may be all that is left of the snapshot.
+    const mine = (await findPins(snapshots, uid)).find((pin) => pin.original === snapshotId);
+    if (mine !== undefined) return mine.id;
+    const file = { type: "snapshots", name: snapshotId } as const;
+    if (!(await backend.exists(file))) throw forgotten(snapshotId);
+    const original = toSnapshot(snapshotId, await readUnpackedJson(backend, key, file));
+    const pin = await saveUnpackedJson(backend, key, version, "snapshots", {
+      time: original.timeText,
       tree: original.tree,
-      paths: original.paths,
-      hostname: host,
+      paths: [`/${PIN_HOST_PREFIX}${uid}`],
+      hostname: `${PIN_HOST_PREFIX}${uid}`,
       username: "vmrestore",
-      tags: ["vmrestore-pin"],
+      tags: [`${PIN_HOST_PREFIX}${uid}`],
       original: snapshotId,
     });
+    if (await backend.exists(file)) return pin;
+    await backend.remove({ type: "snapshots", name: pin });
+    throw forgotten(snapshotId);
   });
 }
 
-/** The pins of a restore. */
-export async function findPins(backend: Backend, key: CryptoKey, uid: string): Promise<Snapshot[]> {
-  const pins: Snapshot[] = [];
-  for (const name of await backend.list("snapshots")) {
-    const snapshot = toSnapshot(name, await readUnpackedJson(backend, key, { type: "snapshots", name }));
-    if (snapshot.host === `${PIN_HOST_PREFIX}${uid}`) pins.push(snapshot);
-  }
-  return pins;
+/** The pins of a restore. A damaged snapshot protects nothing, so it is none. */
+export async function findPins(snapshots: SnapshotList, uid: string): Promise<Snapshot[]> {
+  return (await snapshots.readable()).filter((snapshot) => snapshot.host === `${PIN_HOST_PREFIX}${uid}`);
+}
+
+function forgotten(id: string): RepositoryError {
+  return new RepositoryError("SNAPSHOT_NOT_FOUND", `snapshot ${id} was forgotten before it could be pinned`, {
+    hint: "Choose another snapshot; `restic snapshots` lists them.",
+  });
 }

@@ -1,4 +1,4 @@
-import { ID_BYTES } from "./blob-table.ts";
+import { ID_BYTES } from "./blob-id.ts";
 
 /** One blob of a file and the bytes of the file that it holds. */
 export interface FileBlob {
@@ -24,9 +24,9 @@ export class RepositoryFile {
   readonly #offsets: Float64Array;
   readonly #zero: Uint8Array;
 
-  constructor(path: string, ids: Buffer, offsets: Float64Array, zero: Uint8Array) {
+  constructor(path: string, ids: Uint8Array, offsets: Float64Array, zero: Uint8Array) {
     this.path = path;
-    this.#ids = ids;
+    this.#ids = Buffer.from(ids.buffer, ids.byteOffset, ids.length);
     this.#offsets = offsets;
     this.#zero = zero;
     this.blobCount = zero.length;

@@ -4,7 +4,7 @@ import { RepositoryError } from "./errors.ts";
 const ID = /^[0-9a-f]{64}$/;
 
 /** A snapshot file as restic writes it; unknown fields are kept out. */
-export const snapshotFile = z.object({
+const snapshotFile = z.object({
   time: z.string().max(64),
   tree: z.string().regex(ID),
   parent: z.string().regex(ID).optional(),
@@ -26,6 +26,8 @@ export interface Snapshot {
   readonly host: string;
   readonly paths: readonly string[];
   readonly tags: readonly string[];
+  /** The snapshot that this one was made from, where it is a changed copy or a pin. */
+  readonly original?: string | undefined;
 }
 
 /** Which snapshot is meant: one by id, or the latest that fits everything given. */
@@ -61,6 +63,7 @@ export function toSnapshot(id: string, content: unknown): Snapshot {
     host: data.hostname,
     paths: data.paths,
     tags: data.tags ?? [],
+    original: data.original,
   };
 }
 

@@ -1,26 +1,107 @@
-import * as z from "zod";
+import { ID_BYTES } from "./blob-id.ts";
 import { RepositoryError } from "./errors.ts";
-import { parseJson } from "./key-file.ts";
+import { JsonScanner, keys } from "./json-scanner.ts";
 
-const ID = /^[0-9a-f]{64}$/;
+const NAME_LIMIT = 4096;
+/** Directories with more entries than that hold no disks; each costs some hundred bytes in memory. */
+const NODE_LIMIT = 1_000_000;
 
-const node = z.object({
-  name: z.string().max(4096),
-  type: z.string().max(32),
-  size: z.int().nonnegative().optional(),
-  content: z.array(z.string()).nullish(),
-  subtree: z.string().regex(ID).nullish(),
-});
+/** An entry of a directory. */
+export interface TreeNode {
+  readonly name: string;
+  /** `file`, `dir`, `symlink`, `dev`, … */
+  readonly type: string;
+  /** Bytes; 0 for what has no size. */
+  readonly size: number;
+  /** 64 hex digits, for a directory. */
+  readonly subtree: string | undefined;
+  /** Where its content begins in the tree's `contents`, and how many blobs it has. */
+  readonly contentStart: number;
+  readonly contentCount: number;
+}
 
-const tree = z.object({ nodes: z.array(node).nullable() });
+/** A directory, in a form that passes cheaply between threads. */
+export interface Tree {
+  readonly nodes: TreeNode[];
+  /** The ids of all files' blobs, one behind the other. */
+  readonly contents: Uint8Array<ArrayBuffer>;
+}
 
-export type TreeNode = z.infer<typeof node>;
+const ROOT = keys("nodes");
+const NODE = keys("name", "type", "size", "content", "subtree");
 
-/** The nodes of a tree blob. File contents are checked where they are used: a large disk has millions of ids. */
-export function parseTree(id: string, plain: Buffer): TreeNode[] {
-  const parsed = tree.safeParse(parseJson(plain));
-  if (!parsed.success) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `tree ${id} is not a tree of restic`);
-  return parsed.data.nodes ?? [];
+/**
+ * Reads a tree blob (restic doc/design.rst, "Trees and Data").
+ *
+ * @throws RepositoryError REPOSITORY_OBJECT_DAMAGED
+ */
+export function parseTree(id: string, plain: Uint8Array): Tree {
+  try {
+    return new TreeReader(plain).read();
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `tree ${id} is not a tree of restic: ${cause.message}`, {
+      cause,
+    });
+  }
+}
+
+class TreeReader {
+  readonly #json: JsonScanner;
+  readonly #nodes: TreeNode[] = [];
+  #contents = new Uint8Array(64 * ID_BYTES);
+  /** Ids in `#contents`. */
+  #count = 0;
+
+  constructor(plain: Uint8Array) {
+    this.#json = new JsonScanner(plain);
+  }
+
+  read(): Tree {
+    this.#json.object(ROOT, (key) => {
+      if (key === 0) this.#json.array(() => this.#node());
+      else this.#json.skip();
+    });
+    this.#json.end();
+    return { nodes: this.#nodes, contents: this.#contents.slice(0, this.#count * ID_BYTES) };
+  }
+
+  #node(): void {
+    const json = this.#json;
+    if (this.#nodes.length === NODE_LIMIT) throw new SyntaxError(`more than ${NODE_LIMIT} entries`);
+    let name: string | undefined;
+    let type = "";
+    let size = 0;
+    let subtree: string | undefined;
+    const contentStart = this.#count;
+    json.object(NODE, (key) => {
+      if (key === 0) name = json.string(NAME_LIMIT);
+      else if (key === 1) type = json.string(32);
+      else if (key === 2) size = json.integer();
+      else if (key === 3) json.array(() => this.#contentId());
+      else if (key === 4) subtree = this.#subtreeId();
+      else json.skip();
+    });
+    if (name === undefined || type === "") throw new SyntaxError("an entry has no name or type");
+    this.#nodes.push({ name, type, size, subtree, contentStart, contentCount: this.#count - contentStart });
+  }
+
+  #contentId(): void {
+    if ((this.#count + 1) * ID_BYTES > this.#contents.length) {
+      const larger = new Uint8Array(2 * this.#contents.length);
+      larger.set(this.#contents);
+      this.#contents = larger;
+    }
+    this.#json.hex(this.#contents, this.#count * ID_BYTES, ID_BYTES);
+    this.#count++;
+  }
+
+  #subtreeId(): string | undefined {
+    if (this.#json.null()) return undefined;
+    const id = Buffer.alloc(ID_BYTES);
+    this.#json.hex(id, 0, ID_BYTES);
+    return id.toString("hex");
+  }
 }
 
 /** The parts of an absolute or relative path; `.` and empty parts mean nothing, `..` is refused. */
