@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { inspectCommand } from "./commands/inspect.ts";
+import { mediaAgentCommand } from "./commands/media-agent.ts";
 import { reportFailure } from "./report-failure.ts";
 
 /**
@@ -10,6 +11,7 @@ import { reportFailure } from "./report-failure.ts";
 const program = new Command("vmrestore")
   .description("Brings a KubeVirt virtual machine back from its backup in seconds")
   .showHelpAfterError()
+  .addCommand(mediaAgentCommand())
   .addCommand(inspectCommand());
 
 try {

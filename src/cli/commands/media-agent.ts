@@ -1,0 +1,21 @@
+import { Command } from "commander";
+import type { MediaAgentOptions } from "../../media-agent/options.ts";
+import { terminationSignal } from "../termination.ts";
+
+export function mediaAgentCommand(): Command {
+  return new Command("media-agent")
+    .description("serve the disks of one restore from its backup, until SIGTERM")
+    .requiredOption("--config <file>", "what to serve, JSON")
+    .requiredOption("--repository-dir <directory>", "the restic repository")
+    .requiredOption("--repository-password-file <file>", "the repository's password")
+    .requiredOption("--overlay-dir <directory>", "where the guest's writes go; must outlive the pod")
+    .requiredOption("--cache-dir <directory>", "the read cache; may be lost")
+    .requiredOption("--tls-dir <directory>", "holds tls.crt, tls.key and ca.crt")
+    .option("--profile-file <file>", "the boot profile of an earlier boot")
+    .requiredOption("--listen-address <ip>", "the address of every server")
+    .option("--portmapper", "answer a portmapper's GETPORT on port 111, for clients that take no port", false)
+    .action(async (options: MediaAgentOptions) => {
+      const { runMediaAgent } = await import("../../media-agent/run.ts");
+      await runMediaAgent(options, terminationSignal());
+    });
+}

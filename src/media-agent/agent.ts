@@ -1,0 +1,264 @@
+import { randomUUID } from "node:crypto";
+import type { AgentConfig } from "../api/agent-config.ts";
+import type { AgentPhase, AgentStatus } from "../api/agent-control.ts";
+import type { BootProfile } from "../api/boot-profile.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorCode, errorMessage } from "../base/errors.ts";
+import type { Logger } from "../base/logging.ts";
+import type { ReadClass } from "../disk/block-device.ts";
+import { overlayDirectory } from "../disk/overlay/files.ts";
+import { Overlay } from "../disk/overlay/overlay.ts";
+import { NbdServer } from "../nbd/server.ts";
+import { NfsServer } from "../nfs/server.ts";
+import type { AgentState } from "./agent-state.ts";
+import { BootWatch } from "./boot-watch.ts";
+import type { ControlledAgent } from "./control-routes.ts";
+import type { TlsFiles } from "./control-server.ts";
+import { AgentError } from "./errors.ts";
+import { type DiskObserver, ExportedDisk } from "./exported-disk.ts";
+import type { AgentMetrics } from "./metrics.ts";
+import { nbdDisk } from "./nbd-disk.ts";
+import { Pin } from "./pin.ts";
+import { ReadPath } from "./read-path.ts";
+import type { RepositorySource } from "./repository-source.ts";
+import { findLayout, readManifest } from "./snapshot-layout.ts";
+
+/** How often the free space of the overlay's claim is looked at. */
+const FREE_SPACE_MS = 5000;
+
+export interface AgentOptions {
+  readonly config: AgentConfig;
+  readonly state: AgentState;
+  /** The profile that the operator gave; an own one that was learned since is newer. */
+  readonly profile: BootProfile | undefined;
+  readonly overlayDirectory: string;
+  readonly cacheDirectory: string;
+  readonly tls: TlsFiles;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: AgentMetrics;
+  /** The process must end: what is on the overlay's claim cannot be trusted to be durable any more. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** What exists once the repository was opened. */
+interface Serving {
+  readonly source: RepositorySource;
+  readonly reads: ReadPath;
+  readonly disks: readonly ExportedDisk[];
+  readonly pin: Pin;
+}
+
+/** The media agent: what serves the disks of one restore, and what the control API and the metrics ask. */
+export class MediaAgent implements ControlledAgent, DiskObserver {
+  /** Changes with every start. */
+  readonly instance = randomUUID();
+  readonly nfs: NfsServer;
+  readonly nbd: NbdServer;
+  readonly #options: AgentOptions;
+  readonly #boot: BootWatch;
+  readonly #stopping = new AbortController();
+  #serving: Serving | undefined;
+  #listening = false;
+  #waiting = "starting";
+  #bootSetSource: "Profile" | "Structure" = "Structure";
+  #overlayFree = 0;
+  #manifest: Promise<unknown> | undefined;
+
+  constructor(options: AgentOptions) {
+    const { config, state, tls, log, onFatal } = options;
+    this.#options = options;
+    this.#boot = new BootWatch(config.disks, state.current.phase);
+    this.nbd = new NbdServer({ tls });
+    this.nfs = new NfsServer({
+      onError: (error) => {
+        log.error({ code: errorCode(error), reason: errorMessage(error) }, "a client got an I/O error");
+        if (errorCode(error) === "OVERLAY_FAILED") onFatal(error);
+      },
+    });
+  }
+
+  /** Why the exports are not served; undefined once they are. */
+  get notReady(): string | undefined {
+    return this.#listening ? undefined : this.#waiting;
+  }
+
+  get profile(): BootProfile | undefined {
+    return this.#options.state.current.profile;
+  }
+
+  /** The agent waits for something, in words for people. */
+  waitFor(message: string): void {
+    this.#waiting = message;
+  }
+
+  /** Opens the disks and begins to stage and to pin. Clients may connect when it resolves. */
+  async serve(source: RepositorySource): Promise<void> {
+    const { config, state, clock, metrics, log, cacheDirectory } = this.#options;
+    const reads = await ReadPath.open({
+      source,
+      config,
+      cacheDirectory,
+      clock,
+      metrics,
+      relocated: (disk) => state.disk(disk).relocation?.cursor ?? 0,
+      onGuestRead: (disk, offset, length, missed) => this.#boot.imageRead(disk, offset, length, missed),
+    });
+    const directory = overlayDirectory(this.#options.overlayDirectory);
+    const disks: ExportedDisk[] = [];
+    for (const { name, image } of reads.disks) {
+      const overlay = await Overlay.open({ directory, disk: name, base: image, epoch: config.epoch, clock });
+      disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch: config.epoch, observer: this }));
+      this.nbd.addExport(nbdDisk(name, overlay, this));
+    }
+    const { snapshot, restore } = config;
+    const pin = new Pin({ repository: source.repository, snapshot: snapshot.id, uid: restore.uid, clock, log });
+    this.#serving = { source, reads, disks, pin };
+    if (state.current.phase !== undefined) reads.enter(state.current.phase);
+
+    const { signal } = this.#stopping;
+    const report = (what: string) => (error: unknown) => {
+      if (!signal.aborted) log.error({ code: errorCode(error), reason: errorMessage(error) }, what);
+    };
+    reads
+      .stage(this.profile ?? this.#options.profile, (chosen) => this.#logBootSet(chosen), signal)
+      .catch(report("staging ended"));
+    if (snapshot.pin && !state.current.unpinned) pin.keep(signal).catch(report("pinning ended"));
+    else pin.message = state.current.unpinned ? "the pin was removed" : "pinning is switched off";
+    this.#watchFreeSpace(directory, signal).catch(report("the overlay's free space is unknown"));
+  }
+
+  /** Every server listens. */
+  listening(): void {
+    this.#listening = true;
+  }
+
+  status(): AgentStatus {
+    const { config } = this.#options;
+    const { source, reads, disks = [], pin } = this.#serving ?? {};
+    return {
+      instance: this.instance,
+      epoch: config.epoch,
+      snapshot: config.snapshot.id,
+      serving: this.#listening,
+      bootSet: {
+        source: this.#bootSetSource,
+        complete: reads?.bootSet.complete ?? false,
+        bytes: reads?.bootSet.total ?? 0,
+        staged: reads?.bootSet.staged ?? 0,
+        guestReads: this.#boot.guestReads,
+        guestHits: this.#boot.guestHits,
+      },
+      repository: {
+        reachable: reads?.reader.reachable ?? false,
+        message: reads?.reader.message ?? this.#waiting,
+        bytesFetched: source?.repository.counters.bytesFetched ?? 0,
+        pinned: pin?.pinned ?? false,
+        pinMessage: pin?.message ?? "not pinned yet",
+      },
+      overlay: {
+        full: disks.some(({ overlay }) => overlay.full),
+        bytesUsed: disks.reduce((sum, { overlay }) => sum + overlay.overlayBytes, 0),
+        bytesFree: this.#overlayFree,
+      },
+      connections: { nfs: this.nfs.openConnections, nbd: this.nbd.openConnections },
+      disks: disks.map((disk) => disk.status(reads?.bootSet.progress(disk.name) ?? { total: 0, staged: 0 })),
+    };
+  }
+
+  /** Read once, and kept: hostile until whoever uses it has checked it. */
+  manifest(): Promise<unknown> {
+    const { source } = this.#opened();
+    this.#manifest ??= this.#readManifest(source).catch((error: unknown) => {
+      this.#manifest = undefined;
+      throw error;
+    });
+    return this.#manifest;
+  }
+
+  async setPhase(phase: AgentPhase): Promise<void> {
+    const { state, log } = this.#options;
+    this.#opened().reads.enter(phase);
+    const learned = this.#boot.enter(phase, this.profile ?? this.#options.profile);
+    if (learned !== undefined) {
+      await state.setProfile(learned);
+      const { guestReads, guestHits } = this.#boot;
+      log.info({ boots: learned.boots, guestReads, guestHits }, "learned from a boot");
+    }
+    if (state.current.phase !== phase) await state.setPhase(phase);
+  }
+
+  disk(name: string): ExportedDisk {
+    const found = this.#opened().disks.find((disk) => disk.name === name);
+    if (found === undefined) throw new AgentError("NOT_FOUND", `there is no disk ${name}`);
+    return found;
+  }
+
+  async unpin(): Promise<void> {
+    const { pin } = this.#opened();
+    // Durable first: a restart in between must not pin again what nobody will ever unpin.
+    await this.#options.state.setUnpinned();
+    await pin.remove();
+  }
+
+  read(disk: string, readClass: ReadClass, bytes: number, took: number): void {
+    if (readClass === "guest") this.#boot.guestRead();
+    this.#options.metrics.read(disk, readClass, bytes, took);
+  }
+
+  written(disk: string, bytes: number, took: number): void {
+    this.#options.metrics.written(disk, bytes, took);
+  }
+
+  /** Ends the connections, then makes everything durable. What was not answered is sent again by the clients. */
+  async close(): Promise<void> {
+    this.#listening = false;
+    this.#waiting = "ending";
+    this.#stopping.abort(new AgentError("NOT_SERVING", "the media agent is ending"));
+    await Promise.all([this.nfs.close(), this.nbd.close()]);
+    const { reads, disks = [], source } = this.#serving ?? {};
+    // Reads that wait for the repository hold up writes of less than a sector: they end first.
+    await reads?.close(this.#stopping.signal.reason);
+    await Promise.all(disks.map(({ overlay }) => overlay.close()));
+    await this.#options.state.settled();
+    await source?.repository.close();
+  }
+
+  /** Gauges over everything that is known now. */
+  observeMetrics(): void {
+    const { reads } = this.#opened();
+    this.#options.metrics.observe({
+      status: () => this.status(),
+      cache: () => {
+        const { bytes, evicted, corrupted } = reads.cache;
+        return { bytes, evicted, corrupted, limit: reads.cacheLimit };
+      },
+      waiting: (reason) => reads.scheduler.waiting(reason),
+      leadBytes: () => reads.tracker.leadBytes,
+      nfs: () => this.nfs.counters,
+    });
+  }
+
+  #opened(): Serving {
+    if (this.#serving === undefined) throw new AgentError("NOT_SERVING", this.#waiting);
+    return this.#serving;
+  }
+
+  #logBootSet(source: "Profile" | "Structure"): void {
+    this.#bootSetSource = source;
+    this.#options.log.info({ source }, "staging the boot set");
+  }
+
+  async #readManifest({ repository, tree }: RepositorySource): Promise<unknown> {
+    const path = (await findLayout(tree))?.manifestPath;
+    if (path === undefined) return undefined;
+    return (await readManifest(tree, repository.readFile.bind(repository), path)).content;
+  }
+
+  async #watchFreeSpace(directory: { free(): Promise<number> }, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      this.#overlayFree = await directory.free();
+      await this.#options.clock.sleep(FREE_SPACE_MS, signal);
+    }
+  }
+}

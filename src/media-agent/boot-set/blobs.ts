@@ -1,0 +1,27 @@
+import type { Extent } from "../../disk/block-device.ts";
+import type { FileBlob, RepositoryFile } from "../../repository/repository-file.ts";
+
+/** A blob that is to be staged. */
+export interface StagedBlob {
+  readonly id: string;
+  readonly length: number;
+}
+
+/** The blobs that hold the extents, in their order, each once; zero blobs need no staging. */
+export function blobsOf(
+  file: Pick<RepositoryFile, "size" | "blobsIn">,
+  extents: Iterable<Extent>,
+  limitBytes: number,
+): StagedBlob[] {
+  const chosen = new Map<string, StagedBlob>();
+  let bytes = 0;
+  for (const { offset, length } of extents) {
+    for (const { id, length: blobLength, zero } of file.blobsIn(offset, length) as Iterable<FileBlob>) {
+      if (zero || chosen.has(id)) continue;
+      bytes += blobLength;
+      if (bytes > limitBytes) return [...chosen.values()];
+      chosen.set(id, { id, length: blobLength });
+    }
+  }
+  return [...chosen.values()];
+}

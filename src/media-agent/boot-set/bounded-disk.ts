@@ -1,0 +1,43 @@
+import type { Clock } from "../../base/clock.ts";
+import type { BlockSource } from "../../disk/block-device.ts";
+
+const READS = 20_000;
+const BYTES = 96 * 1024 * 1024;
+const MILLISECONDS = 20_000;
+/** One read of a structure: a block group's tables are smaller. */
+const READ_LIMIT = 1024 * 1024;
+
+/** The disk gives no more, or asks for more than it may. Parsers let it through: what they found until then counts. */
+export class BudgetSpentError extends Error {}
+
+/**
+ * A disk that nobody vouches for, read within limits: a file system that points in circles, or claims a million directories,
+ * ends in {@link BudgetSpentError}.
+ */
+export class BoundedDisk {
+  readonly size: number;
+  readonly #source: BlockSource;
+  readonly #clock: Clock;
+  readonly #deadline: number;
+  #reads = 0;
+  #bytes = 0;
+
+  constructor(source: BlockSource, clock: Clock) {
+    this.size = source.size;
+    this.#source = source;
+    this.#clock = clock;
+    this.#deadline = clock.monotonic() + MILLISECONDS;
+  }
+
+  /** Bytes from `offset`; undefined where they are not all on the disk, or are more than one read may ask for. */
+  async read(offset: number, length: number): Promise<Buffer | undefined> {
+    const isWithin = Number.isSafeInteger(offset) && offset >= 0 && length > 0 && offset + length <= this.size;
+    if (!isWithin || length > READ_LIMIT) return undefined;
+    this.#reads++;
+    this.#bytes += length;
+    if (this.#reads > READS || this.#bytes > BYTES || this.#clock.monotonic() > this.#deadline) {
+      throw new BudgetSpentError("the disk's structure takes too long to read");
+    }
+    return this.#source.read(offset, length, "staging");
+  }
+}

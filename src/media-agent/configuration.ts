@@ -1,0 +1,40 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+import { type AgentConfig, agentConfig } from "../api/agent-config.ts";
+import { type BootProfile, bootProfile } from "../api/boot-profile.ts";
+import { errorMessage } from "../base/errors.ts";
+import type { TlsFiles } from "./control-server.ts";
+import { readIfThere } from "./durable-file.ts";
+import { AgentError } from "./errors.ts";
+
+/** @throws AgentError CONFIG_INVALID, naming what is wrong */
+export async function readConfig(path: string): Promise<AgentConfig> {
+  const text = await readFile(path, "utf8");
+  try {
+    return agentConfig.parse(JSON.parse(text));
+  } catch (cause) {
+    const why = cause instanceof z.ZodError ? z.prettifyError(cause) : errorMessage(cause);
+    throw new AgentError("CONFIG_INVALID", `the configuration is not understood: ${why}`, {
+      cause,
+      hint: "Operator and media agent must be of one version.",
+    });
+  }
+}
+
+/** The profile of earlier boots; undefined where there is none. @throws AgentError PROFILE_INVALID */
+export async function readProfile(path: string): Promise<BootProfile | undefined> {
+  const text = await readIfThere(path);
+  if (text === undefined) return undefined;
+  try {
+    return bootProfile.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new AgentError("PROFILE_INVALID", "the boot profile is not understood", { cause });
+  }
+}
+
+export async function readTls(directory: string): Promise<TlsFiles> {
+  const read = (name: string): Promise<string> => readFile(join(directory, name), "utf8");
+  const [key, cert, ca] = await Promise.all([read("tls.key"), read("tls.crt"), read("ca.crt")]);
+  return { key, cert, ca };
+}

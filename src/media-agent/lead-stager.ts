@@ -1,0 +1,122 @@
+import { type Deferred, deferred } from "../base/deferred.ts";
+import type { FileBlob } from "../repository/repository-file.ts";
+import type { BlobTracker } from "./blob-tracker.ts";
+
+/** Behind the cursor by this much (or half a window), a blob that was not read is not going to be. */
+const PASSED_BYTES = 64 * 1024 * 1024;
+
+export interface LeadDisk {
+  readonly file: {
+    readonly size: number;
+    readonly blobCount: number;
+    blob(index: number): FileBlob;
+    indexAt(offset: number): number;
+  };
+  /** Where the relocation has come to, bytes. */
+  readonly cursor: { readonly position: number };
+}
+
+export interface LeadStagerOptions {
+  readonly disks: readonly LeadDisk[];
+  readonly cache: { has(id: string): boolean };
+  readonly scheduler: { stage(id: string, reason: "lead" | "ahead"): Promise<void> };
+  readonly tracker: Pick<BlobTracker, "leadBytes" | "markLead" | "passed">;
+  /** Staged bytes that the relocation has not read yet, at most; well below the cache's size. */
+  readonly windowBytes: number;
+  readonly atOnce: number;
+}
+
+interface Place {
+  readonly disk: LeadDisk;
+  /** The next blob to look at. */
+  next: number;
+  /** Blobs below it count as passed. */
+  passed: number;
+  cursor: number;
+}
+
+/**
+ * Stages what the relocation is going to read, in its order: before it runs (`ahead`) and then in front of its cursor (`lead`). Never
+ * more than a window of bytes that are staged and unread.
+ */
+export class LeadStager {
+  readonly #options: LeadStagerOptions;
+  readonly #places: Place[];
+  #turn = 0;
+  #inFlight = 0;
+  #changed: Deferred<void> = deferred<void>();
+  #reason: "lead" | "ahead" | undefined;
+
+  constructor(options: LeadStagerOptions) {
+    this.#options = options;
+    this.#places = options.disks.map((disk) => ({ disk, next: 0, passed: 0, cursor: 0 }));
+  }
+
+  /** Why it stages, or undefined to hold. */
+  set reason(value: "lead" | "ahead" | undefined) {
+    this.#reason = value;
+    this.wake();
+  }
+
+  /** A cursor moved, or a staged blob was read. */
+  wake(): void {
+    this.#changed.resolve();
+    this.#changed = deferred<void>();
+  }
+
+  /** Runs until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.wake());
+    const worker = async (): Promise<void> => {
+      while (!signal.aborted) {
+        const blob = this.#reason === undefined ? undefined : this.#choose();
+        if (blob === undefined || this.#reason === undefined) {
+          await this.#changed.promise;
+          continue;
+        }
+        this.#inFlight += blob.length;
+        await this.#options.scheduler.stage(blob.id, this.#reason).catch(() => undefined);
+        this.#inFlight -= blob.length;
+      }
+    };
+    await Promise.all(Array.from({ length: this.#options.atOnce }, worker));
+  }
+
+  /** The next blob to fetch, the disks in turns; undefined where the window is full or nothing is left. */
+  #choose(): FileBlob | undefined {
+    const { cache, tracker, windowBytes } = this.#options;
+    for (const place of this.#places) this.#follow(place);
+    for (let tried = 0; tried < this.#places.length; tried++) {
+      const place = this.#places[this.#turn++ % this.#places.length];
+      if (place === undefined) return undefined;
+      for (; place.next < place.disk.file.blobCount; place.next++) {
+        const blob = place.disk.file.blob(place.next);
+        if (blob.zero) continue;
+        if (tracker.leadBytes + this.#inFlight + blob.length > windowBytes) return undefined;
+        if (cache.has(blob.id)) tracker.markLead(blob.id, blob.length);
+        else {
+          place.next++;
+          return blob;
+        }
+      }
+    }
+    return undefined;
+  }
+
+  /** Goes where the cursor is, and lets go of what it has left behind. */
+  #follow(place: Place): void {
+    const { file, cursor } = place.disk;
+    const position = Math.min(cursor.position, file.size);
+    const at = position === file.size ? file.blobCount : file.indexAt(position);
+    const wentBack = position < place.cursor;
+    if (wentBack || at > place.next) place.next = at;
+    if (wentBack) place.passed = Math.min(place.passed, at);
+    place.cursor = position;
+    const behind = Math.max(0, position - Math.min(PASSED_BYTES, this.#options.windowBytes / 2));
+    const left = position === file.size ? file.blobCount : file.indexAt(behind);
+    for (; place.passed < left; place.passed++) {
+      const blob = file.blob(place.passed);
+      if (!blob.zero) this.#options.tracker.passed(blob.id);
+    }
+  }
+}

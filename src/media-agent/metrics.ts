@@ -1,0 +1,165 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { AgentStatus } from "../api/agent-control.ts";
+import type { ReadClass } from "../disk/block-device.ts";
+import type { DiskObserver } from "./exported-disk.ts";
+import { READ_REASONS, type ReadReason } from "./read-queue.ts";
+import type { SchedulerObserver } from "./read-scheduler.ts";
+
+/** Seconds: from a hit in the cache to a repository that was away. */
+const LATENCY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** What is read off when somebody asks for the metrics. */
+export interface MetricsSources {
+  status(): AgentStatus;
+  cache(): { readonly bytes: number; readonly limit: number; readonly evicted: number; readonly corrupted: number };
+  waiting(reason: ReadReason): number;
+  leadBytes(): number;
+  nfs(): { readonly refused: number };
+}
+
+/** The media agent's metrics, all of them `vmrestore_agent_…`. Names of disks are labels; nothing secret is. */
+export class AgentMetrics implements SchedulerObserver, DiskObserver {
+  readonly registry = new Registry();
+  readonly #reads = this.#counter("disk_reads_total", "Reads of clients", ["disk", "class"]);
+  readonly #readBytes = this.#counter("disk_read_bytes_total", "Bytes that clients read", ["disk", "class"]);
+  readonly #writes = this.#counter("disk_writes_total", "Writes of clients", ["disk"]);
+  readonly #writtenBytes = this.#counter("disk_written_bytes_total", "Bytes that clients wrote", ["disk"]);
+  readonly #readSeconds = this.#histogram("disk_read_seconds", "From a client's read to its data", ["class"]);
+  readonly #writeSeconds = this.#histogram("disk_write_seconds", "From a client's write to its end", []);
+  readonly #imageReads = this.#counter("image_reads_total", "Reads of the backup's images, by where the data was", [
+    "class",
+    "result",
+  ]);
+  readonly #fetches = this.#counter("repository_fetches_total", "Blobs asked of the repository", ["reason", "result"]);
+  readonly #fetchedBytes = this.#counter("repository_blob_bytes_total", "Plain bytes of fetched blobs", ["reason"]);
+  readonly #waitSeconds = this.#histogram("repository_wait_seconds", "How long a blob waited for a slot", ["reason"]);
+  readonly #fetchSeconds = this.#histogram("repository_fetch_seconds", "How long the repository took", ["reason"]);
+  readonly #joins = this.#counter(
+    "repository_joined_total",
+    "Demand reads whose blob was under way already, by what had asked for it",
+    ["reason"],
+  );
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry, prefix: "vmrestore_agent_" });
+  }
+
+  read(disk: string, readClass: ReadClass, bytes: number, took: number): void {
+    this.#reads.inc({ disk, class: readClass });
+    this.#readBytes.inc({ disk, class: readClass }, bytes);
+    this.#readSeconds.observe({ class: readClass }, took);
+  }
+
+  written(disk: string, bytes: number, took: number): void {
+    this.#writes.inc({ disk });
+    this.#writtenBytes.inc({ disk }, bytes);
+    this.#writeSeconds.observe(took);
+  }
+
+  imageRead(readClass: ReadClass, missed: boolean): void {
+    this.#imageReads.inc({ class: readClass, result: missed ? "miss" : "hit" });
+  }
+
+  started(reason: ReadReason, waited: number): void {
+    this.#waitSeconds.observe({ reason }, waited / 1000);
+  }
+
+  finished(reason: ReadReason, took: number, bytes: number | undefined): void {
+    this.#fetches.inc({ reason, result: bytes === undefined ? "failure" : "success" });
+    this.#fetchSeconds.observe({ reason }, took / 1000);
+    if (bytes !== undefined) this.#fetchedBytes.inc({ reason }, bytes);
+  }
+
+  joined(reason: ReadReason): void {
+    this.#joins.inc({ reason });
+  }
+
+  /** Gauges over what the agent knows anyway. Call it once, when it serves. */
+  observe(sources: MetricsSources): void {
+    const { status, cache } = sources;
+    this.#gauge("repository_reachable", "1 while the repository answers", () => +status().repository.reachable);
+    this.#gauge(
+      "repository_fetched_bytes",
+      "Bytes of packs read since the start",
+      () => status().repository.bytesFetched,
+    );
+    this.#gauge("snapshot_pinned", "1 while a pin keeps the snapshot's data", () => +status().repository.pinned);
+    this.#gauge("cache_bytes", "Bytes in the cache", () => cache().bytes);
+    this.#gauge("cache_limit_bytes", "Bytes that the cache may take", () => cache().limit);
+    this.#gauge("cache_evicted", "Blobs evicted since the start", () => cache().evicted);
+    this.#gauge("cache_corrupted", "Blobs dropped for a wrong checksum since the start", () => cache().corrupted);
+    this.#gauge("boot_set_bytes", "Bytes of the boot set", () => status().bootSet.bytes);
+    this.#gauge("boot_set_staged_bytes", "Bytes of the boot set that are staged", () => status().bootSet.staged);
+    this.#gauge("boot_guest_reads", "Guest reads while booting", () => status().bootSet.guestReads);
+    this.#gauge("boot_guest_hits", "Those that found their data here", () => status().bootSet.guestHits);
+    this.#gauge("lead_bytes", "Bytes staged for the relocation and not read yet", () => sources.leadBytes());
+    this.#gauge("overlay_bytes", "Bytes of the overlays", () => status().overlay.bytesUsed);
+    this.#gauge("overlay_free_bytes", "Bytes free on the overlay's claim", () => status().overlay.bytesFree);
+    this.#gauge("overlay_full", "1 while writes wait for space", () => +status().overlay.full);
+    this.#gauge("nfs_connections", "Open NFS connections", () => status().connections.nfs);
+    this.#gauge("nbd_connections", "Open NBD connections", () => status().connections.nbd);
+    this.#gauge("nfs_refused", "Handles and paths refused since the start", () => sources.nfs().refused);
+    this.#perDisk(
+      "disk_dirty_bytes",
+      "Bytes written since the last frozen generation",
+      status,
+      (disk) => disk.dirtyBytes,
+    );
+    this.#perDisk("disk_sealed", "1 where writes are refused", status, (disk) => +disk.sealed);
+    this.#perDisk(
+      "relocation_bytes",
+      "Bytes that the first pass looks at",
+      status,
+      (disk) => disk.relocation?.bytesTotal,
+    );
+    this.#perDisk("relocation_durable_bytes", "Those durable at the target", status, (d) => d.relocation?.bytesDurable);
+    this.#perDisk("relocation_bytes_per_second", "The relocation's rate", status, (disk) => disk.relocation?.rate);
+    const waiting = new Gauge({
+      name: "vmrestore_agent_repository_waiting",
+      help: "Blobs that wait for a slot",
+      labelNames: ["reason"],
+      registers: [this.registry],
+      collect: () => {
+        for (const reason of READ_REASONS) waiting.set({ reason }, sources.waiting(reason));
+      },
+    });
+  }
+
+  #counter(name: string, help: string, labelNames: string[]): Counter {
+    return new Counter({ name: `vmrestore_agent_${name}`, help, labelNames, registers: [this.registry] });
+  }
+
+  #histogram(name: string, help: string, labelNames: string[]): Histogram {
+    const names = { name: `vmrestore_agent_${name}`, help, labelNames };
+    return new Histogram({ ...names, buckets: LATENCY_BUCKETS, registers: [this.registry] });
+  }
+
+  #gauge(name: string, help: string, value: () => number): void {
+    const gauge: Gauge = new Gauge({
+      name: `vmrestore_agent_${name}`,
+      help,
+      registers: [this.registry],
+      collect: () => gauge.set(value()),
+    });
+  }
+
+  #perDisk(
+    name: string,
+    help: string,
+    status: () => AgentStatus,
+    value: (disk: AgentStatus["disks"][number]) => number | undefined,
+  ): void {
+    const gauge: Gauge = new Gauge({
+      name: `vmrestore_agent_${name}`,
+      help,
+      labelNames: ["disk"],
+      registers: [this.registry],
+      collect: () => {
+        for (const disk of status().disks) {
+          const now = value(disk);
+          if (now !== undefined) gauge.set({ disk: disk.name }, now);
+        }
+      },
+    });
+  }
+}

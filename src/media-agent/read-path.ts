@@ -1,0 +1,160 @@
+import { statfs } from "node:fs/promises";
+import type { AgentConfig } from "../api/agent-config.ts";
+import type { AgentPhase } from "../api/agent-control.ts";
+import type { BootProfile } from "../api/boot-profile.ts";
+import type { Clock } from "../base/clock.ts";
+import type { ReadClass } from "../disk/block-device.ts";
+import { BlockCache } from "../disk/cache/block-cache.ts";
+import type { RepositoryFile } from "../repository/repository-file.ts";
+import { BlobTracker } from "./blob-tracker.ts";
+import { chooseBootSets } from "./boot-set/choose.ts";
+import { BootSetStager } from "./boot-set/stager.ts";
+import { CachedImage } from "./cached-image.ts";
+import { AgentError } from "./errors.ts";
+import { LeadStager } from "./lead-stager.ts";
+import type { AgentMetrics } from "./metrics.ts";
+import { ReadScheduler } from "./read-scheduler.ts";
+import { RelocationCursor } from "./relocation-cursor.ts";
+import { isTransient, RepositoryReader } from "./repository-reader.ts";
+import type { RepositorySource } from "./repository-source.ts";
+
+const MIB = 1024 * 1024;
+/** Below it the largest blobs (8 MiB) of a few readers would push one another out. */
+const CACHE_MINIMUM = 64 * MIB;
+/** Of a file system that the cache has to itself, its own tables take some. */
+const CACHE_OF_FILE_SYSTEM = 0.93;
+const BOOT_SET_OF_CACHE = 0.5;
+const LEAD_OF_CACHE = 0.4;
+
+/** One disk of the snapshot as it is read. */
+export interface ReadDisk {
+  readonly name: string;
+  readonly file: RepositoryFile;
+  readonly image: CachedImage;
+  readonly cursor: RelocationCursor;
+}
+
+export interface ReadPathOptions {
+  readonly source: RepositorySource;
+  readonly config: AgentConfig;
+  readonly cacheDirectory: string;
+  readonly clock: Clock;
+  readonly metrics: AgentMetrics;
+  /** Bytes of each disk that an earlier process has seen relocated. */
+  readonly relocated: (disk: string) => number;
+  /** A guest's read from the image. */
+  readonly onGuestRead: (disk: string, offset: number, length: number, missed: boolean) => void;
+}
+
+/** Everything between the overlays and the repository: cache, scheduler, and what is staged. */
+export class ReadPath {
+  readonly disks: readonly ReadDisk[];
+  readonly reader: RepositoryReader;
+  readonly scheduler: ReadScheduler;
+  readonly cache: BlockCache;
+  readonly cacheLimit: number;
+  readonly tracker: BlobTracker;
+  readonly bootSet: BootSetStager;
+  readonly #lead: LeadStager;
+  readonly #options: ReadPathOptions;
+  #phase: AgentPhase | undefined;
+
+  private constructor(options: ReadPathOptions, cache: BlockCache, cacheLimit: number, tracker: BlobTracker) {
+    const { source, config, clock, metrics, onGuestRead } = options;
+    this.#options = options;
+    this.cache = cache;
+    this.cacheLimit = cacheLimit;
+    this.tracker = tracker;
+    this.reader = new RepositoryReader(source.repository, clock);
+    const scheduler = new ReadScheduler({
+      slots: config.repositorySlots,
+      clock,
+      fetch: (id) => this.reader.read(id),
+      store: async (id, content, reason) => {
+        await cache.put(id, content);
+        if (cache.has(id)) tracker.stored(id, content.length, reason);
+        tracker.prune(cache);
+      },
+      isTransient,
+      observer: metrics,
+    });
+    this.scheduler = scheduler;
+    const disks = source.files.map((file, index) => {
+      const name = config.disks[index]?.name ?? "";
+      const cursor = new RelocationCursor(options.relocated(name));
+      const onRead = (offset: number, length: number, readClass: ReadClass, missed: boolean): void => {
+        metrics.imageRead(readClass, missed);
+        if (readClass === "guest") onGuestRead(name, offset, length, missed);
+        if (cursor.read(offset, length, readClass)) this.#lead.wake();
+      };
+      return { name, file, cursor, image: new CachedImage({ file, cache, scheduler, tracker, onRead }) };
+    });
+    this.disks = disks;
+    const atOnce = config.repositorySlots - 1;
+    this.bootSet = new BootSetStager({ cache, scheduler, tracker, atOnce });
+    this.#lead = new LeadStager({
+      disks,
+      cache,
+      scheduler,
+      tracker,
+      windowBytes: cacheLimit * LEAD_OF_CACHE,
+      atOnce,
+    });
+  }
+
+  /** @throws AgentError CACHE_TOO_SMALL; DiskError CACHE_UNUSABLE */
+  static async open(options: ReadPathOptions): Promise<ReadPath> {
+    const { config, cacheDirectory } = options;
+    const { blocks, bsize } = await statfs(cacheDirectory);
+    const limit = Math.min(config.cache.sizeBytes, Math.floor(blocks * bsize * CACHE_OF_FILE_SYSTEM));
+    if (limit < CACHE_MINIMUM) {
+      throw new AgentError("CACHE_TOO_SMALL", `the cache has ${limit} bytes, less than ${CACHE_MINIMUM}`, {
+        hint: "Give the media agent a larger cache: spec.mediaAgent.cache.size.",
+      });
+    }
+    const tracker = new BlobTracker();
+    const cache = await BlockCache.open(cacheDirectory, limit, (id) => tracker.rank(id));
+    return new ReadPath(options, cache, limit, tracker);
+  }
+
+  /** How reads are scheduled from now on. */
+  enter(phase: AgentPhase): void {
+    this.#phase = phase;
+    this.scheduler.relocating = phase === "Relocating";
+    this.tracker.bootFinished = phase === "Ready" || phase === "Relocating";
+    this.#chooseLead();
+  }
+
+  /**
+   * Stages the boot set, then what the relocation will read, until the signal is aborted.
+   *
+   * @param onChosen told where the boot set comes from, before it is staged
+   */
+  async stage(
+    profile: BootProfile | undefined,
+    onChosen: (source: "Profile" | "Structure") => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { source, sets } = await chooseBootSets(this.disks, profile, {
+      bytes: this.cacheLimit * BOOT_SET_OF_CACHE,
+      clock: this.#options.clock,
+    });
+    onChosen(source);
+    await this.bootSet.run(sets, signal);
+    this.#chooseLead();
+    await this.#lead.run(signal);
+  }
+
+  async close(reason: Error): Promise<void> {
+    this.scheduler.close(reason);
+    await this.cache.close();
+  }
+
+  /** Before the guest runs, nothing but the boot set is staged. */
+  #chooseLead(): void {
+    if (this.#phase === "Relocating") this.#lead.reason = "lead";
+    else if (this.bootSet.complete && (this.#phase === "Booting" || this.#phase === "Ready"))
+      this.#lead.reason = "ahead";
+    else this.#lead.reason = undefined;
+  }
+}

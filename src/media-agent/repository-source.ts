@@ -1,0 +1,83 @@
+import type { AgentConfig } from "../api/agent-config.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorCode, errorMessage } from "../base/errors.ts";
+import type { Logger } from "../base/logging.ts";
+import type { Backend } from "../repository/backends/backend.ts";
+import { Repository, type SnapshotTree } from "../repository/repository.ts";
+import type { RepositoryFile } from "../repository/repository-file.ts";
+import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
+import { AgentError } from "./errors.ts";
+
+const RETRY_MS = 2000;
+/** What may mend itself: a volume that is not mounted yet looks like an empty directory. */
+const PASSING = new Set(["REPOSITORY_UNREACHABLE", "REPOSITORY_NOT_FOUND", "REPOSITORY_OBJECT_MISSING"]);
+
+/** The repository, opened, with the disks of the snapshot. */
+export interface RepositorySource {
+  readonly repository: Repository;
+  readonly tree: SnapshotTree;
+  /** In the order of the configuration's disks. */
+  readonly files: readonly RepositoryFile[];
+}
+
+export interface OpenSourceOptions {
+  readonly config: AgentConfig;
+  readonly backend: () => Backend;
+  readonly password: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Told why it waits. */
+  readonly onWait: (message: string) => void;
+}
+
+/**
+ * Opens what the agent serves. Waits, for as long as it takes, while the repository is away; everything else is an error.
+ *
+ * @throws RepositoryError; AgentError DISK_SIZE_MISMATCH
+ */
+export async function openSource(options: OpenSourceOptions, signal: AbortSignal): Promise<RepositorySource> {
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return await openOnce(options);
+    } catch (error) {
+      if (!PASSING.has(errorCode(error) ?? "")) throw error;
+      options.onWait(errorMessage(error));
+      options.log.warn({ code: errorCode(error), reason: errorMessage(error) }, "waiting for the repository");
+    }
+    await options.clock.sleep(RETRY_MS, signal);
+  }
+}
+
+async function openOnce({ config, backend, password }: OpenSourceOptions): Promise<RepositorySource> {
+  const repository = await Repository.open(backend(), password);
+  try {
+    const tree = await repository.browse(await findSnapshot(repository, config));
+    const nodes = await Promise.all(config.disks.map(({ path }) => tree.file(path)));
+    const files = await repository.openFiles(nodes);
+    for (const [index, { name, size }] of config.disks.entries()) {
+      const found = files[index]?.size;
+      if (found === size) continue;
+      throw new AgentError("DISK_SIZE_MISMATCH", `${name}: the snapshot's disk has ${found} bytes, not ${size}`, {
+        hint: "The restore was prepared for another snapshot.",
+      });
+    }
+    return { repository, tree, files };
+  } catch (error) {
+    await repository.close();
+    throw error;
+  }
+}
+
+/** The snapshot, or this restore's pin of it where it was forgotten meanwhile: the same tree. */
+async function findSnapshot(repository: Repository, config: AgentConfig): Promise<Snapshot> {
+  try {
+    return await repository.snapshot(config.snapshot.id);
+  } catch (error) {
+    if (errorCode(error) !== "SNAPSHOT_NOT_FOUND") throw error;
+    const host = `${PIN_HOST_PREFIX}${config.restore.uid}`;
+    const pin = (await repository.snapshots()).find((snapshot) => snapshot.host === host);
+    if (pin === undefined) throw error;
+    return pin;
+  }
+}

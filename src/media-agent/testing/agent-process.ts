@@ -1,0 +1,193 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { get } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { AGENT_PORTS, type AgentConfig } from "../../api/agent-config.ts";
+import { AgentControlClient } from "../../api/agent-control-client.ts";
+import type { BootProfile } from "../../api/boot-profile.ts";
+import { createAuthority, type KeyPair } from "../../base/certificates.ts";
+import type { ResticRepository } from "../../repository/testing/restic.ts";
+
+const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+const READY_MS = 20_000;
+
+export interface TestDisk {
+  readonly name: string;
+  readonly path: string;
+  readonly size: number;
+}
+
+export interface TestAgentOptions {
+  readonly repository: ResticRepository;
+  readonly snapshot: string;
+  readonly disks: readonly TestDisk[];
+  readonly pin?: boolean;
+  readonly cacheBytes?: number;
+  readonly uid?: string;
+}
+
+/** A media agent as a child process on a loopback address of its own, with its claims as folders. */
+export class TestAgent {
+  /** All of its ports are the real ones: the address is its own. */
+  readonly address = `127.${randomInt(64, 255)}.${randomInt(1, 255)}.${randomInt(2, 255)}`;
+  readonly directory: string;
+  readonly #options: TestAgentOptions;
+  readonly #ca: string;
+  readonly #operator: KeyPair;
+  readonly #relocation: KeyPair;
+  readonly #clients: AgentControlClient[] = [];
+  #process: ChildProcess | undefined;
+  #epoch = 1;
+  log = "";
+
+  private constructor(
+    options: TestAgentOptions,
+    directory: string,
+    ca: string,
+    operator: KeyPair,
+    relocation: KeyPair,
+  ) {
+    this.#options = options;
+    this.directory = directory;
+    this.#ca = ca;
+    this.#operator = operator;
+    this.#relocation = relocation;
+  }
+
+  static async create(options: TestAgentOptions): Promise<TestAgent> {
+    const directory = await mkdtemp(join(tmpdir(), "agent-"));
+    const now = Date.now();
+    const validity = { from: new Date(now - 3_600_000), to: new Date(now + 86_400_000) };
+    const authority = await createAuthority("test", validity);
+    const [operator, relocation] = await Promise.all([
+      authority.issue("operator", []),
+      authority.issue("relocation", []),
+    ]);
+    const agent = new TestAgent(options, directory, authority.ca, operator, relocation);
+    const server = await authority.issue("agent", [agent.address]);
+    await mkdir(join(directory, "tls"));
+    await mkdir(join(directory, "client"));
+    await Promise.all([
+      writeFile(join(directory, "tls/tls.crt"), server.cert),
+      writeFile(join(directory, "tls/tls.key"), server.key),
+      writeFile(join(directory, "tls/ca.crt"), authority.ca),
+      // The names that libnbd looks for.
+      writeFile(join(directory, "client/client-cert.pem"), relocation.cert),
+      writeFile(join(directory, "client/client-key.pem"), relocation.key),
+      writeFile(join(directory, "client/ca-cert.pem"), authority.ca),
+      writeFile(join(directory, "password"), options.repository.password),
+    ]);
+    return agent;
+  }
+
+  get operator(): AgentControlClient {
+    return this.client(this.#operator);
+  }
+
+  get relocation(): AgentControlClient {
+    return this.client(this.#relocation);
+  }
+
+  get tls(): { readonly ca: string; readonly operator: KeyPair; readonly relocation: KeyPair } {
+    return { ca: this.#ca, operator: this.#operator, relocation: this.#relocation };
+  }
+
+  client(pair: KeyPair): AgentControlClient {
+    const tls = { ...pair, ca: this.#ca };
+    const client = new AgentControlClient({ host: this.address, port: AGENT_PORTS.control, tls, timeoutMs: 10_000 });
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** For libnbd's and QEMU's tools. */
+  nbdUri(disk: string): string {
+    return `nbds://${this.address}/${disk}?tls-certificates=${join(this.directory, "client")}`;
+  }
+
+  async nfsUrl(disk: string): Promise<string> {
+    const { disks } = await this.operator.status();
+    const path = disks.find(({ name }) => name === disk)?.exportPath;
+    const port = AGENT_PORTS.nfs;
+    return `nfs://${this.address}${path}/disk.img?nfsport=${port}&mountport=${port}&version=3`;
+  }
+
+  /** Starts it without waiting for anything. */
+  async spawn(change: { epoch?: number; disks?: readonly TestDisk[]; profile?: BootProfile } = {}): Promise<void> {
+    this.#epoch = change.epoch ?? this.#epoch;
+    const { repository, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
+    const config: AgentConfig = {
+      restore: { namespace: "default", name: "test", uid },
+      epoch: this.#epoch,
+      repository: { local: {} },
+      snapshot: { id: snapshot, pin },
+      disks: (change.disks ?? this.#options.disks).map((disk) => ({ ...disk, format: "raw" })),
+      cache: { sizeBytes: cacheBytes },
+      repositorySlots: 4,
+    };
+    const at = (name: string): string => join(this.directory, name);
+    await writeFile(at("config.json"), JSON.stringify(config));
+    if (change.profile !== undefined) await writeFile(at("profile.json"), JSON.stringify(change.profile));
+    const args = [
+      ...["--config", at("config.json"), "--repository-dir", repository.directory],
+      ...["--repository-password-file", at("password"), "--overlay-dir", at("overlay"), "--cache-dir", at("cache")],
+      ...["--tls-dir", at("tls"), "--profile-file", at("profile.json"), "--listen-address", this.address],
+    ];
+    const env = { ...process.env, NODE_OPTIONS: "" };
+    this.#process = spawn(process.execPath, [MAIN, "media-agent", ...args], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env,
+    });
+    this.#process.stderr?.on("data", (piece: Buffer) => {
+      this.log = (this.log + piece.toString()).slice(-100_000);
+    });
+  }
+
+  /** Starts it and waits until it serves. */
+  async start(change: Parameters<TestAgent["spawn"]>[0] = {}): Promise<void> {
+    await this.spawn(change);
+    const deadline = performance.now() + READY_MS;
+    while (performance.now() < deadline) {
+      if (this.#process?.exitCode !== null) break;
+      if ((await this.metricsPort("/readyz").catch(() => undefined))?.status === 200) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`the agent does not serve:\n${this.log}`);
+  }
+
+  /** What the port for metrics and probes answers. */
+  metricsPort(path: string): Promise<{ status: number; text: string }> {
+    return new Promise((resolve, reject) => {
+      const request = get({ host: this.address, port: AGENT_PORTS.metrics, path }, (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (piece: string) => {
+          text += piece;
+        });
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
+      });
+      request.on("error", reject);
+    });
+  }
+
+  /** Resolves with its exit code, or the name of the signal that ended it. */
+  async exited(): Promise<number | string | null> {
+    const child = this.#process;
+    if (child === undefined) return null;
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    return child.exitCode ?? child.signalCode;
+  }
+
+  async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<number | string | null> {
+    this.#process?.kill(signal);
+    return this.exited();
+  }
+
+  async remove(): Promise<void> {
+    await this.stop("SIGKILL");
+    for (const client of this.#clients) client.close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
