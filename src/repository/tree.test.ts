@@ -1,0 +1,100 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { parseTree, splitPath, type Tree } from "./tree.ts";
+
+const hexId = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("hex"));
+const node = fc.record(
+  {
+    name: fc.string(),
+    type: fc.constantFrom("file", "dir", "symlink"),
+    mode: fc.nat(),
+    mtime: fc.constant("2026-01-02T03:04:05.123456789+01:00"),
+    inode: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map(String),
+    size: fc.nat(),
+    content: fc.option(fc.array(hexId, { maxLength: 70 })),
+    subtree: fc.option(hexId),
+    extended_attributes: fc.jsonValue(),
+  },
+  { requiredKeys: ["name", "type"] },
+);
+
+const parse = (value: unknown): Tree =>
+  parseTree("id", Buffer.from(typeof value === "string" ? value : JSON.stringify(value)));
+
+test("reads names, types, sizes, subtrees and contents", () => {
+  fc.assert(
+    fc.property(fc.array(node, { maxLength: 8 }), (nodes) => {
+      const tree = parse({ nodes });
+      const read = tree.nodes.map(({ contentStart, contentCount, ...rest }) => {
+        const ids = Buffer.from(tree.contents.subarray(contentStart * 32, (contentStart + contentCount) * 32));
+        return { ...rest, content: ids.toString("hex") };
+      });
+      expect(read).toEqual(
+        nodes.map(({ name, type, size = 0, content, subtree }) => ({
+          name,
+          type,
+          size,
+          subtree: subtree ?? undefined,
+          content: (content ?? []).join(""),
+        })),
+      );
+    }),
+  );
+});
+
+test("a directory that is empty", () => {
+  expect(parse({ nodes: null }).nodes).toEqual([]);
+  expect(parse({ nodes: [] }).nodes).toEqual([]);
+});
+
+describe("what is no tree is refused", () => {
+  const good = { name: "a", type: "file", size: 1, content: ["ab".repeat(32)] };
+  test.each([
+    ["no name", { name: undefined }],
+    ["a number for a name", { name: 5 }],
+    ["an endless name", { name: "n".repeat(5000) }],
+    ["no type", { type: undefined }],
+    ["a negative size", { size: -1 }],
+    ["a size as text", { size: "1" }],
+    ["a content id that is none", { content: ["ab"] }],
+    ["content that is no list", { content: "ab".repeat(32) }],
+    ["a subtree that is no id", { subtree: "../../config" }],
+  ])("%s", (_what, change) => {
+    expect(() => parse({ nodes: [good, { ...good, ...change }] })).toThrow(
+      expect.objectContaining({ code: "REPOSITORY_OBJECT_DAMAGED", message: expect.stringContaining("tree id") }),
+    );
+  });
+
+  test("whatever else it may be", () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+        try {
+          parse(text);
+        } catch (error) {
+          expect(error).toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
+        }
+      }),
+    );
+  });
+});
+
+test("a disk of a million blobs costs what its ids cost", () => {
+  const count = 1_000_000;
+  const id = `"${"0123456789abcdef".repeat(4)}"`;
+  const plain = Buffer.concat([
+    Buffer.from('{"nodes":[{"name":"disk","type":"file","size":5,"content":['),
+    Buffer.alloc((id.length + 1) * count - 1, `${id},`),
+    Buffer.from("]}]}"),
+  ]);
+  const heapBefore = process.memoryUsage().heapUsed;
+  const tree = parseTree("id", plain);
+  expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(20 * 1024 * 1024);
+  expect(tree.nodes[0]?.contentCount).toBe(count);
+  expect(tree.contents.length).toBe(count * 32);
+});
+
+test("paths", () => {
+  expect(splitPath("/a//b/./c/")).toEqual(["a", "b", "c"]);
+  expect(splitPath("")).toEqual([]);
+  expect(() => splitPath("/a/../b")).toThrow(expect.objectContaining({ code: "PATH_NOT_FOUND" }));
+});
