@@ -22,6 +22,8 @@ export interface QuickstartOptions {
   readonly directory: string;
   /** The built command, which pods run. */
   readonly cliEntry: string;
+  /** The folder of the CustomResourceDefinitions. */
+  readonly crds: string;
   /** The folder of the YAML files that a user would apply. */
   readonly examples: string;
   readonly output: Output;
@@ -53,7 +55,7 @@ export async function runQuickstart(options: QuickstartOptions): Promise<void> {
 
   output.step("An embedded cluster, and the operator in it");
   // Each run has a cluster of its own: what an earlier one left half-way is of no use to it.
-  const lab = await startLab({ directory: join(directory, `lab-${Date.now()}`), cliEntry: options.cliEntry, signal });
+  const lab = await startLab({ directory: join(directory, `lab-${Date.now()}`), cliEntry: options.cliEntry, crds: options.crds });
   const operator = startOperator(options, lab.kubeconfigPath);
   try {
     const cluster = new Cluster(lab.kubeconfigPath);
