@@ -9,6 +9,8 @@ import * as z from "zod";
 export const backendConfig = z.strictObject({
   /** A restic repository in a mounted volume; its directory comes by `--repository-dir`. */
   local: z.strictObject({}).optional(),
+  /** One behind restic's REST server protocol; the URL may carry user name and password. */
+  rest: z.strictObject({ url: z.url({ protocol: /^https?$/ }).max(2048) }).optional(),
 });
 
 export const diskConfig = z.strictObject({

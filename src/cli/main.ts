@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { inspectCommand } from "./commands/inspect.ts";
+import { labCommand } from "./commands/lab.ts";
 import { mediaAgentCommand } from "./commands/media-agent.ts";
+import { quickstartCommand } from "./commands/quickstart.ts";
+import { relocateCommand } from "./commands/relocate.ts";
 import { reportFailure } from "./report-failure.ts";
 
 /**
@@ -12,7 +15,10 @@ const program = new Command("vmrestore")
   .description("Brings a KubeVirt virtual machine back from its backup in seconds")
   .showHelpAfterError()
   .addCommand(mediaAgentCommand())
-  .addCommand(inspectCommand());
+  .addCommand(relocateCommand())
+  .addCommand(inspectCommand())
+  .addCommand(labCommand())
+  .addCommand(quickstartCommand());
 
 try {
   await program.parseAsync();

@@ -5,7 +5,9 @@ import { errorCode, errorMessage } from "../base/errors.ts";
 import { createLogger, type Logger } from "../base/logging.ts";
 import { lockDirectory } from "../disk/overlay/lock.ts";
 import { Portmapper } from "../nfs/portmapper.ts";
+import type { Backend } from "../repository/backends/backend.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
+import { RestBackend } from "../repository/backends/rest.ts";
 import { MediaAgent } from "./agent.ts";
 import { AgentState } from "./agent-state.ts";
 import { readConfig, readProfile, readTls } from "./configuration.ts";
@@ -70,7 +72,9 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
       await serveMetrics({ address, port: AGENT_PORTS.metrics, registry, notReady: () => agent.notReady }),
       await serveControl({ address, port: AGENT_PORTS.control, tls, routes: controlRoutes(agent), log }),
     );
-    const backend = (): LocalBackend => new LocalBackend(options.repositoryDir);
+    const { rest } = config.repository;
+    const backend = (): Backend =>
+      rest === undefined ? new LocalBackend(options.repositoryDir) : new RestBackend(rest.url);
     const onWait = (message: string): void => agent.waitFor(message);
     await agent.serve(await openSource({ config, backend, password, clock: systemClock, log, onWait }, ending));
     agent.observeMetrics();

@@ -1,0 +1,56 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Command, InvalidArgumentError } from "commander";
+import { AGENT_PORTS } from "../../api/agent-config.ts";
+import { createLogger } from "../../base/logging.ts";
+import { terminationSignal } from "../termination.ts";
+
+interface Options {
+  readonly agent: string;
+  readonly tlsDir: string;
+  readonly disk: { name: string; path: string }[];
+  readonly verify: boolean;
+  readonly bandwidthLimit?: number;
+}
+
+export function relocateCommand(): Command {
+  return new Command("relocate")
+    .description("copy disks from a media agent to their targets, until each was sealed and is whole")
+    .requiredOption("--agent <address>", "the media agent's address, which its certificate bears")
+    .requiredOption("--tls-dir <directory>", "holds tls.crt, tls.key and ca.crt")
+    .requiredOption(
+      "--disk <name=path>",
+      "a disk and its target: a block device, or a directory (repeatable)",
+      collectDisk,
+      [],
+    )
+    .option("--verify", "compare checksums at the end", false)
+    .option("--bandwidth-limit <bytes>", "bytes a second for all disks together", positiveNumber)
+    .action(async ({ agent, tlsDir, disk, verify, bandwidthLimit }: Options) => {
+      const { runRelocation } = await import("../../relocation/relocate.ts");
+      const read = (name: string): Promise<string> => readFile(join(tlsDir, name), "utf8");
+      const [cert, key, ca] = await Promise.all([read("tls.crt"), read("tls.key"), read("ca.crt")]);
+      await runRelocation(
+        {
+          agent: { host: agent, controlPort: AGENT_PORTS.control, nbdPort: AGENT_PORTS.nbd, tls: { cert, key, ca } },
+          disks: disk,
+          verify,
+          ...(bandwidthLimit === undefined ? {} : { bandwidthLimit }),
+          log: createLogger("relocation"),
+        },
+        terminationSignal(),
+      );
+    });
+}
+
+function collectDisk(text: string, before: Options["disk"]): Options["disk"] {
+  const [, name, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (name === undefined || path === undefined) throw new InvalidArgumentError("give NAME=PATH");
+  return [...before, { name, path }];
+}
+
+function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("give a number above 0");
+  return value;
+}

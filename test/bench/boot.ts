@@ -1,0 +1,52 @@
+import { spawn } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
+
+const BOOT_LIMIT_MS = 10 * 60_000;
+let number = 0;
+
+/**
+ * Boots the Debian guest from a drive until its web page answers, then ends it.
+ *
+ * @param drive what follows `-drive`, without interface: `file=…,format=raw`
+ * @param onReady called while the guest still runs
+ * @returns milliseconds from power-on to the page
+ */
+export async function bootUntilPage(drive: string, onReady: () => Promise<void> = async () => {}): Promise<number> {
+  number++;
+  const address = `127.82.0.${number % 250}`;
+  const qemu = spawn(
+    "qemu-system-x86_64",
+    [
+      ...["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768", "-smp", "1"],
+      ...["-display", "none", "-nodefaults", "-serial", "null", "-no-reboot"],
+      ...["-drive", `${drive},if=virtio,cache=none,aio=threads,discard=unmap`],
+      ...["-netdev", `user,id=net,hostfwd=tcp:${address}:8080-:80`, "-device", "virtio-net-pci,netdev=net"],
+      ...["-device", "virtio-rng-pci"],
+    ],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  let complaint = "";
+  qemu.stderr.setEncoding("utf8").on("data", (text: string) => {
+    complaint += text;
+  });
+  const ended = new Promise<void>((resolve) => qemu.once("close", () => resolve()));
+  const start = performance.now();
+  try {
+    for (;;) {
+      const answered = await fetch(`http://${address}:8080/`, { signal: AbortSignal.timeout(4000) }).then(
+        (answer) => answer.ok,
+        () => false,
+      );
+      if (answered) break;
+      if (qemu.exitCode !== null || performance.now() - start > BOOT_LIMIT_MS)
+        throw new Error(`the guest did not come up: ${complaint}`);
+      await delay(100);
+    }
+    const elapsed = performance.now() - start;
+    await onReady();
+    return elapsed;
+  } finally {
+    qemu.kill("SIGKILL");
+    await ended;
+  }
+}

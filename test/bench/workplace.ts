@@ -1,0 +1,76 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { bootOnce } from "../../src/lab/guest/boot-once.ts";
+import { buildGuestImage } from "../../src/lab/guest/debian-guest.ts";
+import { backUp } from "../../src/lab/quickstart/backup.ts";
+import { ordersDatabase, VM_NAME } from "../../src/lab/quickstart/virtual-machine.ts";
+
+const run = promisify(execFile);
+
+/** What every section of the benchmark uses: a guest's disk, and a restic repository that holds its backup. */
+export interface Workplace {
+  readonly directory: string;
+  /** The raw disk; never booted from directly. */
+  readonly disk: string;
+  readonly diskBytes: number;
+  readonly repository: string;
+  readonly passwordFile: string;
+  readonly password: string;
+  readonly snapshot: string;
+  readonly cliEntry: string;
+}
+
+/** Builds it once; a second run of the benchmark uses the same. */
+export async function prepareWorkplace(root: string, directory: string): Promise<Workplace> {
+  const signal = new AbortController().signal;
+  await mkdir(directory, { recursive: true });
+  const disk = await buildGuestImage({
+    directory: join(root, ".quickstart/guests"),
+    signal,
+    progress: (text) => process.stdout.write(`${text}\n`),
+    bootOnce: async (fresh) =>
+      void (await bootOnce({ disk: fresh, accelerator: "tcg", console: join(directory, "first-boot.log"), signal })),
+  });
+  const password = "benchmark";
+  const passwordFile = join(directory, "password");
+  const repository = join(directory, "repository");
+  await writeFile(passwordFile, password, { mode: 0o600 });
+  if (!existsSync(join(repository, "config"))) {
+    await backUp({
+      repository,
+      passwordFile,
+      disk,
+      manifest: ordersDatabase(),
+      host: VM_NAME,
+      scratch: join(directory, "scratch"),
+      signal,
+    });
+  }
+  const { stdout } = await run("restic", [
+    "--no-cache",
+    "-r",
+    repository,
+    "-p",
+    passwordFile,
+    "snapshots",
+    "--json",
+    "--latest",
+    "1",
+  ]);
+  const [snapshot] = JSON.parse(stdout) as { id: string }[];
+  if (snapshot === undefined) throw new Error("the repository holds no snapshot");
+  const { stdout: bytes } = await run("stat", ["-c", "%s", disk]);
+  return {
+    directory,
+    disk,
+    diskBytes: Number(bytes),
+    repository,
+    passwordFile,
+    password,
+    snapshot: snapshot.id,
+    cliEntry: join(root, "dist/cli/main.js"),
+  };
+}
