@@ -28,6 +28,8 @@ interface LabController {
   readonly watches: readonly Watched[];
   /** Milliseconds until it should be called again; undefined: on a change only. */
   readonly reconcile: (namespace: string, name: string) => Promise<number | undefined>;
+  /** Is given the way to have a key reconciled when something outside of the cluster changed. */
+  readonly started?: (enqueue: (key: string) => void) => void;
 }
 
 const RETRY = { baseMs: 100, maxMs: 5000 };
@@ -46,6 +48,7 @@ export async function runLabController(
     };
     return new Reflector({ transport: context.transport, type, onChange, clock: context.clock, logger }).run(signal);
   });
+  controller.started?.((key) => queue.add(key));
   signal.addEventListener("abort", () => queue.close(), { once: true });
   for (let key = await queue.take(); key !== undefined; key = await queue.take()) {
     const slash = key.indexOf("/");

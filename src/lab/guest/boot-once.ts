@@ -50,11 +50,25 @@ function machine(disk: string, accelerator: Accelerator): MachineSpec {
     ...{ name: "first-boot", chipset: "q35", accelerator, cpus: 1, memoryBytes: MEMORY_BYTES, firmware: {} },
     disks: [
       {
-        ...{ name: "root", bus: "virtio", source: { kind: "file", path: disk }, readOnly: false, direct: false },
+        ...{
+          name: "root",
+          bus: "virtio",
+          source: { kind: "file", path: disk },
+          isCdrom: false,
+          readOnly: false,
+          direct: false,
+        },
         ...{ writeThrough: false, errorPolicy: "report", bootOrder: 1, serial: undefined },
       },
     ],
-    interfaces: [{ model: "virtio", mac: undefined, forwards: [{ address: "127.0.0.1", hostPort: 0, guestPort: 80 }] }],
+    interfaces: [
+      {
+        model: "virtio",
+        mac: undefined,
+        isolated: false,
+        forwards: [{ address: "127.0.0.1", hostPort: 0, guestPort: 80 }],
+      },
+    ],
     hasRandomSource: true,
   };
 }

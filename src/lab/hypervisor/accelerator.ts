@@ -67,7 +67,14 @@ function probeMachine(disk: string, accelerator: Accelerator): MachineSpec {
     ...{ name: "probe", chipset: "q35", accelerator, cpus: 1, memoryBytes: 128 << 20, firmware: {} },
     disks: [
       {
-        ...{ name: "root", bus: "virtio", source: { kind: "file", path: disk }, readOnly: false, direct: false },
+        ...{
+          name: "root",
+          bus: "virtio",
+          source: { kind: "file", path: disk },
+          isCdrom: false,
+          readOnly: false,
+          direct: false,
+        },
         ...{ writeThrough: false, errorPolicy: "report", bootOrder: 1, serial: undefined },
       },
     ],

@@ -20,6 +20,7 @@ export interface MachineDisk {
   readonly name: string;
   readonly bus: DiskBus;
   readonly source: DiskSource;
+  readonly isCdrom: boolean;
   readonly readOnly: boolean;
   /** O_DIRECT, as KubeVirt's `cache: none`. */
   readonly direct: boolean;
@@ -38,6 +39,8 @@ export type DiskSource =
 export interface MachineInterface {
   readonly model: string;
   readonly mac: string | undefined;
+  /** Nothing outside of the machine can be reached. */
+  readonly isolated: boolean;
   /** TCP ports of a host address that lead to the guest. Host port 0 lets the system choose. */
   readonly forwards: readonly { readonly address: string; readonly hostPort: number; readonly guestPort: number }[];
 }

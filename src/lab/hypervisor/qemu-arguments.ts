@@ -13,7 +13,7 @@ export function qemuArguments(machine: MachineSpec, paths: MachinePaths): string
     ...["-qmp", `unix:${escapeComma(paths.qmp)},server=on,wait=off`],
     ...["-device", "virtio-serial-pci,id=channels"],
     ...["-chardev", `socket,id=agent,path=${escapeComma(paths.agent)},server=on,wait=off`],
-    ...["-device", "virtserialport,bus=channels.0,chardev=agent,name=org.qemu.guest_agent.0"],
+    ...["-device", "virtserialport,bus=channels.0,id=agent-port,chardev=agent,name=org.qemu.guest_agent.0"],
     ...diskArguments(machine),
     ...machine.interfaces.flatMap(interfaceArguments),
     ...(machine.hasRandomSource
@@ -36,13 +36,13 @@ function diskArguments(machine: MachineSpec): string[] {
   const controllers: string[] = [];
   if (machine.disks.some((disk) => disk.bus === "scsi")) controllers.push("-device", "virtio-scsi-pci,id=scsi");
   if (machine.chipset === "pc" && machine.disks.some((disk) => disk.bus === "sata")) {
-    controllers.push("-device", "ahci,id=ide");
+    controllers.push("-device", "ahci,id=sata");
   }
   let sataPort = 0;
   return controllers.concat(
     machine.disks.flatMap((disk, index) => {
       const node = `disk${index}`;
-      const bus = disk.bus === "sata" ? `ide.${sataPort++}` : "scsi.0";
+      const bus = disk.bus === "sata" ? `${machine.chipset === "pc" ? "sata" : "ide"}.${sataPort++}` : "scsi.0";
       return ["-blockdev", JSON.stringify(blockNode(node, disk)), "-device", JSON.stringify(device(node, disk, bus))];
     }),
   );
@@ -63,8 +63,15 @@ function protocol(source: DiskSource): object {
     : { driver: "nfs", server: { type: "inet", host: source.server }, path: source.path, user: 107, group: 107 };
 }
 
+/** There are no virtio CD-ROMs: such a disk is an ordinary one that cannot be written. */
+const DISK_DEVICES = {
+  virtio: { disk: "virtio-blk-pci", cdrom: "virtio-blk-pci" },
+  scsi: { disk: "scsi-hd", cdrom: "scsi-cd" },
+  sata: { disk: "ide-hd", cdrom: "ide-cd" },
+} as const;
+
 function device(node: string, disk: MachineDisk, bus: string): object {
-  const driver = { virtio: "virtio-blk-pci", scsi: "scsi-hd", sata: "ide-hd" }[disk.bus];
+  const driver = DISK_DEVICES[disk.bus][disk.isCdrom ? "cdrom" : "disk"];
   return {
     ...{ driver, id: `device-${disk.name}`, drive: node, ...(disk.bus === "virtio" ? {} : { bus }) },
     ...{ "write-cache": disk.writeThrough ? "off" : "on" },
@@ -93,7 +100,13 @@ function interfaceArguments(network: MachineInterface, index: number): string[] 
     ({ address, hostPort, guestPort }) => `,hostfwd=tcp:${address}:${hostPort}-:${guestPort}`,
   );
   const mac = network.mac === undefined ? "" : `,mac=${network.mac}`;
-  return ["-netdev", `user,id=net${index}${forwards.join("")}`, "-device", `${driver},netdev=net${index}${mac}`];
+  const restricted = network.isolated ? ",restrict=on" : "";
+  return [
+    "-netdev",
+    `user,id=net${index}${restricted}${forwards.join("")}`,
+    "-device",
+    `${driver},netdev=net${index}${mac}`,
+  ];
 }
 
 /** In QEMU's option strings a comma is written twice. */
