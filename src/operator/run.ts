@@ -1,0 +1,113 @@
+import { randomUUID } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import { hostname } from "node:os";
+import { KubeConfig } from "@kubernetes/client-node";
+import { systemClock } from "../base/clock.ts";
+import { createLogger, type Logger } from "../base/logging.ts";
+import { reconcileRepository } from "./backup-repository/reconcile.ts";
+import { runController } from "./runtime/controller.ts";
+import { EventRecorder } from "./runtime/event-recorder.ts";
+import { serveHealth } from "./runtime/health-server.ts";
+import { LeaderElector } from "./runtime/leader-elector.ts";
+import { OperatorMetrics } from "./runtime/metrics.ts";
+import { RestCluster } from "./runtime/rest-cluster.ts";
+import { Transport } from "./runtime/transport.ts";
+import { WorkQueue } from "./runtime/work-queue.ts";
+import type { AgentConnector } from "./vm-restore/agent-session.ts";
+import { RestoreReconciler } from "./vm-restore/reconcile.ts";
+import { Watches } from "./watches.ts";
+
+const LEASE = "vmrestore-operator";
+const WORKERS = { restores: 8, repositories: 2 } as const;
+
+export interface OperatorOptions {
+  /** Where the operator, the media agents, their claims and their keys live. */
+  readonly namespace: string;
+  /** The image of the pods that it makes. */
+  readonly image: string;
+  /** Default: the pod's service account. */
+  readonly kubeconfig?: string;
+  /** IP address and port of `/healthz`, `/readyz` and `/metrics`; port 0 is any free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly logger?: Logger;
+  readonly connector?: AgentConnector;
+}
+
+/** Runs the operator until the signal. Rejects when leadership is lost: then the process has to start anew. */
+export async function runOperator(options: OperatorOptions, signal: AbortSignal): Promise<void> {
+  const { namespace, image, logger = createLogger("operator") } = options;
+  const clock = systemClock;
+  const config = new KubeConfig();
+  if (options.kubeconfig === undefined) config.loadFromDefault();
+  else config.loadFromFile(options.kubeconfig);
+  const transport = new Transport(config);
+  // Requests under way at the end are let finish: a write cut off is done half as far as anybody knows.
+  const cluster = new RestCluster(transport, new AbortController().signal);
+  const metrics = new OperatorMetrics();
+  let watches: Watches | undefined;
+  const server = await serveHealth({
+    ...options.listen,
+    registry: metrics.registry,
+    // A replica that waits to lead does its part.
+    isReady: () => watches?.synced ?? true,
+  });
+  const { address, port } = server.address() as AddressInfo;
+  logger.info({ address, port, namespace }, "health and metrics served");
+  const elector = new LeaderElector({
+    cluster,
+    namespace,
+    name: LEASE,
+    identity: `${hostname()}_${randomUUID()}`,
+    clock,
+    logger,
+  });
+  try {
+    await elector.run(signal, async (leading) => {
+      metrics.leading(true);
+      const restores = new WorkQueue(clock);
+      const repositories = new WorkQueue(clock);
+      watches = new Watches({ transport, clock, logger, namespace, restores, repositories });
+      const events = new EventRecorder(cluster, clock, logger);
+      const settings = { namespace, image };
+      const reconciler = new RestoreReconciler({
+        cluster,
+        settings,
+        clock,
+        events,
+        metrics,
+        logger,
+        ...(options.connector === undefined ? {} : { connector: options.connector }),
+      });
+      const common = { clock, logger, metrics };
+      await Promise.all([
+        watches.run(leading),
+        runController(
+          {
+            ...common,
+            name: "vmrestore",
+            queue: restores,
+            reconcile: (space, name) => reconciler.reconcile(space, name),
+            workers: WORKERS.restores,
+          },
+          leading,
+        ),
+        runController(
+          {
+            ...common,
+            name: "backuprepository",
+            queue: repositories,
+            reconcile: (space, name) => reconcileRepository({ cluster, settings, clock, events }, space, name),
+            workers: WORKERS.repositories,
+          },
+          leading,
+        ),
+      ]);
+      reconciler.close();
+    });
+  } finally {
+    metrics.leading(false);
+    server.close();
+    server.closeAllConnections();
+    transport.close();
+  }
+}

@@ -1,0 +1,106 @@
+import type { AgentPhase } from "../../api/agent-control.ts";
+import { parseDuration } from "../../api/duration.ts";
+import { type Action, create } from "../actions.ts";
+import { conditionOf, isTrue } from "../conditions.ts";
+import { podTrouble } from "../inspection-job.ts";
+import { CLAIMS, SECRETS, SERVICES, STATEFUL_SETS } from "../kinds.ts";
+import { agentObjects } from "./agent-objects.ts";
+import { isGuestLate, isGuestReady } from "./guest.ts";
+import { generateKeys, readKeys, tlsSecret } from "./keys.ts";
+import { restoreLabels, restoreNames } from "./names.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
+import type { Plan } from "./plan.ts";
+import { relocationBegun } from "./relocation-step.ts";
+import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
+
+const POLL_MS = 300;
+
+/** The media agent: its objects, each made once where it is missing, and whether it serves. */
+export function runAgent(observed: Observed, plan: Plan): Outcome {
+  const { restore, spec, settings, service, keys, now } = observed;
+  const starting = (message: string) => no("AgentReady", "Starting", message);
+  const objects = agentObjects(restore, spec, plan, settings);
+  const recorded = restore.status?.mediaAgent?.address;
+  if (service === undefined)
+    return acts([create(SERVICES, objects.service(recorded))], starting("The media agent is being made."));
+  const address = service.spec?.clusterIP;
+  if (address === undefined || address === "")
+    return waits(starting("The media agent's Service has no address yet."), POLL_MS);
+  if (keys === undefined) {
+    return acts(
+      [{ do: "generate", type: SECRETS, make: () => generateKeys({ restore, settings, address, now }) }],
+      starting("The media agent is being made."),
+    );
+  }
+  const missing = missingObjects(observed, plan);
+  if (missing.length > 0) return acts(missing, starting("The media agent is being made."));
+  const status = { mediaAgent: { ...restore.status?.mediaAgent, address, name: restoreNames(restore, "").agent } };
+  const { status: told, problem } = observed.agent;
+  if (told?.serving === true)
+    return { ...passed(yes("AgentReady", "Serving", `The media agent serves ${plan.disks.length} disk(s).`)), status };
+  const trouble = podTrouble(observed.agentPods) ?? problem ?? "it opens the backup";
+  return { ...waits(starting(`The media agent does not serve yet: ${trouble}.`), POLL_MS), status };
+}
+
+function missingObjects({ restore, spec, settings, ...observed }: Observed, plan: Plan): Action[] {
+  const objects = agentObjects(restore, spec, plan, settings);
+  const actions: Action[] = [];
+  if (observed.tls === undefined && observed.keys !== undefined) {
+    const keys = readKeys(observed.keys);
+    const name = restoreNames(restore, "").tls;
+    actions.push(create(SECRETS, tlsSecret(name, settings.namespace, restoreLabels(restore), keys.ca, keys.agent)));
+  }
+  if (observed.overlay === undefined) actions.push(create(CLAIMS, objects.overlay));
+  if (observed.cache === undefined) actions.push(create(CLAIMS, objects.cache));
+  if (observed.statefulSet === undefined) actions.push(create(STATEFUL_SETS, objects.statefulSet));
+  return actions;
+}
+
+/** The agent schedules reads by what the machine is doing; a restarted agent is told again. */
+export function tellPhase(observed: Observed): Outcome {
+  const wanted = wantedPhase(observed);
+  if (observed.agent.told === wanted) return passed();
+  return acts([{ do: "agent", what: `phase ${wanted}`, call: (agent) => agent.setPhase(wanted) }]);
+}
+
+export function wantedPhase(observed: Observed): AgentPhase {
+  if (relocationBegun(observed)) return "Relocating";
+  if (isTrue(conditionsBefore(observed), "GuestReady") || isGuestReady(observed)) return "Ready";
+  if (observed.machine === undefined) return bootSetOutcome(observed).passes ? "Booting" : "Staging";
+  return isGuestLate(observed) ? "BootFailed" : "Booting";
+}
+
+/** What the machine reads first: staged, or waited for long enough. */
+export function bootSetOutcome(observed: Observed): Outcome {
+  const { spec, now, agent } = observed;
+  const before = conditionOf(conditionsBefore(observed), "BootSetStaged");
+  const set = agent.status?.bootSet;
+  if (before?.status === "True") return passed(yes("BootSetStaged", before.reason, before.message));
+  if (!spec.launch.waitForBootSet)
+    return passed(
+      yes("BootSetStaged", "NotAwaited", "The machine starts without waiting, as spec.launch.waitForBootSet says."),
+    );
+  if (set === undefined)
+    return waits(no("BootSetStaged", "Staging", "The media agent has not told yet what is staged."), POLL_MS);
+  if (set.complete)
+    return passed(
+      yes(
+        "BootSetStaged",
+        "Staged",
+        `${set.staged} bytes are staged, chosen by ${set.source === "Profile" ? "the machine's profile" : "the disk's structure"}.`,
+      ),
+    );
+  const serving = conditionOf(conditionsBefore(observed), "AgentReady");
+  const since = serving?.status === "True" ? Date.parse(serving.lastTransitionTime) : now;
+  const left = since + parseDuration(spec.launch.bootSetTimeout) - now;
+  const amount = `${set.staged} of ${set.bytes} bytes are staged`;
+  if (left <= 0)
+    return passed(
+      yes(
+        "BootSetStaged",
+        "TimedOut",
+        `${amount} after ${spec.launch.bootSetTimeout}; the machine starts all the same.`,
+      ),
+    );
+  return waits(no("BootSetStaged", "Staging", `${amount}.`), Math.min(POLL_MS, left));
+}

@@ -1,0 +1,172 @@
+import { formatDuration, parseDuration } from "../../api/duration.ts";
+import { type Action, remove } from "../actions.ts";
+import { conditionOf } from "../conditions.ts";
+import { JOBS, VIRTUAL_MACHINES, type VirtualMachine } from "../kinds.ts";
+import type { Manifest } from "../runtime/objects.ts";
+import { isGuestReady } from "./guest.ts";
+import { isOurs } from "./names.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
+import { EPOCH } from "./plan.ts";
+import { diskStatus, progressOf } from "./relocation-step.ts";
+import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
+
+/** On the machine while it is cut over, so that a new operator knows what it was like before. RFC 3339 times. */
+const ANNOTATIONS = {
+  began: "vmrestore.io/cutover-began",
+  switched: "vmrestore.io/cutover-switched",
+  runStrategy: "vmrestore.io/cutover-run-strategy",
+} as const;
+const POLL_MS = 500;
+
+/** Whether the machine was halted for cutover and not switched yet: from here there is no way back, only forward. */
+export function cutoverBegun({ restore, machine }: Observed): boolean {
+  const annotations = machine?.metadata.annotations ?? {};
+  return isOurs(restore, machine) && annotations[ANNOTATIONS.runStrategy] !== undefined;
+}
+
+/** Whether the machine's disks are the target claims, so that it needs the agent no more. */
+export function isSwitched(observed: Observed): boolean {
+  const { restore, machine, disks } = observed;
+  const before = conditionOf(conditionsBefore(observed), "CutOver");
+  // The machine may be deleted afterwards.
+  if (before?.status === "True" || before?.reason === "Starting") return true;
+  if (!isOurs(restore, machine) || disks.length === 0) return false;
+  const claims = new Map(
+    machine?.spec?.template?.spec?.volumes?.map((volume) => [volume.name, volume.persistentVolumeClaim?.claimName]),
+  );
+  return disks.every(
+    ({ name, target, targetClaim }) => targetClaim !== undefined && claims.get(name) === target.claimName,
+  );
+}
+
+/** May the machine be halted now? */
+export function awaitCutover(observed: Observed): Outcome {
+  const { spec, now } = observed;
+  if (cutoverBegun(observed)) return passed();
+  const { when, at } = spec.relocation.cutover;
+  if (when === "Automatic") return passed();
+  if (when === "Manual") {
+    return waits(
+      no(
+        "CutOver",
+        "AwaitingApproval",
+        "Cutover restarts the machine and waits for you: set spec.relocation.cutover.when to Automatic.",
+      ),
+      2000,
+    );
+  }
+  const left = Date.parse(at ?? "") - now;
+  if (left <= 0) return passed();
+  return waits(no("CutOver", "AwaitingTime", `Cutover restarts the machine at ${at}.`), Math.min(left, 2000));
+}
+
+/** Halted → nothing mounts the disks → sealed → last pass → the Job gone → switched. Each is seen before the next is done. */
+export function cutOver(observed: Observed): Outcome {
+  const { machine, instance, mountingPods, disks, job, jobPods } = observed;
+  if (machine === undefined) return waits(no("CutOver", "Halting", "The machine is gone."));
+  const halting = no("CutOver", "Halting", "The machine is being shut down.");
+  if (!cutoverBegun(observed)) return acts([halt(machine, observed.now)], halting);
+  const unsealed = disks.filter(({ name }) => diskStatus(observed, name)?.sealed !== true);
+  if (unsealed.length > 0) {
+    // Somebody started it meanwhile.
+    if (machine.spec?.runStrategy !== "Halted") return acts([haltAgain(machine)], halting);
+    if (instance !== undefined || mountingPods.length > 0) return waits(halting, POLL_MS);
+    const seals = unsealed.map(
+      ({ name }): Action => ({ do: "agent", what: `seal ${name}`, call: (agent) => agent.seal(name, EPOCH) }),
+    );
+    return acts(
+      seals,
+      no("CutOver", "Sealing", "The disks are being sealed: nothing can be written to them any more."),
+    );
+  }
+  if (disks.some(({ name }) => progressOf(observed, name)?.state !== "Done")) {
+    return waits(no("CutOver", "FinalPass", "The last writes are being copied and compared."), POLL_MS);
+  }
+  const switching = no("CutOver", "Switching", "The machine's disks are being switched to the target.");
+  if (job !== undefined || jobPods.length > 0) {
+    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
+    return { ...acts(stop, switching), againMs: POLL_MS };
+  }
+  if (instance !== undefined || mountingPods.length > 0) return waits(halting, POLL_MS);
+  return acts([switchDisks(observed, machine)], switching);
+}
+
+function halt(machine: VirtualMachine, now: number): Action {
+  const runStrategy = machine.spec?.runStrategy ?? (machine.spec?.running === false ? "Halted" : "Always");
+  return update(machine, {
+    annotations: { [ANNOTATIONS.began]: new Date(now).toISOString(), [ANNOTATIONS.runStrategy]: runStrategy },
+    spec: { runStrategy: "Halted" },
+  });
+}
+
+function haltAgain(machine: VirtualMachine): Action {
+  return update(machine, { annotations: {}, spec: { runStrategy: "Halted" } });
+}
+
+function switchDisks({ disks, now }: Observed, machine: VirtualMachine): Action {
+  const targets = new Map(disks.map(({ name, target }) => [name, target.claimName]));
+  const template = machine.spec?.template;
+  const volumes = (template?.spec?.volumes ?? []).map((volume) => {
+    const claimName = targets.get(volume.name);
+    return claimName === undefined ? volume : { name: volume.name, persistentVolumeClaim: { claimName } };
+  });
+  const runStrategy = machine.metadata.annotations?.[ANNOTATIONS.runStrategy] ?? "Always";
+  return update(machine, {
+    annotations: { [ANNOTATIONS.switched]: new Date(now).toISOString(), [ANNOTATIONS.runStrategy]: undefined },
+    spec: { runStrategy, template: { ...template, spec: { ...template?.spec, volumes } } },
+  });
+}
+
+/** A whole replacement of what was read: a machine that changed meanwhile is read again first. */
+function update(
+  machine: VirtualMachine,
+  change: { annotations: Record<string, string | undefined>; spec: object },
+): Action {
+  const { running: _, ...spec } = machine.spec ?? {};
+  const annotations = Object.entries({ ...machine.metadata.annotations, ...change.annotations }).filter(
+    ([, value]) => value !== undefined,
+  );
+  const object = {
+    ...machine,
+    metadata: { ...machine.metadata, annotations: Object.fromEntries(annotations) },
+    spec: { ...spec, ...change.spec },
+  };
+  return { do: "replace", type: VIRTUAL_MACHINES, object: object as unknown as Manifest };
+}
+
+/** The machine on its target: ready, or waited for long enough. */
+export function awaitTarget(observed: Observed): Outcome {
+  const { restore, machine, instance, spec, now } = observed;
+  const before = conditionOf(conditionsBefore(observed), "CutOver");
+  if (before?.status === "True") return passed(yes("CutOver", before.reason, before.message));
+  const done = (reason: string, message: string, status = {}): Outcome => ({
+    ...passed(yes("CutOver", reason, message)),
+    status,
+  });
+  if (machine === undefined || !isOurs(restore, machine))
+    return done("Switched", "The machine was deleted after its disks were switched.");
+  const runStrategy = machine.spec?.runStrategy ?? "Always";
+  if (["Halted", "Manual"].includes(runStrategy) && instance === undefined) {
+    return done(
+      "Switched",
+      `The machine's disks are on the target. It is not running: its run strategy is ${runStrategy}.`,
+    );
+  }
+  const { began, switched } = ANNOTATIONS;
+  const annotations = machine.metadata.annotations ?? {};
+  if (isGuestReady(observed)) {
+    const downtime = formatDuration(now - Date.parse(annotations[began] ?? ""));
+    return done(
+      "Switched",
+      "The machine runs from the target.",
+      annotations[began] === undefined ? {} : { cutoverDowntime: downtime },
+    );
+  }
+  if (now - Date.parse(annotations[switched] ?? "") > parseDuration(spec.launch.guestReady.timeout)) {
+    return done(
+      "GuestNotReady",
+      "The machine's disks are on the target, but the guest did not get ready there in time. See its console.",
+    );
+  }
+  return waits(no("CutOver", "Starting", "The machine starts from the target."), POLL_MS);
+}

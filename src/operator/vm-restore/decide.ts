@@ -1,0 +1,236 @@
+import { parseDuration } from "../../api/duration.ts";
+import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
+import { type Action, create, remove } from "../actions.ts";
+import { isTrue } from "../conditions.ts";
+import { JOBS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
+import type { Manifest } from "../runtime/objects.ts";
+import { bootSetOutcome, runAgent, tellPhase } from "./agent-step.ts";
+import { awaitCutover, awaitTarget, cutOver, cutoverBegun, isSwitched } from "./cutover-step.ts";
+import { degraded } from "./degraded.ts";
+import { awaitGuest, keepProfile, makeMachine } from "./machine-step.ts";
+import { isOurs } from "./names.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
+import { makePlan, type Plan, planSecret } from "./plan.ts";
+import { checkTarget, targetReady } from "./preflight-step.ts";
+import { relocate, removeRelocation } from "./relocation-step.ts";
+import { findSource, sourceReady } from "./source-step.ts";
+import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
+import { strategyOf } from "./strategy.ts";
+import { tearDown } from "./teardown.ts";
+
+/** Keeps the object until nothing depends on the media agent any more. */
+export const RESTORE_FINALIZER = "vmrestore.io/teardown";
+const POLL_MS = 1000;
+
+/**
+ * What to do for a VMRestore next. Pure: the same observation gives the same decision, whatever was decided before, so an operator
+ * that dies anywhere is followed by one that goes on.
+ */
+export function decide(observed: Observed): Outcome {
+  const { restore, plan } = observed;
+  if (restore.metadata.deletionTimestamp !== undefined) return decideDeletion(observed);
+  const finalizers = restore.metadata.finalizers ?? [];
+  if (!finalizers.includes(RESTORE_FINALIZER))
+    return acts([withFinalizers(observed, [...finalizers, RESTORE_FINALIZER])]);
+  if (isTrue(conditionsBefore(observed), "Completed")) return passed();
+  if (plan === undefined) return prepare(observed);
+  if (isSwitched(observed)) return finish(observed);
+  if (isExpired(observed)) return discard(observed, "Expired", "The live mount expired and was discarded.");
+  return goOn(observed, plan);
+}
+
+/** Until there is a plan nothing is made but an inspection Job, so bad input leaves nothing behind. */
+function prepare(observed: Observed): Outcome {
+  const { restore, spec, settings, inspection, repository } = observed;
+  // The plan goes last: with it gone after cutover, everything is.
+  if (isTrue(conditionsBefore(observed), "CutOver")) return passed(completed(observed));
+  if (isTrue(conditionsBefore(observed), "Discarded"))
+    return passed(yes("Completed", "Discarded", "The machine was discarded."));
+  if (observed.overlay !== undefined || observed.statefulSet !== undefined) {
+    const message =
+      "The Secret with the media agent's plan is gone. Put it back from a backup of the operator's namespace; nothing is changed until then.";
+    return waits(no("AgentReady", "PlanLost", message), 10_000);
+  }
+  const source = findSource(observed);
+  if (source.found === undefined || source.mount === undefined) return source;
+  const bootProfile = observed.profile?.spec;
+  const planned = makePlan(spec, source.found, source.mount, bootProfile !== undefined);
+  const conditions = source.conditions ?? [];
+  if ("problem" in planned)
+    return {
+      ...waits(no("TargetReady", planned.reason, planned.problem)),
+      conditions: [...conditions, no("TargetReady", planned.reason, planned.problem)],
+    };
+  const target = checkTarget(observed, planned.plan);
+  if (target.status !== "True") return { passes: false, conditions: [...conditions, target], againMs: 10_000 };
+  const secret = planSecret({
+    restore,
+    plan: planned.plan,
+    disks: source.found.disks,
+    profile: bootProfile,
+    repositoryUid: repository?.metadata.uid ?? "",
+    settings,
+  });
+  const cleanUp = inspection.job === undefined ? [] : [remove(JOBS, inspection.job)];
+  return { passes: false, conditions: [...conditions, target], actions: [create(SECRETS, secret), ...cleanUp] };
+}
+
+function goOn(observed: Observed, plan: Plan): Outcome {
+  const steps: Step[] = [
+    () => ({ ...passed(sourceReady(plan.snapshot), targetReady), status: planStatus(observed, plan) }),
+    (seen) => passed(degraded(seen)),
+    (seen) => runAgent(seen, plan),
+    tellPhase,
+    (seen) => (seen.machine === undefined ? bootSetOutcome(seen) : { ...bootSetOutcome(seen), passes: true }),
+    (seen) => makeMachine(seen, plan),
+    awaitGuest,
+    keepProfile,
+    relocate,
+    (seen) => (strategyOf(seen.spec) === "None" ? liveMount(seen) : passed()),
+    awaitCutover,
+    cutOver,
+  ];
+  return runSteps(steps, observed);
+}
+
+/** Nothing more to do for a live mount but to tell when it ends. */
+function liveMount(observed: Observed): Outcome {
+  const end = expiry(observed);
+  if (end === undefined) return { passes: false, againMs: 5000 };
+  const left = end - observed.now;
+  const expired =
+    left > 0 ? [] : [yes("Expired", "Kept", "The live mount expired. It is kept, as spec.liveMount.onExpiry says.")];
+  return {
+    passes: false,
+    conditions: expired,
+    status: { expiresAt: new Date(end).toISOString() },
+    againMs: left > 0 ? Math.min(left, 5000) : 5000,
+  };
+}
+
+function expiry({ spec, machine, restore }: Observed): number | undefined {
+  const { expiresAfter } = spec.liveMount;
+  const created = isOurs(restore, machine) ? machine?.metadata.creationTimestamp : undefined;
+  if (expiresAfter === undefined || created === undefined || strategyOf(spec) !== "None") return undefined;
+  return Date.parse(created) + parseDuration(expiresAfter);
+}
+
+function isExpired(observed: Observed): boolean {
+  if (isTrue(conditionsBefore(observed), "Discarded")) return true;
+  const end = expiry(observed);
+  return observed.spec.liveMount.onExpiry === "Discard" && end !== undefined && end <= observed.now;
+}
+
+/** The machine runs from its target: everything else goes. */
+function finish(observed: Observed): Outcome {
+  const relocated = yes(
+    "Relocated",
+    "Relocated",
+    conditionMessage(observed, "Relocated") ?? "Every byte is on the target.",
+  );
+  const target = awaitTarget(observed);
+  if (!target.passes) return { ...target, conditions: [relocated, ...(target.conditions ?? [])] };
+  const torn = tearDown(observed);
+  const conditions = [relocated, ...(target.conditions ?? [])];
+  const status = target.status ?? {};
+  if (torn.done)
+    return {
+      passes: true,
+      conditions: [...conditions, yes("TornDown", "Gone", torn.message), completed(observed)],
+      status,
+    };
+  return {
+    passes: false,
+    actions: torn.actions,
+    conditions: [...conditions, no("TornDown", "TearingDown", torn.message)],
+    againMs: POLL_MS,
+    status,
+  };
+}
+
+function completed({ spec }: Observed) {
+  return yes(
+    "Completed",
+    "Completed",
+    `VirtualMachine ${spec.virtualMachine.name} is on its target, and the media agent is gone.`,
+  );
+}
+
+/** Machine, then relocation, then agent. `Discarded` is written down first: from then on there is no machine to come back to. */
+function discard(observed: Observed, reason: string, message: string): Outcome {
+  const { restore, machine, instance } = observed;
+  const discarded = yes("Discarded", reason, message);
+  if (!isTrue(conditionsBefore(observed), "Discarded")) return waits(discarded, 0);
+  const waiting = (what: string) => no("TornDown", "TearingDown", what);
+  if (machine !== undefined && isOurs(restore, machine)) {
+    const deletion = machine.metadata.deletionTimestamp === undefined ? [remove(VIRTUAL_MACHINES, machine)] : [];
+    return { ...acts(deletion, discarded, waiting("The machine is being deleted.")), againMs: POLL_MS };
+  }
+  if (machine === undefined && instance !== undefined) return waits(waiting("The machine is shutting down."), POLL_MS);
+  return release(observed, (torn) => passed(discarded, torn, yes("Completed", "Discarded", message)));
+}
+
+/** Takes relocation back and the agent down; what then is `done`. */
+function release(observed: Observed, done: (torn: ReturnType<typeof yes>) => Outcome): Outcome {
+  const relocation = removeRelocation(observed);
+  if (!relocation.done)
+    return {
+      ...acts(relocation.actions, no("TornDown", "TearingDown", "What relocation made is being removed.")),
+      againMs: POLL_MS,
+    };
+  const torn = tearDown(observed);
+  if (!torn.done) return { ...acts(torn.actions, no("TornDown", "TearingDown", torn.message)), againMs: POLL_MS };
+  return done(yes("TornDown", "Gone", torn.message));
+}
+
+function decideDeletion(observed: Observed): Outcome {
+  const { restore, spec, plan, machine, instance, inspection } = observed;
+  const finalizers = restore.metadata.finalizers ?? [];
+  if (!finalizers.includes(RESTORE_FINALIZER)) return passed();
+  const letGo = (): Outcome =>
+    acts([
+      withFinalizers(
+        observed,
+        finalizers.filter((name) => name !== RESTORE_FINALIZER),
+      ),
+    ]);
+  if (isTrue(conditionsBefore(observed), "Completed")) return letGo();
+  if (plan === undefined) {
+    if (inspection.job === undefined)
+      return observed.overlay === undefined && observed.statefulSet === undefined ? letGo() : prepare(observed);
+    const deletion = inspection.job.metadata.deletionTimestamp === undefined ? [remove(JOBS, inspection.job)] : [];
+    return { ...acts(deletion), againMs: POLL_MS };
+  }
+  // A machine halted for cutover, or switched already, is brought to its end first.
+  if (isSwitched(observed)) return finish(observed);
+  if (cutoverBegun(observed)) return goOn(observed, plan);
+  if (spec.deletionPolicy === "Discard" || isTrue(conditionsBefore(observed), "Discarded")) {
+    const outcome = discard(observed, "Deleted", "The VMRestore was deleted, and the machine with it.");
+    return outcome.passes ? letGo() : outcome;
+  }
+  if (isOurs(restore, machine) || (machine === undefined && instance !== undefined)) {
+    const relocation = removeRelocation(observed);
+    const message = `VirtualMachine ${spec.virtualMachine.name} runs from the media agent, which stays until the machine is deleted. To discard the machine, set spec.deletionPolicy to Discard.`;
+    return { ...acts(relocation.actions, no("TornDown", "MachineDependsOnAgent", message)), againMs: 5000 };
+  }
+  return release(observed, letGo);
+}
+
+function planStatus({ restore, spec }: Observed, plan: Plan): Partial<VMRestoreStatus> {
+  const before = restore.status?.disks;
+  return {
+    snapshot: plan.snapshot,
+    strategy: strategyOf(spec),
+    disks: plan.disks.map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
+  };
+}
+
+function conditionMessage(observed: Observed, type: string): string | undefined {
+  return conditionsBefore(observed).find((condition) => condition.type === type && condition.status === "True")
+    ?.message;
+}
+
+function withFinalizers({ restore }: Observed, finalizers: string[]): Action {
+  const object = { ...restore, metadata: { ...restore.metadata, finalizers } } as unknown as Manifest;
+  return { do: "replace", type: VM_RESTORES, object };
+}

@@ -1,0 +1,47 @@
+import { isTrue } from "../conditions.ts";
+import { guestTrouble } from "./guest.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
+import { no, yes } from "./step.ts";
+
+/** What people should look at while the machine depends on the agent. The first that is true is told. */
+export function degraded(observed: Observed) {
+  const { agent, instance } = observed;
+  const served =
+    isTrue(conditionsBefore(observed), "AgentReady") || isTrue(conditionsBefore(observed), "VirtualMachineCreated");
+  // the agent served once and does not answer
+  if (agent.status === undefined && served) {
+    return yes(
+      "Degraded",
+      "AgentUnreachable",
+      `The media agent does not answer: ${agent.problem ?? "no reason known"}. The machine's reads and writes wait for it.`,
+    );
+  }
+  // no room for what the guest writes
+  if (agent.status?.overlay.full === true) {
+    return yes(
+      "Degraded",
+      "OverlayFull",
+      "The overlay is full: the machine's writes wait. Enlarge its claim in the operator's namespace, or let the cutover happen.",
+    );
+  }
+  // the backup cannot be read at the moment
+  if (agent.status?.repository.reachable === false) {
+    return yes(
+      "Degraded",
+      "RepositoryUnreachable",
+      `Reads that are not cached wait: ${agent.status.repository.message}`,
+    );
+  }
+  // KubeVirt paused it
+  const trouble = instance?.status?.conditions?.some(({ type, status }) => type === "Paused" && status === "True");
+  if (trouble === true) return yes("Degraded", "MachinePaused", guestTrouble(observed) ?? "The machine is paused.");
+  // nothing protects the snapshot from being forgotten
+  if (agent.status?.serving === true && !agent.status.repository.pinned) {
+    return yes(
+      "Degraded",
+      "NotPinned",
+      `Nothing keeps \`restic forget\` from removing the snapshot meanwhile: ${agent.status.repository.pinMessage}`,
+    );
+  }
+  return no("Degraded", "AsExpected", "Nothing is wrong.");
+}

@@ -1,0 +1,128 @@
+import { API_VERSION } from "../../api/group.ts";
+import { type Action, create } from "../actions.ts";
+import { isTrue } from "../conditions.ts";
+import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
+import type { Manifest } from "../runtime/objects.ts";
+import { guestTrouble, isGuestLate, isGuestReady } from "./guest.ts";
+import { isOurs, restoreNames } from "./names.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
+import type { Plan } from "./plan.ts";
+import { recreate } from "./recreate.ts";
+import { servedVolume } from "./served-volume.ts";
+import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
+
+const CREATED = "VirtualMachineCreated";
+export const LEARNED_FROM = "vmrestore.io/learned-from";
+
+/** The volumes that the agent serves, and the machine on them. Made once: a machine that its users deleted stays deleted. */
+export function makeMachine(observed: Observed, plan: Plan): Outcome {
+  const { restore, spec, machine } = observed;
+  const name = spec.virtualMachine.name;
+  if (machine !== undefined) {
+    if (isOurs(restore, machine)) return passed(created(observed));
+    const message = `There is a VirtualMachine ${name} that this restore did not make. Delete one of the two.`;
+    return waits(no(CREATED, "VirtualMachineExists", message));
+  }
+  if (isTrue(conditionsBefore(observed), CREATED)) {
+    const message = `VirtualMachine ${name} was deleted. What it wrote is still in the media agent; delete this VMRestore to discard it.`;
+    return waits(no(CREATED, "VirtualMachineDeleted", message));
+  }
+  const foreign = observed.disks.find(({ claim }) => claim !== undefined && !isOurs(restore, claim));
+  if (foreign !== undefined) {
+    const message = `There is a claim ${foreign.claim?.metadata.name} that this restore did not make. Rename or delete it.`;
+    return waits(no(CREATED, "ClaimExists", message), 10_000);
+  }
+  const volumes = missingVolumes(observed);
+  const starting = no(CREATED, "Creating", "The machine's volumes are being made.");
+  if (volumes.length > 0) return acts(volumes, starting);
+  if (observed.disks.some(({ claim }) => claim?.metadata.deletionTimestamp !== undefined)) return waits(starting, 1000);
+  return createMachine(observed, plan);
+}
+
+function createMachine(observed: Observed, plan: Plan): Outcome {
+  const { restore, spec } = observed;
+  const { manifest: choice, name } = spec.virtualMachine;
+  const manifest = choice.from === "Inline" ? choice.template : observed.agent.manifest;
+  if (manifest === undefined) {
+    const message = "The snapshot holds no manifest. Give one with spec.virtualMachine.manifest.from: Inline.";
+    return waits(no(CREATED, "NoManifest", message), 10_000);
+  }
+  const names = restoreNames(restore, name);
+  const made = recreate(
+    restore,
+    spec,
+    manifest,
+    new Map(plan.disks.map((disk) => [disk.name, names.served(disk.name).claim])),
+  );
+  if ("problem" in made) return waits(no(CREATED, made.reason, made.problem), 10_000);
+  const left = made.leftOut.length === 0 ? "" : ` Left out of the manifest: ${made.leftOut.slice(0, 20).join(", ")}.`;
+  return acts(
+    [create(VIRTUAL_MACHINES, made.machine as unknown as Manifest)],
+    yes(CREATED, "Created", `VirtualMachine ${name} was made.${left}`),
+  );
+}
+
+function created(observed: Observed) {
+  const before = conditionsBefore(observed).find(({ type, status }) => type === CREATED && status === "True");
+  return yes(CREATED, "Created", before?.message ?? `VirtualMachine ${observed.spec.virtualMachine.name} was made.`);
+}
+
+function missingVolumes({ restore, spec, disks, service, agent }: Observed): Action[] {
+  return disks.flatMap((disk) => {
+    const served = agent.status?.disks.find(({ name }) => name === disk.name);
+    if (served === undefined) return [];
+    const address = service?.spec?.clusterIP ?? "";
+    const objects = servedVolume(restore, spec.virtualMachine.name, disk, { address, exportPath: served.exportPath });
+    return [
+      ...(disk.volume === undefined ? [create(VOLUMES, objects.volume)] : []),
+      ...(disk.claim === undefined ? [create(CLAIMS, objects.claim)] : []),
+    ];
+  });
+}
+
+/** The guest, once: what it does afterwards is its users' affair. */
+export function awaitGuest(observed: Observed): Outcome {
+  const { spec, machine, instance } = observed;
+  const before = conditionsBefore(observed).find(({ type, status }) => type === "GuestReady" && status === "True");
+  if (before !== undefined) return passed(yes("GuestReady", before.reason, before.message));
+  const { probe, timeout } = spec.launch.guestReady;
+  if (isGuestReady(observed))
+    return passed(yes("GuestReady", probe === "Running" ? "Running" : "GuestAgentConnected", "The guest is ready."));
+  const passes = spec.relocation.begin === "Immediately";
+  const outcome = (reason: string, message: string): Outcome => ({
+    passes,
+    conditions: [no("GuestReady", reason, message)],
+    againMs: 1000,
+  });
+  if (instance === undefined && machine?.spec?.runStrategy === "Halted") {
+    return outcome("Halted", "The machine is halted. Start it, or set spec.relocation.begin to Immediately.");
+  }
+  const trouble = guestTrouble(observed);
+  if (isGuestLate(observed)) {
+    const wait = probe === "GuestAgent" ? " If the guest runs no guest agent, use the probe Running." : "";
+    return outcome(
+      "TimedOut",
+      `The guest was not ready within ${timeout}; it is still waited for.${wait}${trouble === undefined ? "" : ` ${trouble}`}`,
+    );
+  }
+  return outcome("Booting", trouble ?? "The guest boots.");
+}
+
+/** Keeps what was learned from this boot, for the next restore. Nothing waits for it. */
+export function keepProfile(observed: Observed): Outcome {
+  const { restore, agent, profile, plan, spec } = observed;
+  if (agent.profile === undefined || profile?.metadata.annotations?.[LEARNED_FROM] === restore.metadata.uid)
+    return passed();
+  const name = restoreNames(restore, plan?.backedUpAs ?? spec.virtualMachine.name).profile;
+  const object: Manifest = {
+    apiVersion: API_VERSION,
+    kind: "VMProfile",
+    metadata: {
+      name,
+      namespace: restore.metadata.namespace ?? "",
+      annotations: { [LEARNED_FROM]: restore.metadata.uid ?? "" },
+    },
+    spec: agent.profile,
+  };
+  return acts([{ do: "apply", type: VM_PROFILES, object }]);
+}

@@ -1,0 +1,187 @@
+import { AGENT_PORTS } from "../../api/agent-config.ts";
+import { LABELS } from "../../api/group.ts";
+import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
+import { errorMessage } from "../../base/errors.ts";
+import { isTrue } from "../conditions.ts";
+import {
+  BACKUP_REPOSITORIES,
+  CLAIMS,
+  INSTANCES,
+  JOBS,
+  PODS,
+  type Pod,
+  SECRETS,
+  SERVICES,
+  STATEFUL_SETS,
+  STORAGE_CLASSES,
+  VIRTUAL_MACHINES,
+  VM_PROFILES,
+  VOLUMES,
+} from "../kinds.ts";
+import type { Cluster } from "../runtime/cluster.ts";
+import type { OperatorSettings } from "../settings.ts";
+import type { AgentSession } from "./agent-session.ts";
+import { readKeys } from "./keys.ts";
+import { LEARNED_FROM } from "./machine-step.ts";
+import { isOurs, restoreNames } from "./names.ts";
+import type { Observed, ObservedAgent, ObservedDisk } from "./observed.ts";
+import { type Plan, readPlan } from "./plan.ts";
+import { targetOf } from "./relocation-objects.ts";
+
+export interface ObserveOptions {
+  readonly cluster: Cluster;
+  readonly settings: OperatorSettings;
+  readonly now: number;
+  /** The session with this restore's agent. */
+  readonly session: AgentSession;
+}
+
+/** Reads everything that the next decision about a restore needs. Writes nothing. */
+export async function observe(options: ObserveOptions, restore: VMRestore, spec: VMRestoreSpec): Promise<Observed> {
+  const { cluster, settings, now } = options;
+  const own = settings.namespace;
+  const { namespace, uid } = restore.metadata;
+  const machineName = spec.virtualMachine.name;
+  const names = restoreNames(restore, machineName);
+  const planSecret = await cluster.get(SECRETS, own, names.plan);
+  const plan = planSecret === undefined ? undefined : readPlan(planSecret);
+  const [
+    repository,
+    storageClasses,
+    inspectionJob,
+    service,
+    keys,
+    tls,
+    overlay,
+    cache,
+    statefulSet,
+    pods,
+    machine,
+    instance,
+    job,
+    jobSecret,
+    profile,
+    disks,
+  ] = await Promise.all([
+    plan === undefined ? cluster.get(BACKUP_REPOSITORIES, namespace, spec.source.repository.name) : undefined,
+    plan === undefined ? cluster.list(STORAGE_CLASSES, undefined) : [],
+    cluster.get(JOBS, own, names.inspection),
+    cluster.get(SERVICES, own, names.agent),
+    cluster.get(SECRETS, own, names.keys),
+    cluster.get(SECRETS, own, names.tls),
+    cluster.get(CLAIMS, own, names.overlay),
+    cluster.get(CLAIMS, own, names.cache),
+    cluster.get(STATEFUL_SETS, own, names.agent),
+    cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`),
+    cluster.get(VIRTUAL_MACHINES, namespace, machineName),
+    cluster.get(INSTANCES, namespace, machineName),
+    cluster.get(JOBS, namespace, names.relocation),
+    cluster.get(SECRETS, namespace, names.relocation),
+    cluster.get(VM_PROFILES, namespace, plan?.backedUpAs ?? machineName),
+    Promise.all((plan?.disks ?? []).map((disk) => observeDisk(cluster, restore, spec, disk))),
+  ]);
+  const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
+  const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
+  const without: Observed = {
+    now,
+    settings,
+    restore,
+    spec,
+    repository,
+    storageClasses,
+    inspection: {
+      job: inspectionJob,
+      pods: pods.filter((pod) => pod.metadata.labels?.["job-name"] === names.inspection),
+    },
+    planSecret,
+    plan,
+    service,
+    keys,
+    tls,
+    overlay,
+    cache,
+    statefulSet,
+    agentPods: pods.filter((pod) => pod.metadata.labels?.["app.kubernetes.io/name"] === "vmrestore-media-agent"),
+    agent: { status: undefined, problem: "it was not asked", told: undefined, manifest: undefined, profile: undefined },
+    disks,
+    machine,
+    instance,
+    mountingPods: podsBeside.filter((pod) => !hasEnded(pod) && mountsAny(pod, servedClaims)),
+    job,
+    jobPods: podsBeside.filter((pod) => pod.metadata.labels?.["job-name"] === names.relocation && !hasEnded(pod)),
+    jobSecret,
+    profile,
+  };
+  return { ...without, agent: await observeAgent(options.session, without, plan) };
+}
+
+async function observeDisk(
+  cluster: Cluster,
+  restore: VMRestore,
+  spec: VMRestoreSpec,
+  disk: { name: string; size: number },
+): Promise<ObservedDisk> {
+  const { namespace } = restore.metadata;
+  const served = restoreNames(restore, spec.virtualMachine.name).served(disk.name);
+  const target = targetOf(spec, disk);
+  const [volume, claim, targetClaim] = await Promise.all([
+    cluster.get(VOLUMES, undefined, served.volume),
+    cluster.get(CLAIMS, namespace, served.claim),
+    cluster.get(CLAIMS, namespace, target.claimName),
+  ]);
+  return { ...disk, volume, claim, target, targetClaim };
+}
+
+/** An agent that does not answer is a fact to decide on, not an error. */
+async function observeAgent(session: AgentSession, observed: Observed, plan: Plan | undefined): Promise<ObservedAgent> {
+  const { service, keys, statefulSet, machine, profile, restore, spec } = observed;
+  const nothing = { status: undefined, told: undefined, manifest: undefined, profile: undefined };
+  const address = service?.spec?.clusterIP;
+  if (
+    plan === undefined ||
+    statefulSet === undefined ||
+    keys === undefined ||
+    address === undefined ||
+    address === ""
+  ) {
+    return { ...nothing, problem: "it was not made yet" };
+  }
+  // Before its pod runs nobody answers at that address, and asking would only wait.
+  if (!observed.agentPods.some(({ status }) => status?.phase === "Running"))
+    return { ...nothing, problem: "its pod does not run yet" };
+  try {
+    const { ca, operator } = readKeys(keys);
+    const control = session.connect({ host: address, port: AGENT_PORTS.control, tls: { ca, ...operator } });
+    const status = await control.status();
+    const before = restore.status?.conditions;
+    const wantsManifest =
+      status.serving &&
+      machine === undefined &&
+      spec.virtualMachine.manifest.from === "Snapshot" &&
+      !isTrue(before, "VirtualMachineCreated");
+    const wantsProfile =
+      isTrue(before, "GuestReady") &&
+      isOurs(restore, machine) &&
+      profile?.metadata.annotations?.[LEARNED_FROM] !== restore.metadata.uid;
+    return {
+      status,
+      problem: undefined,
+      told: session.told(status.instance),
+      manifest: wantsManifest ? await control.manifest() : undefined,
+      profile: wantsProfile ? await control.profile() : undefined,
+    };
+  } catch (error) {
+    return { ...nothing, problem: errorMessage(error) };
+  }
+}
+
+function hasEnded(pod: Pod): boolean {
+  return pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
+}
+
+function mountsAny(pod: Pod, claims: ReadonlySet<string>): boolean {
+  return (
+    pod.spec?.volumes?.some(({ persistentVolumeClaim: claim }) => claim !== undefined && claims.has(claim.claimName)) ??
+    false
+  );
+}

@@ -1,0 +1,78 @@
+import type { AgentPhase, AgentStatus } from "../../api/agent-control.ts";
+import type { BackupRepository } from "../../api/backup-repository.ts";
+import type { BootProfile } from "../../api/boot-profile.ts";
+import type { Condition } from "../../api/common.ts";
+import type { VMProfile } from "../../api/vm-profile.ts";
+import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
+import type {
+  Claim,
+  Job,
+  Pod,
+  Secret,
+  Service,
+  StatefulSet,
+  StorageClass,
+  VirtualMachine,
+  VirtualMachineInstance,
+  Volume,
+} from "../kinds.ts";
+import type { OperatorSettings } from "../settings.ts";
+import type { Plan } from "./plan.ts";
+import type { Target } from "./relocation-objects.ts";
+
+export interface ObservedDisk {
+  readonly name: string;
+  readonly size: number;
+  /** While the agent serves it. */
+  readonly volume: Volume | undefined;
+  readonly claim: Claim | undefined;
+  readonly target: Target;
+  readonly targetClaim: Claim | undefined;
+}
+
+export interface ObservedAgent {
+  readonly status: AgentStatus | undefined;
+  /** Why there is no status. */
+  readonly problem: string | undefined;
+  /** The phase that this very process was told last. */
+  readonly told: AgentPhase | undefined;
+  /** The snapshot's manifest; read only where a machine is to be made from it. */
+  readonly manifest: unknown;
+  /** Read only where it is not kept yet. */
+  readonly profile: BootProfile | undefined;
+}
+
+/** Everything that a decision about one VMRestore is made from, as it stood at `now`. */
+export interface Observed {
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  readonly settings: OperatorSettings;
+  readonly restore: VMRestore;
+  readonly spec: VMRestoreSpec;
+  readonly repository: BackupRepository | undefined;
+  readonly storageClasses: readonly StorageClass[];
+  readonly inspection: { readonly job: Job | undefined; readonly pods: readonly Pod[] };
+  readonly planSecret: Secret | undefined;
+  readonly plan: Plan | undefined;
+  readonly service: Service | undefined;
+  readonly keys: Secret | undefined;
+  readonly tls: Secret | undefined;
+  readonly overlay: Claim | undefined;
+  readonly cache: Claim | undefined;
+  readonly statefulSet: StatefulSet | undefined;
+  readonly agentPods: readonly Pod[];
+  readonly agent: ObservedAgent;
+  readonly disks: readonly ObservedDisk[];
+  readonly machine: VirtualMachine | undefined;
+  readonly instance: VirtualMachineInstance | undefined;
+  /** Pods, not ended yet, that mount a claim which the agent serves. */
+  readonly mountingPods: readonly Pod[];
+  readonly job: Job | undefined;
+  readonly jobPods: readonly Pod[];
+  readonly jobSecret: Secret | undefined;
+  readonly profile: VMProfile | undefined;
+}
+
+export function conditionsBefore(observed: Observed): readonly Condition[] {
+  return observed.restore.status?.conditions ?? [];
+}

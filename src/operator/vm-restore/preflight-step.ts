@@ -1,0 +1,133 @@
+import type { ConditionDraft } from "../conditions.ts";
+import { isOurs, restoreNames } from "./names.ts";
+import type { Observed } from "./observed.ts";
+import { overlayClassName, type Plan } from "./plan.ts";
+import { targetOf } from "./relocation-objects.ts";
+import { no, yes } from "./step.ts";
+import { usesTargets } from "./strategy.ts";
+
+/** Provisioners whose volumes lie on one node's own disks. */
+const NODE_LOCAL = [
+  "kubernetes.io/no-provisioner",
+  "rancher.io/local-path",
+  "kubevirt.io.hostpath-provisioner",
+  "hostpath.csi.k8s.io",
+  "k8s.io/minikube-hostpath",
+  "microk8s.io/hostpath",
+  "docker.io/hostpath",
+  "openebs.io/local",
+  "local.csi.openebs.io",
+  "zfs.csi.openebs.io",
+  "topolvm.io",
+  "topolvm.cybozu.com",
+  "lvm.csi.metal-stack.io",
+];
+
+export const targetReady: ConditionDraft = yes(
+  "TargetReady",
+  "Checked",
+  "Names are free, classes exist, sizes suffice.",
+);
+
+/** What stands in the way of making the machine and its claims; nothing is made until nothing does. A chain, first match counts. */
+export function checkTarget(observed: Observed, plan: Plan): ConditionDraft {
+  const { restore, spec, machine } = observed;
+  const name = spec.virtualMachine.name;
+  // a machine of that name, not made by this restore → VirtualMachineExists
+  if (machine !== undefined && !isOurs(restore, machine)) {
+    return refuse(
+      "VirtualMachineExists",
+      `There is a VirtualMachine ${name} already, and it is not touched. Delete it, or choose another spec.virtualMachine.name.`,
+    );
+  }
+  // LiveMigration → StrategyNotSupported
+  if (spec.relocation.strategy === "LiveMigration") {
+    return refuse(
+      "StrategyNotSupported",
+      "This version cannot relocate by live migration. Set spec.relocation.strategy to Copy (one restart at cutover) or Auto.",
+    );
+  }
+  return checkClasses(observed) ?? checkClaims(observed, plan) ?? targetReady;
+}
+
+/** classes named in the spec that do not exist; an overlay on one node's disk that nobody allowed */
+function checkClasses({ spec, storageClasses }: Observed): ConditionDraft | undefined {
+  const overlay = overlayClassName(spec);
+  const asked: [string, string | undefined][] = [
+    ["spec.mediaAgent.overlay.storageClassName", spec.mediaAgent.overlay.storageClassName],
+    ["spec.mediaAgent.cache.storageClassName", spec.mediaAgent.cache.storageClassName],
+    ["spec.relocation.target.storageClassName", spec.relocation.target.storageClassName],
+    ...(spec.relocation.target.perDisk ?? []).map((disk): [string, string | undefined] => [
+      `storageClassName of disk ${disk.name} in spec.relocation.target.perDisk`,
+      disk.storageClassName,
+    ]),
+  ];
+  for (const [field, className] of asked) {
+    if (className === undefined || storageClasses.some(({ metadata }) => metadata.name === className)) continue;
+    return refuse("StorageClassNotFound", `There is no StorageClass ${className}. Create it, or correct ${field}.`);
+  }
+  const effective =
+    overlay === undefined
+      ? defaultClass(storageClasses)
+      : storageClasses.find(({ metadata }) => metadata.name === overlay);
+  if (overlay === undefined && effective === undefined) {
+    return refuse(
+      "NoDefaultStorageClass",
+      "The cluster has no default StorageClass. Name one in spec.relocation.target.storageClassName.",
+    );
+  }
+  if (
+    effective !== undefined &&
+    NODE_LOCAL.includes(effective.provisioner ?? "") &&
+    !spec.mediaAgent.allowNodeLocalOverlay
+  ) {
+    return refuse(
+      "NodeLocalOverlay",
+      `StorageClass ${effective.metadata.name} keeps volumes on one node: what the machine writes before cutover would be lost with it. Name a replicated class in spec.mediaAgent.overlay.storageClassName, or accept the risk with spec.mediaAgent.allowNodeLocalOverlay: true.`,
+    );
+  }
+  return undefined;
+}
+
+function checkClaims(observed: Observed, plan: Plan): ConditionDraft | undefined {
+  const { restore, spec, disks } = observed;
+  const names = restoreNames(restore, spec.virtualMachine.name);
+  for (const disk of plan.disks) {
+    const seen = disks.find(({ name }) => name === disk.name);
+    if (seen?.claim !== undefined && !isOurs(restore, seen.claim)) {
+      return refuse(
+        "ClaimExists",
+        `There is a claim ${names.served(disk.name).claim} already, and it is not touched. Rename or delete it.`,
+      );
+    }
+    if (!usesTargets(spec)) continue;
+    const target = targetOf(spec, disk);
+    if (seen?.targetClaim !== undefined && !isOurs(restore, seen.targetClaim)) {
+      return refuse(
+        "ClaimExists",
+        `There is a claim ${target.claimName} already, and it is not touched. Delete it, or set another claimName for disk ${disk.name} in spec.relocation.target.perDisk.`,
+      );
+    }
+    if ("problem" in target.size) return refuse("TargetTooSmall", `Disk ${disk.name}: ${target.size.problem}`);
+  }
+  const unknown = (spec.relocation.target.perDisk ?? []).find(
+    ({ name }) => !plan.disks.some((disk) => disk.name === name),
+  );
+  if (unknown !== undefined) {
+    return refuse(
+      "DiskNotFound",
+      `spec.relocation.target.perDisk names disk ${unknown.name}, which the backup does not hold. It holds ${plan.disks.map(({ name }) => name).join(", ")}.`,
+    );
+  }
+  return undefined;
+}
+
+function defaultClass(classes: Observed["storageClasses"]) {
+  return classes.find(
+    ({ metadata }) => metadata.annotations?.["storageclass.kubernetes.io/is-default-class"] === "true",
+  );
+}
+
+function refuse(reason: string, message: string): ConditionDraft {
+  return no("TargetReady", reason, message);
+}

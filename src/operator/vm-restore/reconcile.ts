@@ -1,0 +1,159 @@
+import { isDeepStrictEqual } from "node:util";
+import { type VMRestore, vmRestoreSpec } from "../../api/vm-restore.ts";
+import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/errors.ts";
+import type { Logger } from "../../base/logging.ts";
+import { perform } from "../actions.ts";
+import { sentence } from "../backup-repository/decide.ts";
+import { changedConditions, mergeConditions } from "../conditions.ts";
+import { VM_RESTORES } from "../kinds.ts";
+import type { Cluster } from "../runtime/cluster.ts";
+import { isConflict } from "../runtime/errors.ts";
+import type { EventRecorder } from "../runtime/event-recorder.ts";
+import type { OperatorMetrics } from "../runtime/metrics.ts";
+import type { OperatorSettings } from "../settings.ts";
+import { type AgentConnector, AgentSession } from "./agent-session.ts";
+import { decide } from "./decide.ts";
+import { observe } from "./observe.ts";
+import { phaseOf, statusAfter } from "./status.ts";
+import { no, type Outcome } from "./step.ts";
+
+export interface RestoreReconcilerOptions {
+  readonly cluster: Cluster;
+  readonly settings: OperatorSettings;
+  readonly clock: Clock;
+  readonly events: EventRecorder;
+  readonly metrics: OperatorMetrics;
+  readonly logger: Logger;
+  readonly connector?: AgentConnector;
+}
+
+/** Gathers, decides, writes: one step at a time for each VMRestore. */
+export class RestoreReconciler {
+  readonly #options: RestoreReconcilerOptions;
+  readonly #sessions = new Map<string, { uid: string; session: AgentSession }>();
+
+  constructor(options: RestoreReconcilerOptions) {
+    this.#options = options;
+  }
+
+  /** Milliseconds until the next step; undefined: on a change only. */
+  async reconcile(namespace: string, name: string): Promise<number | undefined> {
+    const { cluster, settings, clock, metrics, logger } = this.#options;
+    const key = `${namespace}/${name}`;
+    const restore = await cluster.get(VM_RESTORES, namespace, name);
+    if (restore === undefined) {
+      this.#forget(key);
+      return undefined;
+    }
+    const uid = restore.metadata.uid ?? "";
+    const spec = vmRestoreSpec.safeParse(restore.spec);
+    if (!spec.success) {
+      const issue = spec.error.issues[0];
+      await this.#refuse(restore, `spec.${issue?.path.join(".")}: ${issue?.message}.`);
+      return undefined;
+    }
+    const session = this.#session(key, uid);
+    const observed = await observe({ cluster, settings, now: clock.now(), session }, restore, spec.data);
+    const outcome = decide(observed);
+    const actions = outcome.actions ?? [];
+    try {
+      await perform(actions, cluster, session.control);
+    } catch (error) {
+      if (isConflict(error)) throw error;
+      await this.#writeStatus(restore, statusAfter(observed, { conditions: [actionFailed(error)], passes: false }));
+      throw error;
+    }
+    for (const action of actions) {
+      const what =
+        action.do === "agent"
+          ? action.what
+          : action.do === "generate"
+            ? action.type.kind
+            : `${action.type.kind} ${action.object.metadata.name}`;
+      logger.info({ restore: key, action: action.do, what }, "done");
+    }
+    const status = statusAfter(observed, outcome);
+    metrics.restoreIs(uid, status.phase);
+    // With the last finalizer the object is gone, and has no status any more.
+    if (!letsGo(outcome)) await this.#writeStatus(restore, status);
+    return actions.length > 0 ? 0 : outcome.againMs;
+  }
+
+  close(): void {
+    for (const key of [...this.#sessions.keys()]) this.#forget(key);
+  }
+
+  async #refuse(restore: VMRestore, message: string): Promise<void> {
+    const now = this.#options.clock.now();
+    const generation = restore.metadata.generation ?? 0;
+    const before = restore.status ?? {};
+    const conditions = mergeConditions(before.conditions ?? [], [no("SpecValid", "InvalidSpec", message)], {
+      now,
+      generation,
+    });
+    await this.#writeStatus(restore, {
+      ...before,
+      observedGeneration: generation,
+      conditions,
+      phase: phaseOf(conditions),
+      message,
+    });
+  }
+
+  async #writeStatus(restore: VMRestore, status: VMRestoreStatus): Promise<void> {
+    const { cluster, events } = this.#options;
+    const clean = JSON.parse(JSON.stringify(status)) as VMRestoreStatus;
+    if (isDeepStrictEqual(clean, restore.status ?? {})) return;
+    const { name, namespace } = restore.metadata;
+    await cluster.applyStatus(VM_RESTORES, {
+      apiVersion: restore.apiVersion,
+      kind: restore.kind,
+      metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
+      status: clean,
+    });
+    for (const { type, status: value, reason, message } of changedConditions(
+      restore.status?.conditions ?? [],
+      clean.conditions ?? [],
+    )) {
+      const isWarning = WARNINGS.test(reason) || (type === "Degraded" && value === "True");
+      await events.record(restore, { type: isWarning ? "Warning" : "Normal", reason, message });
+    }
+  }
+
+  #session(key: string, uid: string): AgentSession {
+    const known = this.#sessions.get(key);
+    if (known?.uid === uid) return known.session;
+    known?.session.close();
+    const session = new AgentSession(this.#options.connector);
+    this.#sessions.set(key, { uid, session });
+    return session;
+  }
+
+  #forget(key: string): void {
+    const known = this.#sessions.get(key);
+    if (known === undefined) return;
+    known.session.close();
+    this.#options.metrics.restoreIs(known.uid, undefined);
+    this.#sessions.delete(key);
+  }
+}
+
+const WARNINGS =
+  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal/;
+
+function actionFailed(error: unknown) {
+  return { type: "Degraded", status: "True", reason: "ActionFailed", message: sentence(errorMessage(error)) } as const;
+}
+
+function letsGo({ actions }: Outcome): boolean {
+  return (
+    actions?.some(
+      (action) =>
+        action.do === "replace" &&
+        action.type === VM_RESTORES &&
+        (action.object.metadata.finalizers ?? []).length === 0,
+    ) ?? false
+  );
+}

@@ -1,0 +1,213 @@
+import type { DiskStatus, RelocationProgress } from "../../api/agent-control.ts";
+import { type Action, create, remove } from "../actions.ts";
+import { podTrouble } from "../inspection-job.ts";
+import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
+import { readKeys } from "./keys.ts";
+import { isOurs } from "./names.ts";
+import type { Observed } from "./observed.ts";
+import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
+import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
+import { strategyOf, strategyReason, usesTargets } from "./strategy.ts";
+
+const POLL_MS = 2000;
+const JOB_RETRY_MS = 10_000;
+const NOTHING_COPIED: RelocationProgress = { cursor: 0, bytesTotal: 0, bytesDurable: 0, rate: 0, state: "FirstPass" };
+
+/** Whether copying has begun and was not taken back. */
+export function relocationBegun({ restore, spec, disks, job }: Observed): boolean {
+  if (!usesTargets(spec)) return false;
+  return job !== undefined || disks.some(({ targetClaim: claim }) => isOurs(restore, claim));
+}
+
+/** Copies the disks until only what the guest writes at this moment is missing at the target. */
+export function relocate(observed: Observed): Outcome {
+  const { spec } = observed;
+  if (strategyOf(spec) === "None") return takeBack(observed);
+  const { begin } = spec.relocation;
+  if (!relocationBegun(observed)) {
+    if (begin === "Manual") {
+      const message = "Relocation waits for you: set spec.relocation.begin to GuestReady.";
+      return waits(no("Relocated", "AwaitingBegin", message));
+    }
+  }
+  const preparation = prepareTargets(observed);
+  if (preparation !== undefined) return preparation;
+  const progress = observed.disks.map(({ name }) => progressOf(observed, name));
+  const bad = observed.disks.filter((_, index) => progress[index]?.state === "VerifyFailed");
+  if (bad.length > 0) {
+    const claims = bad.map(({ target }) => target.claimName).join(", ");
+    const message = `The target returns other bytes than were written to it. The machine's data is safe in the media agent. Look into the storage, then delete claim ${claims}: it is made and written anew.`;
+    return waits(no("Relocated", "VerificationFailed", message), POLL_MS);
+  }
+  if (progress.every((disk) => disk?.state === "Done")) {
+    const verified = progress.every((disk) => disk?.checksum !== undefined)
+      ? ", and their checksums were compared"
+      : "";
+    return passed(yes("Relocated", "Relocated", `Every byte is on the target${verified}.`));
+  }
+  return runJob(observed, progress);
+}
+
+/** Claims and certificate; undefined once they stand and the agent's progress is about these very claims. */
+function prepareTargets(observed: Observed): Outcome | undefined {
+  const { restore, disks, job } = observed;
+  const preparing = no("Relocated", "Preparing", strategyReason(observed.spec));
+  const foreign = disks.find(({ targetClaim: claim }) => claim !== undefined && !isOurs(restore, claim));
+  if (foreign !== undefined) {
+    const message = `There is a claim ${foreign.target.claimName} that this restore did not make. Delete it, or set another claimName in spec.relocation.target.perDisk.`;
+    return waits(no("Relocated", "ClaimExists", message), 10_000);
+  }
+  const small = disks.find(({ target }) => "problem" in target.size);
+  if (small !== undefined && "problem" in small.target.size) {
+    return waits(no("Relocated", "TargetTooSmall", `Disk ${small.name}: ${small.target.size.problem}`));
+  }
+  if (disks.some(({ targetClaim: claim }) => claim?.metadata.deletionTimestamp !== undefined)) {
+    // The Job's pod holds a claim that somebody deleted.
+    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
+    return { ...acts(stop, preparing), againMs: 1000 };
+  }
+  const claims = disks.flatMap(({ target, targetClaim: claim }) =>
+    claim === undefined && "bytes" in target.size
+      ? [create(CLAIMS, targetClaim(restore, target, target.size.bytes))]
+      : [],
+  );
+  if (claims.length > 0) return acts(claims, preparing);
+  const fresh = bindProgress(observed);
+  if (fresh !== undefined) return fresh;
+  if (observed.jobSecret === undefined && observed.keys !== undefined) {
+    return acts([create(SECRETS, relocationSecret(restore, readKeys(observed.keys)))], preparing);
+  }
+  return undefined;
+}
+
+/**
+ * The agent remembers how far it copied, not where to. A claim that was deleted and made anew is empty, so the progress is
+ * taken back first, then the claim's uid is written down, and only then a Job is made.
+ */
+function bindProgress(observed: Observed): Outcome | undefined {
+  const { restore, disks, job, jobPods } = observed;
+  const recorded = new Map(restore.status?.targetClaims?.map(({ disk, uid }) => [disk, uid]));
+  const changed = disks.filter(({ name, targetClaim: claim }) => recorded.get(name) !== claim?.metadata.uid);
+  if (changed.length === 0) return undefined;
+  const preparing = no("Relocated", "Preparing", strategyReason(observed.spec));
+  if (job !== undefined || jobPods.length > 0) {
+    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
+    return { ...acts(stop, preparing), againMs: 500 };
+  }
+  const stale = changed.filter(({ name }) => hasProgress(progressOf(observed, name)));
+  if (stale.length > 0) {
+    const reset = stale.map(
+      ({ name }): Action => ({
+        do: "agent",
+        what: `copy ${name} anew`,
+        call: (agent) => agent.reportRelocation(name, NOTHING_COPIED),
+      }),
+    );
+    return acts(reset, preparing);
+  }
+  const targetClaims = disks.map(({ name, target, targetClaim: claim }) => ({
+    disk: name,
+    name: target.claimName,
+    uid: claim?.metadata.uid ?? "",
+  }));
+  return { ...waits(preparing, 0), status: { targetClaims } };
+}
+
+function hasProgress(progress: RelocationProgress | undefined): boolean {
+  return progress !== undefined && (progress.cursor > 0 || progress.bytesDurable > 0 || progress.state !== "FirstPass");
+}
+
+function runJob(observed: Observed, progress: readonly (RelocationProgress | undefined)[]): Outcome {
+  const { restore, spec, settings, machine, job, jobPods, service, disks } = observed;
+  const copying = no("Relocated", "Copying", strategyReason(spec));
+  if (job === undefined) {
+    if (jobPods.length > 0) return waits(copying, 500);
+    const targets = disks.map(({ target }) => target);
+    const address = service?.spec?.clusterIP ?? "";
+    return acts([create(JOBS, relocationJob({ restore, spec, targets, machine, address, settings }))], copying);
+  }
+  if (job.metadata.deletionTimestamp !== undefined) return waits(copying, 500);
+  const ended = jobEnd(job);
+  if (ended !== undefined) return replaceJob(observed, job, ended);
+  const settled = progress.every(
+    (disk) => disk !== undefined && ["Converged", "FinalPass", "Verifying", "Done"].includes(disk.state),
+  );
+  if (settled)
+    return {
+      ...passed(no("Relocated", "Converged", "All is copied but what the guest writes at this moment.")),
+      againMs: POLL_MS,
+    };
+  const trouble = podTrouble(jobPods);
+  return waits(
+    trouble === undefined ? copying : no("Relocated", "Copying", `The relocation Job waits: ${trouble}`),
+    POLL_MS,
+  );
+}
+
+/** A Job that ended before everything was done is replaced after a while; the agent knows how far it got. */
+function replaceJob(observed: Observed, job: Job, ended: { message: string; at: number }): Outcome {
+  const condition = no(
+    "Relocated",
+    "JobFailed",
+    `The relocation Job ended early and is started again: ${ended.message}`,
+  );
+  const left = ended.at + JOB_RETRY_MS - observed.now;
+  return left > 0 ? waits(condition, left) : acts([remove(JOBS, job)], condition);
+}
+
+function jobEnd(job: Job): { message: string; at: number } | undefined {
+  const end = job.status?.conditions?.find(
+    ({ type, status }) => ["Failed", "Complete"].includes(type) && status === "True",
+  );
+  if (end === undefined) return undefined;
+  const at = Date.parse(end.lastTransitionTime ?? "");
+  return { message: end.message ?? end.reason ?? end.type, at: Number.isNaN(at) ? 0 : at };
+}
+
+/** A live mount; or relocation was called off before cutover: what it made goes, the machine runs on from the agent. */
+function takeBack(observed: Observed): Outcome {
+  const { actions, done } = removeRelocation(observed);
+  if (done) return passed();
+  return {
+    ...acts(
+      actions,
+      no("Relocated", "Cancelled", "Relocation was called off; the machine runs on from the media agent."),
+    ),
+    againMs: 1000,
+  };
+}
+
+/** Removes the Job, then its Secret and the target claims. A claim that the machine refers to is never removed. */
+export function removeRelocation(observed: Observed): { actions: Action[]; done: boolean } {
+  const { restore, job, jobPods, jobSecret, disks, machine } = observed;
+  if (job !== undefined || jobPods.length > 0) {
+    return {
+      actions: job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)],
+      done: false,
+    };
+  }
+  const used = new Set(
+    machine?.spec?.template?.spec?.volumes?.map((volume) => volume.persistentVolumeClaim?.claimName),
+  );
+  const claims = disks.flatMap(({ targetClaim: claim }) =>
+    claim !== undefined && isOurs(restore, claim) && !used.has(claim.metadata.name) ? [claim] : [],
+  );
+  const left = [
+    ...claims.map((claim) => [CLAIMS, claim] as const),
+    ...(jobSecret === undefined ? [] : [[SECRETS, jobSecret] as const]),
+  ];
+  return {
+    actions: left.flatMap(([type, object]) =>
+      object.metadata.deletionTimestamp === undefined ? [remove(type, object)] : [],
+    ),
+    done: left.length === 0,
+  };
+}
+
+export function progressOf(observed: Observed, disk: string): RelocationProgress | undefined {
+  return diskStatus(observed, disk)?.relocation;
+}
+
+export function diskStatus({ agent }: Observed, disk: string): DiskStatus | undefined {
+  return agent.status?.disks.find(({ name }) => name === disk);
+}

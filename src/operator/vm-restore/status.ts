@@ -1,0 +1,173 @@
+import type { Condition } from "../../api/common.ts";
+import { formatDuration } from "../../api/duration.ts";
+import type { RestorePhase, VMRestoreStatus } from "../../api/vm-restore-status.ts";
+import { conditionOf, isTrue, mergeConditions } from "../conditions.ts";
+import type { Observed } from "./observed.ts";
+import type { Outcome } from "./step.ts";
+
+/** Reasons that nothing but people get a restore out of. */
+const FAILED_REASONS = ["VerificationFailed", "VirtualMachineDeleted", "PlanLost"];
+const CUTTING_OVER = ["Halting", "Sealing", "FinalPass", "Switching", "Starting"];
+/** In the order in which they come true; `message` is the first that is not. */
+const PROGRESS = [
+  "SourceReady",
+  "TargetReady",
+  "AgentReady",
+  "BootSetStaged",
+  "VirtualMachineCreated",
+  "GuestReady",
+  "Relocated",
+  "CutOver",
+  "TornDown",
+];
+
+/** The phase is nothing but a summary of the conditions, latest first. */
+export function phaseOf(conditions: readonly Condition[]): RestorePhase {
+  const reason = (type: string) => conditionOf(conditions, type)?.reason ?? "";
+  if (isTrue(conditions, "Completed")) return "Completed";
+  if (conditions.some((condition) => condition.status === "False" && FAILED_REASONS.includes(condition.reason)))
+    return "Failed";
+  if (isTrue(conditions, "CutOver") || CUTTING_OVER.includes(reason("CutOver"))) return "CuttingOver";
+  if (!["", "AwaitingBegin", "Cancelled"].includes(reason("Relocated"))) return "Relocating";
+  if (isTrue(conditions, "GuestReady")) return "Running";
+  if (isTrue(conditions, "BootSetStaged")) return "Launching";
+  if (isTrue(conditions, "AgentReady")) return "Staging";
+  if (isTrue(conditions, "TargetReady") && isTrue(conditions, "SourceReady")) return "Preparing";
+  return "Pending";
+}
+
+/** When each phase began and ended; one that comes back goes on. */
+export function advanceTimeline(
+  before: NonNullable<VMRestoreStatus["timeline"]>,
+  phase: RestorePhase,
+  now: number,
+  created: string | undefined,
+): NonNullable<VMRestoreStatus["timeline"]> {
+  const time = new Date(now).toISOString();
+  const open = before.find(({ finishedAt }) => finishedAt === undefined);
+  if (open?.step === phase) return before;
+  const closed = before
+    .filter(({ step }) => step !== phase)
+    .map((step) => (step.finishedAt === undefined ? { ...step, finishedAt: time } : step));
+  if (phase === "Completed") return closed;
+  const again = before.find(({ step }) => step === phase);
+  return [...closed, { step: phase, startedAt: again?.startedAt ?? (before.length === 0 ? (created ?? time) : time) }];
+}
+
+/** The status after a decision. What was not decided anew stays as it was. */
+export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStatus {
+  const { restore, now } = observed;
+  const before = restore.status ?? {};
+  const generation = restore.metadata.generation ?? 0;
+  const drafts = withCleared(observed, outcome);
+  const conditions = mergeConditions(before.conditions ?? [], drafts, { now, generation });
+  const phase = phaseOf(conditions);
+  const created = restore.metadata.creationTimestamp;
+  const becameReady = isTrue(conditions, "GuestReady") && before.timeToGuestReady === undefined;
+  return {
+    ...before,
+    ...observedOfAgent(observed),
+    ...outcome.status,
+    ...mergedAgent(observed, outcome),
+    observedGeneration: generation,
+    phase,
+    message: summary(conditions),
+    conditions,
+    timeline: advanceTimeline(before.timeline ?? [], phase, now, created),
+    ...(becameReady && created !== undefined ? { timeToGuestReady: formatDuration(now - Date.parse(created)) } : {}),
+  };
+}
+
+/** Clears what the last reconcile could not do, once one could. */
+function withCleared({ restore }: Observed, outcome: Outcome): NonNullable<Outcome["conditions"]> {
+  const drafts = [...(outcome.conditions ?? [])];
+  const before = restore.status?.conditions;
+  const isDrafted = (type: string) => drafts.some((draft) => draft.type === type);
+  if (conditionOf(before, "SpecValid")?.status === "False" && !isDrafted("SpecValid")) {
+    drafts.push({ type: "SpecValid", status: "True", reason: "Valid", message: "The spec can be followed." });
+  }
+  if (conditionOf(before, "Degraded")?.reason === "ActionFailed" && !isDrafted("Degraded")) {
+    drafts.push({ type: "Degraded", status: "False", reason: "AsExpected", message: "Nothing is wrong." });
+  }
+  return drafts;
+}
+
+function summary(conditions: readonly Condition[]): string {
+  const completed = conditionOf(conditions, "Completed");
+  if (completed?.status === "True") return completed.message;
+  const invalid = conditionOf(conditions, "SpecValid");
+  if (invalid?.status === "False") return invalid.message;
+  const degraded = conditionOf(conditions, "Degraded");
+  if (degraded?.status === "True" && degraded.reason !== "NotPinned") return degraded.message;
+  const torn = conditionOf(conditions, "TornDown");
+  if (torn?.status === "False") return torn.message;
+  const waiting = PROGRESS.map((type) => conditionOf(conditions, type)).find(
+    (condition) => condition?.status === "False",
+  );
+  return waiting?.message ?? "Going on.";
+}
+
+function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial<VMRestoreStatus> {
+  const base = status?.mediaAgent ?? restore.status?.mediaAgent;
+  if (base === undefined || agent.status === undefined) return {};
+  const { bytesFetched, pinned } = agent.status.repository;
+  return { mediaAgent: { ...base, bytesFetched, pinned } };
+}
+
+function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
+  const { agent, plan, now, restore } = observed;
+  const status = agent.status;
+  if (status === undefined || plan === undefined) return {};
+  const { bootSet } = status;
+  const disks = plan.disks.map((disk) => {
+    const seen = status.disks.find(({ name }) => name === disk.name);
+    if (seen === undefined) return disk;
+    const copy = seen.relocation;
+    return {
+      ...disk,
+      bytesStaged: seen.bootSetStaged,
+      ...(copy === undefined
+        ? {}
+        : { bytesTotal: copy.bytesTotal, bytesRelocated: copy.bytesDurable, bytesDirty: seen.dirtyBytes }),
+    };
+  });
+  const copies = status.disks.flatMap(({ relocation, dirtyBytes }) =>
+    relocation === undefined ? [] : [{ ...relocation, dirtyBytes }],
+  );
+  return {
+    disks,
+    bootSet: {
+      source: bootSet.source,
+      bytes: bootSet.bytes,
+      bytesStaged: bootSet.staged,
+      ...(bootSet.guestReads === 0 ? {} : { hitRatio: (bootSet.guestHits / bootSet.guestReads).toFixed(2) }),
+    },
+    ...(copies.length === 0 || copies.length < plan.disks.length
+      ? { relocation: restore.status?.relocation }
+      : { relocation: relocationOf(copies, now) }),
+  };
+}
+
+/** Durable bytes only, and an end only while a rate is measured: 100 percent means that every disk is done. */
+function relocationOf(
+  copies: readonly { bytesTotal: number; bytesDurable: number; rate: number; state: string; dirtyBytes: number }[],
+  now: number,
+): NonNullable<VMRestoreStatus["relocation"]> {
+  const sum = (pick: (copy: (typeof copies)[number]) => number) =>
+    copies.reduce((total, copy) => total + pick(copy), 0);
+  const total = sum(({ bytesTotal }) => bytesTotal);
+  const durable = sum(({ bytesDurable }) => Math.max(0, bytesDurable));
+  const rate = sum((copy) => copy.rate);
+  const isDone = copies.every(({ state }) => state === "Done");
+  const left = Math.max(0, total - durable) + sum(({ dirtyBytes }) => dirtyBytes);
+  const percent = isDone ? 100 : Math.min(99, total === 0 ? 0 : Math.floor((100 * durable) / total));
+  return {
+    percent,
+    ...(isDone || rate <= 0
+      ? {}
+      : {
+          bytesPerSecond: Math.round(rate),
+          estimatedEnd: new Date(now + (1000 * left) / rate).toISOString().replace(/\.\d+/, ""),
+        }),
+  };
+}

@@ -1,0 +1,103 @@
+import { LABELS } from "../api/group.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logging.ts";
+import {
+  BACKUP_REPOSITORIES,
+  CLAIMS,
+  INSTANCES,
+  JOBS,
+  PODS,
+  SECRETS,
+  SERVICES,
+  STATEFUL_SETS,
+  STORAGE_CLASSES,
+  VIRTUAL_MACHINES,
+  VM_RESTORES,
+} from "./kinds.ts";
+import type { KubernetesObject, ResourceType } from "./runtime/objects.ts";
+import { Reflector } from "./runtime/reflector.ts";
+import type { Transport } from "./runtime/transport.ts";
+import type { WorkQueue } from "./runtime/work-queue.ts";
+
+export interface WatchOptions {
+  readonly transport: Pick<Transport, "request" | "watch">;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The operator's own. */
+  readonly namespace: string;
+  readonly restores: WorkQueue;
+  readonly repositories: WorkQueue;
+}
+
+/**
+ * What wakes the controllers: their own objects, what they made (found by labels), and what bad input may be mended by. What is
+ * told here is only that something changed; the reconcilers read for themselves.
+ */
+export class Watches {
+  readonly #options: WatchOptions;
+  readonly #reflectors: readonly Reflector<KubernetesObject>[];
+  /** Keys by uid. */
+  readonly #restores = new Map<string, string>();
+  readonly #repositories = new Map<string, string>();
+
+  constructor(options: WatchOptions) {
+    this.#options = options;
+    const { namespace } = options;
+    const made = { labelSelector: LABELS.restoreUid, onChange: (object: KubernetesObject) => this.#made(object) };
+    const mounted = {
+      labelSelector: LABELS.repositoryUid,
+      onChange: (object: KubernetesObject) => this.#mounted(object),
+      namespace,
+    };
+    this.#reflectors = [
+      this.#watch(VM_RESTORES, { onChange: (object) => this.#own(object, this.#restores, options.restores) }),
+      this.#watch(BACKUP_REPOSITORIES, { onChange: (object) => this.#repository(object) }),
+      this.#watch(STORAGE_CLASSES, { onChange: () => this.#wakeRestores("") }),
+      ...[JOBS, PODS, CLAIMS, VIRTUAL_MACHINES, INSTANCES].map((type) => this.#watch(type as ResourceType, made)),
+      ...[SECRETS, SERVICES, STATEFUL_SETS].map((type) => this.#watch(type as ResourceType, { ...made, namespace })),
+      ...[JOBS, PODS, CLAIMS, SECRETS].map((type) => this.#watch(type as ResourceType, mounted)),
+    ];
+  }
+
+  get synced(): boolean {
+    return this.#reflectors.every((reflector) => reflector.synced);
+  }
+
+  /** Runs until the signal. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#reflectors.map((reflector) => reflector.run(signal)));
+  }
+
+  #watch(
+    type: ResourceType,
+    how: { labelSelector?: string; namespace?: string; onChange: (object: KubernetesObject) => void },
+  ): Reflector<KubernetesObject> {
+    const { transport, clock, logger } = this.#options;
+    return new Reflector({ transport, clock, logger, type, ...how });
+  }
+
+  #own({ metadata }: KubernetesObject, keys: Map<string, string>, queue: WorkQueue): void {
+    const key = `${metadata.namespace}/${metadata.name}`;
+    keys.set(metadata.uid ?? "", key);
+    queue.add(key);
+  }
+
+  #repository(object: KubernetesObject): void {
+    this.#own(object, this.#repositories, this.#options.repositories);
+    this.#wakeRestores(`${object.metadata.namespace}/`);
+  }
+
+  #made({ metadata }: KubernetesObject): void {
+    const key = this.#restores.get(metadata.labels?.[LABELS.restoreUid] ?? "");
+    if (key !== undefined) this.#options.restores.add(key);
+  }
+
+  #mounted({ metadata }: KubernetesObject): void {
+    const key = this.#repositories.get(metadata.labels?.[LABELS.repositoryUid] ?? "");
+    if (key !== undefined) this.#options.repositories.add(key);
+  }
+
+  #wakeRestores(prefix: string): void {
+    for (const key of this.#restores.values()) if (key.startsWith(prefix)) this.#options.restores.add(key);
+  }
+}
