@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { inspectCommand } from "./commands/inspect.ts";
 import { labCommand } from "./commands/lab.ts";
 import { mediaAgentCommand } from "./commands/media-agent.ts";
+import { operatorCommand } from "./commands/operator.ts";
 import { quickstartCommand } from "./commands/quickstart.ts";
 import { relocateCommand } from "./commands/relocate.ts";
 import { reportFailure } from "./report-failure.ts";
@@ -17,6 +18,7 @@ const program = new Command("vmrestore")
   .addCommand(mediaAgentCommand())
   .addCommand(relocateCommand())
   .addCommand(inspectCommand())
+  .addCommand(operatorCommand())
   .addCommand(labCommand())
   .addCommand(quickstartCommand());
 

@@ -1,0 +1,34 @@
+import { Command } from "commander";
+import { terminationSignal } from "../termination.ts";
+
+interface Options {
+  readonly namespace: string;
+  readonly image: string;
+  readonly kubeconfig?: string;
+  readonly listen?: string;
+}
+
+export function operatorCommand(): Command {
+  return new Command("operator")
+    .description("run the controllers of VMRestore and BackupRepository")
+    .requiredOption("--namespace <namespace>", "where the operator, the media agents, their claims and keys live")
+    .option("--image <image>", "the image of the pods that it makes", "vmrestore")
+    .option("--kubeconfig <file>", "how to reach the cluster; by default the pod's service account")
+    .option(
+      "--listen <address>",
+      "ip:port of health and metrics; by default 0.0.0.0:9464, and outside a cluster any free port",
+    )
+    .action(async ({ namespace, image, kubeconfig, listen }: Options) => {
+      const { runOperator } = await import("../../operator/run.ts");
+      const [host, port] = (listen ?? (kubeconfig === undefined ? "0.0.0.0:9464" : "127.0.0.1:0")).split(/:(?=\d+$)/);
+      await runOperator(
+        {
+          namespace,
+          image,
+          listen: { host: host ?? "0.0.0.0", port: Number(port ?? 9464) },
+          ...(kubeconfig === undefined ? {} : { kubeconfig }),
+        },
+        terminationSignal(),
+      );
+    });
+}
