@@ -17,6 +17,11 @@ import { STORAGE_CLASSES } from "./controllers/kinds.ts";
 import type { LabContext } from "./controllers/lab-controller.ts";
 import { runStatefulSetController } from "./controllers/stateful-set.ts";
 import { FOLDER_PROVISIONER, runVolumeBinder } from "./controllers/volume-binder.ts";
+import { guestCacheDirectory } from "./guest/recipe-cache.ts";
+import { buildTinyGuest } from "./guest/tiny-guest.ts";
+import { chooseAccelerator } from "./hypervisor/accelerator.ts";
+import { Hypervisor } from "./hypervisor/hypervisor.ts";
+import { installKubeVirt } from "./hypervisor/kubevirt-resources.ts";
 import { LabNode } from "./node/node.ts";
 import { runServiceProxy } from "./node/service-proxy.ts";
 
@@ -37,6 +42,8 @@ export interface LabOptions {
   readonly cliEntry: string;
   /** The folder of this product's CustomResourceDefinitions. */
   readonly crds: string;
+  /** Where built guests are kept. */
+  readonly guests?: string;
   readonly logger?: Logger;
 }
 
@@ -54,9 +61,13 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const { directory, cliEntry, crds, logger = silentLogger } = options;
   const volumes = join(directory, "volumes");
   await mkdir(volumes, { recursive: true, mode: 0o700 });
+  const guests = options.guests ?? guestCacheDirectory();
   let node: LabNode | undefined;
+  let hypervisor: Hypervisor | undefined;
   const podLogs: PodLogs = ({ namespace, name, container, follow, tailLines, signal }) => {
-    const file = node?.logFile(namespace, name, container === "" ? undefined : container);
+    const file =
+      hypervisor?.consoleFile(namespace, name) ??
+      node?.logFile(namespace, name, container === "" ? undefined : container);
     return file === undefined ? Readable.from([]) : tail(file, follow, tailLines, signal);
   };
   const controlPlane = await startControlPlane({
@@ -70,10 +81,22 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   const cluster = new RestCluster(transport, ending.signal, FIELD_MANAGER);
   const context: LabContext = { cluster, transport, clock: systemClock, logger };
   await installDefinitions(context, crds);
+  await installKubeVirt(cluster, (ms) => systemClock.sleep(ms));
   await installStorageClasses(context);
   node = await LabNode.create({ name: NODE_NAME, directory, cliEntry }, context);
+  const running = node;
+  hypervisor = new Hypervisor(
+    {
+      nodeName: NODE_NAME,
+      directory: join(directory, "consoles"),
+      nextAddress: () => running.nextAddress(),
+      accelerator: () => chooseAccelerator(() => buildTinyGuest({ directory: guests, signal: ending.signal })),
+    },
+    context,
+  );
   const parts = [
     node.run(ending.signal),
+    hypervisor.run(ending.signal),
     runServiceProxy(context, ending.signal),
     runVolumeBinder(context, volumes, ending.signal),
     runJobController(context, ending.signal),
