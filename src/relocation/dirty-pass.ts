@@ -36,6 +36,7 @@ export async function dirtyPass(context: DirtyPassContext, signal: AbortSignal):
       signal,
     );
   }
+  await source.flush();
   await target.sync();
   progress.count(copied);
   await session.ask((client) => client.dropGeneration(disk, generation.id, signal), signal);

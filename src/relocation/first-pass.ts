@@ -11,7 +11,7 @@ import type { TokenBucket } from "./token-bucket.ts";
 const SYNC_EVERY_MS = 2_000;
 
 export interface PassContext {
-  readonly source: Source;
+  readonly source: Pick<Source, "read" | "allocation" | "dirty" | "flush">;
   readonly target: Pick<Target, "heldBackFrom" | "write" | "writeZeroes" | "sync">;
   readonly progress: Progress;
   readonly slots: FairSlots;
@@ -20,7 +20,8 @@ export interface PassContext {
 }
 
 /**
- * Copies what holds data, from the durable cursor on, in ascending order. Each told cursor was synced at the target first.
+ * Copies what holds data, from the durable cursor on, in ascending order. What is told was synced at the
+ * target first, and before that flushed at the agent: see {@link Source.flush}.
  *
  * @param isZeroed whether the target is known to read as zeros from the cursor on
  */
@@ -31,9 +32,10 @@ export async function firstPass(context: PassContext, isZeroed: boolean, signal:
   const prefix = new CopiedPrefix(from, below);
   await progress.tell({ state: "FirstPass", bytesTotal: total, bytesDurable: below }, signal);
 
+  // Ends either side when the other one fails; a report under way is left to end by itself, so that none comes late.
   const abort = new AbortController();
   const both = AbortSignal.any([signal, abort.signal]);
-  const syncing = syncNowAndThen(context, prefix, total, both).catch((error: unknown) => abort.abort(error));
+  const syncing = syncNowAndThen(context, prefix, total, both, signal).catch((error: unknown) => abort.abort(error));
   try {
     await copyPieces(
       source.allocation(from, target.heldBackFrom),
@@ -49,9 +51,10 @@ export async function firstPass(context: PassContext, isZeroed: boolean, signal:
     abort.abort(new Error("the first pass ended"));
     await syncing;
   }
+  await source.flush();
   await target.sync();
   progress.count(Math.max(0, prefix.bytes - progress.told.bytesDurable));
-  const bytesTotal = Math.max(prefix.bytes, 0);
+  const bytesTotal = prefix.bytes;
   await progress.tell(
     { state: "Converging", cursor: target.heldBackFrom, bytesTotal, bytesDurable: bytesTotal },
     signal,
@@ -66,7 +69,7 @@ async function copyPiece({ source, target }: PassContext, piece: SourceRun, isZe
 
 /** Bytes that hold data: below the cursor, and everywhere. Guest writes change it a little meanwhile. */
 async function survey(
-  source: Source,
+  source: PassContext["source"],
   cursor: number,
   end: number,
   signal: AbortSignal,
@@ -83,27 +86,20 @@ async function survey(
 }
 
 async function syncNowAndThen(
-  { target, progress, clock }: PassContext,
+  { source, target, progress, clock }: PassContext,
   prefix: CopiedPrefix,
   total: number,
+  ended: AbortSignal,
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
-    try {
-      await clock.sleep(SYNC_EVERY_MS, signal);
-    } catch {
-      return;
-    }
+    await clock.sleep(SYNC_EVERY_MS, ended).catch(() => undefined);
+    if (ended.aborted) return;
     // Taken before the sync: what is copied while it runs may not be covered by it.
     const { mark, bytes } = prefix;
+    await source.flush();
     await target.sync();
-    if (signal.aborted) return;
     progress.count(Math.max(0, bytes - progress.told.bytesDurable));
-    try {
-      await progress.tell({ cursor: mark, bytesDurable: bytes, bytesTotal: Math.max(total, bytes) }, signal);
-    } catch (error) {
-      if (signal.aborted) return;
-      throw error;
-    }
+    await progress.tell({ cursor: mark, bytesDurable: bytes, bytesTotal: Math.max(total, bytes) }, signal);
   }
 }

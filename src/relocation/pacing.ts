@@ -21,7 +21,7 @@ export class Pacing {
     const isSmall = ms <= SMALL_PASS_MS || bytes <= SMALL_PASS_BYTES;
     // Twice as much before it counts as lost again, so that it does not flap.
     this.#isConverged = isSmall || (this.#isConverged && ms <= 2 * SMALL_PASS_MS);
-    this.#wait = isSmall ? Math.min(LONGEST_WAIT_MS, this.#wait * 1.5) : 0;
+    this.#wait = isSmall ? Math.min(LONGEST_WAIT_MS, Math.max(SHORTEST_WAIT_MS, this.#wait * 1.5)) : 0;
   }
 
   /** @param ms since the last pass ended */

@@ -79,7 +79,7 @@ function scribble(disk: ModelDisk): void {
 describe("a fresh image in a directory", () => {
   test("equals the disk, is sized exactly, sparse, and belongs to QEMU", async () => {
     await start(new ModelDisk("root", image()));
-    root.sealed = true;
+    root.seal();
     await expect(relocate({ verify: true })).resolves.toEqual([
       { name: "root", size: SIZE, checksum: sha256(root.content) },
     ]);
@@ -98,7 +98,7 @@ describe("a fresh image in a directory", () => {
 
   test("replaces what lies there from something else", async () => {
     await start(new ModelDisk("root", image()));
-    root.sealed = true;
+    root.seal();
     await writeFile(join(scratch, "disk.img"), randomBytes(30 * MIB));
     await relocate();
     expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
@@ -106,7 +106,7 @@ describe("a fresh image in a directory", () => {
 
   test.each([512, 4096, 65_536, 65_536 + 512])("of %i bytes", async (size) => {
     await start(new ModelDisk("root", randomBytes(size)));
-    root.sealed = true;
+    root.seal();
     await relocate({ verify: true });
     expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
   });
@@ -114,7 +114,7 @@ describe("a fresh image in a directory", () => {
 
 test("a device keeps none of its old bytes, and what lies behind the disk", async () => {
   await start(new ModelDisk("root", image()));
-  root.sealed = true;
+  root.seal();
   const device = join(scratch, "device");
   const old = randomBytes(SIZE + MIB);
   await writeFile(device, old);
@@ -136,7 +136,7 @@ test("writes made meanwhile arrive, and the disk is done only when it was sealed
   const done = relocate({ verify: true });
   await until(() => root.progress?.state === "Converged");
   expect(root.told.some((progress) => progress.state === "Done")).toBe(false);
-  root.sealed = true;
+  root.seal();
   await expect(done).resolves.toMatchObject([{ checksum: sha256(root.content) }]);
   running = false;
   await writer;
@@ -157,6 +157,7 @@ test("agent and Job may die at any moment, again and again", async () => {
     };
   }
   let running = true;
+  let isCalm = false;
   const writer = (async () => {
     while (running) {
       for (const disk of agent.disks) scribble(disk);
@@ -164,18 +165,25 @@ test("agent and Job may die at any moment, again and again", async () => {
     }
   })();
   const killer = (async () => {
-    for (let count = 0; count < 6; count++) {
-      await new Promise((resolve) => setTimeout(resolve, randomInt(50, 600)));
+    for (let count = 0; count < 5; count++) {
+      await new Promise((resolve) => setTimeout(resolve, randomInt(50, 500)));
       await agent.kill();
-      if (randomInt(2) === 0) for (const disk of agent.disks) disk.mergeGenerations();
+      for (const disk of agent.disks) {
+        if (randomInt(2) === 0) disk.crash();
+        if (randomInt(2) === 0) disk.mergeGenerations();
+      }
       await agent.restart();
     }
-    for (const disk of agent.disks) disk.sealed = true;
+    for (const disk of agent.disks) disk.seal();
+    isCalm = true;
   })();
   let result: RelocatedDisk[] | undefined;
   while (result === undefined) {
     const job = new AbortController();
-    const timer = setTimeout(() => job.abort(new Error("killed")), randomInt(100, 2500));
+    const kill = (): void => {
+      if (!isCalm) job.abort(new Error("killed"));
+    };
+    const timer = setTimeout(kill, randomInt(100, 2500));
     result = await relocate({ disks, verify: true }, job.signal).catch((error: Error) => {
       expect(error.message).toBe("killed");
       return undefined;
@@ -209,7 +217,7 @@ describe("another run", () => {
     const cursor = root.progress?.cursor ?? 0;
     expect(cursor).toBeGreaterThanOrEqual(MIB);
     root.guestWrite(100, Buffer.from("written between the runs"));
-    root.sealed = true;
+    root.seal();
     let lowest = SIZE;
     root.beforeRead = async (offset) => {
       if (root.frozen === undefined) lowest = Math.min(lowest, offset);
@@ -219,11 +227,30 @@ describe("another run", () => {
     expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
   });
 
+  test("finds nothing at the target that a crashed agent has forgotten", async () => {
+    await start(new ModelDisk("root", image()));
+    const told = root.told;
+    root.beforeRead = async (offset) => {
+      // Written while it is read, and never committed by the guest.
+      if (told.length > 0 && (told.at(-1)?.cursor ?? 0) === 0) root.guestWrite(offset, randomBytes(4096));
+      if (offset > 2 * MIB) await until(() => (root.progress?.cursor ?? 0) > 0);
+    };
+    const job = new AbortController();
+    const done = relocate({ verify: true }, job.signal);
+    await until(() => (root.progress?.cursor ?? 0) > 0);
+    root.crash();
+    await agent.kill();
+    root.beforeRead = async () => undefined;
+    await agent.restart();
+    root.seal();
+    await expect(done).resolves.toMatchObject([{ checksum: sha256(root.content) }]);
+  });
+
   test("starts from nothing on a target that is another one", async () => {
     await start(new ModelDisk("root", image()));
     await interrupted();
     await rm(join(scratch, "disk.img"));
-    root.sealed = true;
+    root.seal();
     await relocate({ verify: true });
     expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
   });
@@ -238,14 +265,14 @@ describe("another run", () => {
     await handle.write(randomBytes(4096), 0, 4096, 0);
     await handle.close();
     root.progress = { ...(root.progress as NonNullable<typeof root.progress>), target: "another" };
-    root.sealed = true;
+    root.seal();
     await relocate({ disks, verify: true });
     expect((await readFile(device)).equals(root.content)).toBe(true);
   });
 
   test("after it was done looks only, and tells a target that is not the one", async () => {
     await start(new ModelDisk("root", image()));
-    root.sealed = true;
+    root.seal();
     await relocate();
     const path = join(scratch, "disk.img");
     const before = await stat(path, { bigint: true });
@@ -278,7 +305,7 @@ describe("what cannot be done is told", () => {
 
   test("a target whose bytes change behind the Job's back fails the verification", async () => {
     await start(new ModelDisk("root", image()));
-    root.sealed = true;
+    root.seal();
     agent.intercept = ({ body }) => {
       if ((body as { state?: string } | undefined)?.state === "Verifying") damage = spoil();
       return undefined;
@@ -299,7 +326,7 @@ describe("what cannot be done is told", () => {
 
   test("answers that get lost are asked for again", async () => {
     await start(new ModelDisk("root", image()));
-    root.sealed = true;
+    root.seal();
     const answers = [undefined, undefined, undefined, 503, "lose"] as const;
     agent.intercept = () => answers[randomInt(answers.length)];
     await relocate({ verify: true });

@@ -48,6 +48,14 @@ export class Source {
     return length === 0 ? Buffer.alloc(0) : this.#client.read(offset, length);
   }
 
+  /**
+   * Resolves when everything that was read so far is durable at the agent, together with the dirty marks of what the guest
+   * wrote last: an agent that crashes afterwards cannot forget a change that the target has already.
+   */
+  flush(): Promise<void> {
+    return this.#client.flush();
+  }
+
   /** What holds data, from `offset` to `end`; neighbours may be alike. */
   allocation(offset: number, end: number): AsyncGenerator<SourceRun> {
     return this.#runs(ALLOCATION, (flags) => (flags & ZERO) === 0, offset, end);

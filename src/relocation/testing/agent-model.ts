@@ -31,7 +31,10 @@ export class ModelDisk implements NbdExport {
   /** Called before each read; may wait or throw. */
   beforeRead: (offset: number, length: number) => Promise<void> = async () => undefined;
   bytesRead = 0;
+  flushes = 0;
   #generations = 0;
+  /** What {@link crash} takes back: pages as they were, and whether they were dirty already. */
+  readonly #volatile = new Map<number, { readonly bytes: Buffer; readonly wasDirty: boolean }>();
 
   constructor(name: string, content: Buffer) {
     this.name = name;
@@ -45,25 +48,48 @@ export class ModelDisk implements NbdExport {
   /** A guest's write; refused (false) once sealed. */
   guestWrite(offset: number, data: Buffer): boolean {
     if (this.sealed) return false;
+    for (let page = Math.floor(offset / PAGE); page * PAGE < offset + data.length; page++) {
+      if (!this.#volatile.has(page)) {
+        const bytes = Buffer.from(this.content.subarray(page * PAGE, (page + 1) * PAGE));
+        this.#volatile.set(page, { bytes, wasDirty: this.current.has(page) });
+      }
+      this.current.add(page);
+    }
     data.copy(this.content, offset);
-    for (let page = Math.floor(offset / PAGE); page * PAGE < offset + data.length; page++) this.current.add(page);
     return true;
   }
 
+  /** The machine dies: guest writes since the last commit are gone, and so are their dirty marks. */
+  crash(): void {
+    for (const [page, { bytes, wasDirty }] of this.#volatile) {
+      bytes.copy(this.content, page * PAGE);
+      if (!wasDirty) this.current.delete(page);
+    }
+    this.#volatile.clear();
+  }
+
+  seal(): void {
+    this.#volatile.clear();
+    this.sealed = true;
+  }
+
   freeze(): Generation {
+    this.#volatile.clear();
     this.frozen ??= { id: ++this.#generations, pages: this.#takeCurrent(), final: this.sealed };
     return { id: this.frozen.id, bytes: this.frozen.pages.size * PAGE, final: this.frozen.final };
   }
 
   /** @returns whether that generation is the frozen one */
   drop(id: number): boolean {
+    this.#volatile.clear();
     if (this.frozen?.id !== id) return false;
     this.frozen = undefined;
     return true;
   }
 
-  /** What a restart may do: the frozen generation goes back into the current one. */
+  /** What a restart may do: the frozen generation goes back into the current one, durably. */
   mergeGenerations(): void {
+    this.#volatile.clear();
     for (const page of this.frozen?.pages ?? []) this.current.add(page);
     this.frozen = undefined;
   }
@@ -87,7 +113,8 @@ export class ModelDisk implements NbdExport {
   }
 
   async flush(): Promise<void> {
-    // Nothing is written here.
+    this.flushes++;
+    this.#volatile.clear();
   }
 
   metaContexts(): string[] {

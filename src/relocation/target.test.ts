@@ -1,0 +1,118 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readFile, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { Target } from "./target.ts";
+
+const SIZE = 1024 * 1024;
+let scratch: string;
+
+beforeEach(async () => {
+  scratch = await mkdtemp(join(tmpdir(), "target-"));
+});
+
+afterEach(() => rm(scratch, { recursive: true }));
+
+describe("a device", () => {
+  test("reads back what was written, over whatever was there", async () => {
+    const device = join(scratch, "device");
+    const old = randomBytes(SIZE);
+    const piece = fc.record({
+      offset: fc.nat(SIZE - 200_001),
+      length: fc.integer({ min: 1, max: 200_000 }),
+      kind: fc.constantFrom("data", "zeros", "holes" as const),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 8 }), async (pieces) => {
+        await writeFile(device, old);
+        const model = Buffer.from(old);
+        const target = await Target.open(device, SIZE, "copy");
+        for (const { offset, length, kind } of pieces) {
+          const data = kind === "data" ? randomBytes(length) : Buffer.alloc(length);
+          if (kind === "data" && length > 100_000) data.fill(0, 10, length - 10);
+          if (kind === "holes") await target.writeZeroes(offset, length);
+          else await target.write(offset, data, false);
+          data.copy(model, offset);
+        }
+        await target.sync();
+        await target.close();
+        expect((await readFile(device)).equals(model)).toBe(true);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test("stays thin where it reads as zeros", async () => {
+    const device = join(scratch, "device");
+    await writeFile(device, "");
+    await truncate(device, SIZE);
+    const target = await Target.open(device, SIZE, "copy");
+    await target.writeZeroes(0, SIZE);
+    await target.write(0, Buffer.alloc(SIZE), false);
+    await target.close();
+    expect((await stat(device)).blocks).toBe(0);
+  });
+
+  test("is marked without losing anything but the last page", async () => {
+    const device = join(scratch, "device");
+    const old = randomBytes(SIZE);
+    await writeFile(device, old);
+    const target = await Target.open(device, SIZE, "copy");
+    await expect(target.marker()).resolves.toBeUndefined();
+    await expect(target.begin("name")).resolves.toEqual({ isZeroed: false });
+    await expect(target.marker()).resolves.toEqual({ target: "name", size: SIZE });
+    const last = randomBytes(4096);
+    await target.finish(last);
+    await expect(target.marker()).resolves.toBeUndefined();
+    await target.close();
+    expect((await readFile(device)).equals(Buffer.concat([old.subarray(0, SIZE - 4096), last]))).toBe(true);
+  });
+});
+
+describe("an image", () => {
+  test("of another size bears no marker of this disk", async () => {
+    const first = await Target.open(scratch, SIZE, "copy");
+    await first.begin("name");
+    await first.close();
+    const larger = await Target.open(scratch, SIZE + 4096, "copy");
+    await expect(larger.marker()).resolves.toBeUndefined();
+    await larger.close();
+    const again = await Target.open(scratch, SIZE, "copy");
+    await expect(again.marker()).resolves.toEqual({ target: "name", size: SIZE });
+    await again.close();
+  });
+
+  test("is never a link to elsewhere", async () => {
+    const victim = join(scratch, "victim");
+    await writeFile(victim, "precious");
+    await symlink(victim, join(scratch, "disk.img"));
+    await expect(Target.open(scratch, SIZE, "copy")).rejects.toMatchObject({ code: "RELOCATION_TARGET_UNFIT" });
+    expect(await readFile(victim, "utf8")).toBe("precious");
+  });
+
+  test("is not made by looking, and not written", async () => {
+    await expect(Target.open(scratch, SIZE, "compare")).rejects.toMatchObject({ code: "RELOCATION_TARGET_UNFIT" });
+    await writeFile(join(scratch, "disk.img"), randomBytes(SIZE));
+    const target = await Target.open(scratch, SIZE, "compare");
+    await expect(target.write(0, Buffer.from("x"), false)).rejects.toMatchObject({ code: "RELOCATION_TARGET_FAILED" });
+    await target.close();
+  });
+});
+
+test("what is neither file, device nor directory, and what is not there, is unfit", async () => {
+  await expect(Target.open("/dev/null", SIZE, "copy")).rejects.toMatchObject({ code: "RELOCATION_TARGET_UNFIT" });
+  await expect(Target.open(join(scratch, "no"), SIZE, "copy")).rejects.toMatchObject({
+    code: "RELOCATION_TARGET_UNFIT",
+    hint: expect.stringContaining("block device"),
+  });
+});
+
+test("a failure is told, and one of a sync each time again", async () => {
+  const target = await Target.open(scratch, SIZE, "copy");
+  await target.close();
+  await expect(target.write(0, Buffer.from("x"), true)).rejects.toMatchObject({ code: "RELOCATION_TARGET_FAILED" });
+  await expect(target.sync()).rejects.toMatchObject({ code: "RELOCATION_TARGET_FAILED" });
+  await expect(target.sync()).rejects.toMatchObject({ code: "RELOCATION_TARGET_FAILED" });
+});
