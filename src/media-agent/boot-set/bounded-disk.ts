@@ -1,20 +1,32 @@
 import type { Clock } from "../../base/clock.ts";
-import type { BlockSource } from "../../disk/block-device.ts";
+import type { BlockSource, Extent } from "../../disk/block-device.ts";
 
 const READS = 20_000;
-const BYTES = 96 * 1024 * 1024;
+const BYTES = 128 * 1024 * 1024;
 const MILLISECONDS = 20_000;
-/** One read of a structure: a block group's tables are smaller. */
+/** One read of a structure. */
 const READ_LIMIT = 1024 * 1024;
 
-/** The disk gives no more, or asks for more than it may. Parsers let it through: what they found until then counts. */
+/** The disk asks for more than it may. Parsers let it through: what they found until then counts. */
 export class BudgetSpentError extends Error {}
 
+/** A part of a disk that nobody vouches for: everything in it is hostile. */
+export interface Volume {
+  /** Bytes. */
+  readonly size: number;
+  /**
+   * Bytes from `offset`; undefined where they are not all in the volume, or are more than one read may ask for.
+   *
+   * @throws BudgetSpentError
+   */
+  read(offset: number, length: number): Promise<Buffer | undefined>;
+}
+
 /**
- * A disk that nobody vouches for, read within limits: a file system that points in circles, or claims a million directories,
- * ends in {@link BudgetSpentError}.
+ * A disk that is read within limits: a file system that points in circles, or claims a million directories, ends in
+ * {@link BudgetSpentError}.
  */
-export class BoundedDisk {
+export class BoundedDisk implements Volume {
   readonly size: number;
   readonly #source: BlockSource;
   readonly #clock: Clock;
@@ -29,7 +41,6 @@ export class BoundedDisk {
     this.#deadline = clock.monotonic() + MILLISECONDS;
   }
 
-  /** Bytes from `offset`; undefined where they are not all on the disk, or are more than one read may ask for. */
   async read(offset: number, length: number): Promise<Buffer | undefined> {
     const isWithin = Number.isSafeInteger(offset) && offset >= 0 && length > 0 && offset + length <= this.size;
     if (!isWithin || length > READ_LIMIT) return undefined;
@@ -40,4 +51,13 @@ export class BoundedDisk {
     }
     return this.#source.read(offset, length, "staging");
   }
+}
+
+/** A partition of a disk; `extent` lies within it. */
+export function partitionOf(disk: Volume, extent: Extent): Volume {
+  return {
+    size: extent.length,
+    read: async (offset, length) =>
+      offset >= 0 && offset + length <= extent.length ? disk.read(extent.offset + offset, length) : undefined,
+  };
 }

@@ -6,6 +6,9 @@ import { decodeExtents } from "../page-extents.ts";
 import { blobsOf, type StagedBlob } from "./blobs.ts";
 import { structureExtents } from "./structure.ts";
 
+/** Without a profile, one cannot know: a large guess costs more than it brings. */
+const GUESS_BYTES = 512 * 1024 * 1024;
+
 export interface BootSetLimits {
   /** Of all disks together. */
   readonly bytes: number;
@@ -34,9 +37,8 @@ export async function chooseBootSets(
   const sets = new Map<string, readonly StagedBlob[]>();
   for (const { name, file, image } of disks) {
     const learned = profile?.disks.find((disk) => disk.name === name);
-    const extents =
-      learned === undefined ? await structureExtents(image, limits.clock) : decodeExtents(learned.extents, file.size);
-    sets.set(name, blobsOf(file, extents, perDisk));
+    if (learned !== undefined) sets.set(name, blobsOf(file, decodeExtents(learned.extents, file.size), perDisk));
+    else sets.set(name, blobsOf(file, await structureExtents(image, limits.clock), Math.min(perDisk, GUESS_BYTES)));
   }
   const known = profile !== undefined && disks.some(({ name }) => profile.disks.some((disk) => disk.name === name));
   return { source: known ? "Profile" : "Structure", sets };
