@@ -6,6 +6,7 @@ import type { CryptoKey } from "./crypto.ts";
 import type { DecodeReply, DecodeRequest, IndexFilter } from "./decoder.ts";
 import { IdSet } from "./id-set.ts";
 import { type IndexEntries, parseIndex } from "./index-file.ts";
+import { release } from "./release.ts";
 import { parseTree } from "./tree.ts";
 import { decodeUnpacked } from "./unpacked.ts";
 
@@ -20,13 +21,15 @@ function answer(request: DecodeRequest): [Value, ArrayBuffer[]] {
   switch (request.kind) {
     case "data": {
       const plain = decodeBlob(key, request.id, request.pack, request.sealed, request.uncompressedLength);
-      // A slice of Node's pool cannot be given away: everything else that lies in it would go along.
-      const own = plain.byteLength === plain.buffer.byteLength ? plain : new Uint8Array(plain);
+      // A slice of Node's pool cannot be given away: everything else that lies in it would go along. The one byte more is room
+      // that decompressing leaves.
+      const own = plain.buffer.byteLength <= plain.byteLength + 1 ? plain : new Uint8Array(plain);
       return [own, [own.buffer as ArrayBuffer]];
     }
     case "tree": {
       const plain = decodeBlob(key, request.id, request.pack, request.sealed, request.uncompressedLength);
       const tree = parseTree(request.id, plain);
+      release(plain);
       return [tree, [tree.contents.buffer]];
     }
     case "index": {
@@ -34,6 +37,7 @@ function answer(request: DecodeRequest): [Value, ArrayBuffer[]] {
       const file = { type: "index", name: request.name } as const;
       const plain = decodeUnpacked(key, Buffer.from(buffer, byteOffset, length), file);
       const entries = keep(request.name, plain, request.filter);
+      release(plain);
       return [entries, [entries.ids.buffer, entries.columns.buffer]];
     }
     case "zeros":
@@ -66,5 +70,7 @@ parentPort?.on("message", (request: DecodeRequest & { number: number }) => {
       hint: ours?.hint,
     };
     parentPort?.postMessage({ number: request.number, failure } satisfies DecodeReply);
+  } finally {
+    if (request.kind !== "zeros") release(request.sealed);
   }
 });

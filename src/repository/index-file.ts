@@ -28,6 +28,8 @@ type BlobType = "data" | "tree";
 /** Whether to keep the blob whose id lies in the first 32 bytes of `id`. */
 type Wanted = (type: BlobType, id: Uint8Array) => boolean;
 
+const TYPES: readonly BlobType[] = ["data", "tree"];
+const TYPE_NAMES = keys(...TYPES);
 const ROOT = keys("packs");
 const PACK = keys("id", "blobs");
 const BLOB = keys("id", "type", "offset", "length", "uncompressed_length");
@@ -100,7 +102,7 @@ class IndexReader {
   #blob(): void {
     const json = this.#json;
     let hasId = false;
-    let type = "";
+    let type: BlobType | undefined;
     let offset = -1;
     let length = -1;
     let uncompressed = 0;
@@ -108,13 +110,13 @@ class IndexReader {
       if (key === 0) {
         json.hex(this.#id, 0, ID_BYTES);
         hasId = true;
-      } else if (key === 1) type = json.string(8);
+      } else if (key === 1) type = TYPES[json.choice(TYPE_NAMES)];
       else if (key === 2) offset = json.integer();
       else if (key === 3) length = json.integer();
       else if (key === 4) uncompressed = json.integer();
       else json.skip();
     });
-    if (!hasId || (type !== "data" && type !== "tree")) throw new SyntaxError("a blob has no id or type");
+    if (!hasId || type === undefined) throw new SyntaxError("a blob has no id or type");
     const limit = type === "data" ? DATA_LIMIT : TREE_LIMIT;
     const possible =
       offset >= 0 &&

@@ -36,7 +36,7 @@ export class JsonScanner {
     do {
       const [start, end] = this.#stringBounds();
       this.#expect(COLON);
-      member(this.#keyAt(keys, start, end));
+      member(this.#positionIn(keys, start, end));
     } while (this.#take(COMMA));
     this.#expect(CLOSE_OBJECT);
   }
@@ -60,6 +60,12 @@ export class JsonScanner {
     if (end - start > limit) throw this.#wrong(`a string of at most ${limit} bytes`);
     const raw = this.#bytes.subarray(start - 1, end + 1);
     return JSON.parse(Buffer.from(raw.buffer, raw.byteOffset, raw.length).toString("utf8")) as string;
+  }
+
+  /** A string: its position in `texts`, or -1 where it is none of them. */
+  choice(texts: readonly Uint8Array[]): number {
+    const [start, end] = this.#stringBounds();
+    return this.#positionIn(texts, start, end);
   }
 
   /** A string of `2 · length` lower-case hexadecimal digits, written to `into` as bytes. */
@@ -161,13 +167,13 @@ export class JsonScanner {
     }
   }
 
-  #keyAt(keys: readonly Uint8Array[], start: number, end: number): number {
-    for (let index = 0; index < keys.length; index++) {
-      const key = keys[index];
-      if (key === undefined || key.length !== end - start) continue;
+  #positionIn(texts: readonly Uint8Array[], start: number, end: number): number {
+    for (let index = 0; index < texts.length; index++) {
+      const text = texts[index];
+      if (text === undefined || text.length !== end - start) continue;
       let at = 0;
-      while (at < key.length && key[at] === this.#bytes[start + at]) at++;
-      if (at === key.length) return index;
+      while (at < text.length && text[at] === this.#bytes[start + at]) at++;
+      if (at === text.length) return index;
     }
     return -1;
   }
@@ -200,7 +206,7 @@ function isNumberByte(byte: number): boolean {
   );
 }
 
-/** Keys in the form that {@link JsonScanner.object} compares. */
+/** Keys or values in the form that {@link JsonScanner} compares. */
 export function keys(...names: string[]): Uint8Array[] {
   return names.map((name) => Buffer.from(name));
 }

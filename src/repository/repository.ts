@@ -238,7 +238,8 @@ export class Repository {
 
   async #load(): Promise<void> {
     if (this.#whole !== false) {
-      const all = await loadIndex(this.#backend, this.#decoder, "all", { most: this.#wholeIndexLimit });
+      const limits = { most: this.#wholeIndexLimit, expected: this.#table.size };
+      const all = await loadIndex(this.#backend, this.#decoder, "all", limits);
       this.#whole = all !== undefined;
       if (all !== undefined) this.#table = all;
     }

@@ -1,11 +1,14 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { LocalBackend } from "./backends/local.ts";
+import { Repository } from "./repository.ts";
+import { ResticRepository } from "./testing/restic.ts";
 import { parseTree, splitPath, type Tree } from "./tree.ts";
 
 const hexId = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("hex"));
 const node = fc.record(
   {
-    name: fc.string(),
+    name: fc.string().map((name) => name.replaceAll("\\", "/")),
     type: fc.constantFrom("file", "dir", "symlink"),
     mode: fc.nat(),
     mtime: fc.constant("2026-01-02T03:04:05.123456789+01:00"),
@@ -98,3 +101,29 @@ test("paths", () => {
   expect(splitPath("")).toEqual([]);
   expect(() => splitPath("/a/../b")).toThrow(expect.objectContaining({ code: "PATH_NOT_FOUND" }));
 });
+
+test("names that restic escaped come back as they are on disk", async () => {
+  const names = [
+    'a "quoted" one',
+    "back\\slash",
+    "tab\there",
+    "ümläut ☃",
+    "line\nbreak",
+    "bell\x07",
+    "\u200bunseen",
+    "\\x41",
+  ];
+  const restic = await ResticRepository.create(2);
+  try {
+    const id = await restic.backUp(Object.fromEntries(names.map((name) => [name, Buffer.from(name)])));
+    const repository = await Repository.open(new LocalBackend(restic.directory), restic.password, { threads: 1 });
+    const tree = await repository.browse(await repository.snapshot(id));
+    expect((await tree.list("/")).map((entry) => entry.name).sort()).toEqual([...names].sort());
+    for (const name of names) {
+      expect((await repository.readFile(await tree.file(name), 100)).toString()).toBe(name);
+    }
+    await repository.close();
+  } finally {
+    await restic.remove();
+  }
+}, 30_000);

@@ -83,7 +83,14 @@ class TreeReader {
       else json.skip();
     });
     if (name === undefined || type === "") throw new SyntaxError("an entry has no name or type");
-    this.#nodes.push({ name, type, size, subtree, contentStart, contentCount: this.#count - contentStart });
+    this.#nodes.push({
+      name: unquoted(name),
+      type,
+      size,
+      subtree,
+      contentStart,
+      contentCount: this.#count - contentStart,
+    });
   }
 
   #contentId(): void {
@@ -103,6 +110,34 @@ class TreeReader {
     return id.toString("hex");
   }
 }
+
+/**
+ * The name as it is on disk: restic writes it as a Go string literal without its quotes, so that a name which is no UTF-8
+ * survives JSON. Bytes that are no UTF-8 become U+FFFD.
+ */
+function unquoted(name: string): string {
+  if (!name.includes("\\")) return name;
+  const pieces: Buffer[] = [];
+  const escapes = /\\x([0-9a-f]{2})|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})|\\(.)|[^\\]+/gsu;
+  for (const [text, byte, unit, point, letter] of name.matchAll(escapes)) {
+    const code = Number.parseInt(unit ?? point ?? "", 16);
+    if (byte !== undefined) pieces.push(Buffer.from(byte, "hex"));
+    else if (code <= 0x10ffff) pieces.push(Buffer.from(String.fromCodePoint(code)));
+    else pieces.push(Buffer.from(letter === undefined ? text : (LETTERS[letter] ?? letter)));
+  }
+  return Buffer.concat(pieces).toString("utf8");
+}
+
+/** Go's escapes of one letter (language specification, "Rune literals"); any other stands for itself. */
+const LETTERS: Readonly<Record<string, string>> = {
+  a: "\x07",
+  b: "\b",
+  f: "\f",
+  n: "\n",
+  r: "\r",
+  t: "\t",
+  v: "\v",
+};
 
 /** The parts of an absolute or relative path; `.` and empty parts mean nothing, `..` is refused. */
 export function splitPath(path: string): string[] {

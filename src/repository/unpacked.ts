@@ -4,10 +4,14 @@ import { type Backend, describeFile, type FileName, type FileType } from "./back
 import { type CryptoKey, decrypt, encrypt } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
 import { parseJson } from "./key-file.ts";
+import { release } from "./release.ts";
 
 /** Snapshots, locks and config are small; restic splits index files at 50,000 blobs, about 8 MiB of JSON. */
 const SMALL_FILE_LIMIT = 16 * 1024 * 1024;
 const PLAIN_LIMIT = 256 * 1024 * 1024;
+/** JSON with ids in hexadecimal shrinks to a quarter or so: pieces of that size make for few of them. */
+const EXPECTED_RATIO = 6;
+const PIECE_LIMIT = 16 * 1024 * 1024;
 /** First byte of a compressed file in repository format 2; JSON begins with `{` or `[`. */
 const COMPRESSED = 2;
 
@@ -22,7 +26,10 @@ export function decodeUnpacked(key: CryptoKey, sealed: Buffer, file: FileName): 
   const plain = decrypt(key, sealed, what);
   if (plain[0] !== COMPRESSED) return plain;
   try {
-    return zstdDecompressSync(plain.subarray(1), { maxOutputLength: PLAIN_LIMIT });
+    const chunkSize = Math.min(PIECE_LIMIT, 1024 + EXPECTED_RATIO * plain.length);
+    const unpacked = zstdDecompressSync(plain.subarray(1), { maxOutputLength: PLAIN_LIMIT, chunkSize });
+    release(plain);
+    return unpacked;
   } catch (cause) {
     throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} cannot be decompressed`, { cause });
   }
