@@ -5,6 +5,8 @@ import { createAuthority } from "../../base/certificates.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { type Logger, silentLogger } from "../../base/logging.ts";
 import { bootstrapObjects } from "./bootstrap.ts";
+import { CrdController } from "./custom/crd-controller.ts";
+import { crdDefinition } from "./custom/crd-resource.ts";
 import { ApiHandler } from "./http/api-handler.ts";
 import { handleRequest } from "./http/handler.ts";
 import type { PodLogs } from "./http/pod-log.ts";
@@ -57,9 +59,11 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   ]);
   const token = randomBytes(32).toString("base64url");
   const store = new Store();
-  const registry = new Registry(builtInDefinitions());
+  const registry = new Registry([...builtInDefinitions(), crdDefinition()]);
   const cluster = { store, registry, clock, newUid: randomUUID };
   bootstrapObjects(cluster);
+  const crds = new CrdController(cluster, logger);
+  crds.start();
   const stop = new AbortController();
   const api = new ApiHandler(cluster, options.podLogs, stop.signal);
   const server = createServer(
@@ -77,6 +81,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     url,
     async close() {
       stop.abort();
+      crds.stop();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isObject, type JsonObject, objectAt, stringAt } from "../json.ts";
+import { mediaTypeOf, parseBody } from "../media.ts";
 import type { KubeObject } from "../object.ts";
 import type { Cluster, DeleteOptions, WriteOptions } from "../operations/context.ts";
 import { createObject } from "../operations/creator.ts";
@@ -13,7 +14,7 @@ import { type ResourceDefinition, type ScalePaths, subjectOf, type VersionDefini
 import { answerReview, REVIEWS, type User } from "../reviews/reviews.ts";
 import { selectionOf } from "../selectors/selection.ts";
 import { conflict, methodNotAllowed, noSuchResource } from "../status-error.ts";
-import { mediaTypeOf, parseBody, readBody } from "./body.ts";
+import { readBody } from "./body.ts";
 import { Lister } from "./list.ts";
 import { deleteOptionsOf, writeOptionsOf } from "./options.ts";
 import { type PodLogs, servePodLog } from "./pod-log.ts";

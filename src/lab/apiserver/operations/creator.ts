@@ -5,7 +5,7 @@ import { alreadyExists, badRequest, forbidden, invalid, notFound } from "../stat
 import { validateMetadata } from "../validation/metadata.ts";
 import type { Cluster, WriteOptions } from "./context.ts";
 import { decodeObject } from "./decode.ts";
-import { withUpdateRecorded } from "./managed.ts";
+import { type RecordOwners, withUpdateRecorded } from "./managed.ts";
 import { initialMetadata } from "./metadata.ts";
 
 /**
@@ -25,8 +25,6 @@ export function createObject(
   return createDecoded(cluster, definition, version, namespace, decoded, options, withUpdateRecorded);
 }
 
-type RecordManagers = typeof withUpdateRecorded;
-
 /** The same from an object that is already decoded and defaulted; server-side apply creates with its own owners. */
 export function createDecoded(
   cluster: Cluster,
@@ -35,7 +33,7 @@ export function createDecoded(
   namespace: string,
   decoded: KubeObject,
   options: WriteOptions,
-  record: RecordManagers,
+  record: RecordOwners,
 ): KubeObject {
   const { strategy } = definition;
   const named = copyJson(decoded);
@@ -44,7 +42,7 @@ export function createDecoded(
   object.apiVersion = apiVersionOf(storageGroup(definition), definition.storageVersion);
   const name = object.metadata.name ?? "";
   if (definition.namespaced) admitIntoNamespace(cluster, definition, namespace, name);
-  strategy.prepareCreate(object);
+  strategy.prepareCreate(object, cluster.store);
   const causes = [...validateMetadata(object.metadata, definition), ...strategy.validateCreate(object)];
   if (causes.length > 0) throw invalid(definition.group, definition.kind, name, causes);
   if (cluster.store.get(definition.storageKey, namespace, name) !== undefined) {

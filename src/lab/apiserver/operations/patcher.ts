@@ -1,11 +1,16 @@
 import type { JsonValue } from "../json.ts";
+import { parseBody } from "../media.ts";
 import type { KubeObject } from "../object.ts";
 import { applyJsonPatch } from "../patches/json-patch.ts";
 import { applyMergePatch } from "../patches/merge-patch.ts";
+import { applyStrategicMergePatch } from "../patches/strategic-merge-patch.ts";
 import type { ResourceDefinition } from "../registry/definition.ts";
+import type { Schema } from "../schema/schema.ts";
 import { badRequest, unsupportedMediaType } from "../status-error.ts";
+import { applyObject } from "./applier.ts";
 import type { Cluster, WriteOptions } from "./context.ts";
 import { decodeObject } from "./decode.ts";
+import { schemaOf } from "./managed.ts";
 import { updateObject } from "./updater.ts";
 
 export interface Patch {
@@ -33,14 +38,19 @@ export function patchObject(
   patch: Patch,
   options: WriteOptions,
 ): { readonly object: KubeObject; readonly created: boolean } {
-  const change = patchFunction(patch);
+  if (patch.mediaType === APPLY_PATCH) {
+    const body = parseBody(patch.bytes, APPLY_PATCH);
+    return applyObject(cluster, definition, version, key, body, patch.force, options);
+  }
+  const change = patchFunction(patch, definition.custom ? undefined : schemaOf(definition, version));
   const object = updateObject(cluster, definition, version, key, options, (old) =>
     decodeObject(definition, version, change(old), options),
   );
   return { object, created: false };
 }
 
-function patchFunction(patch: Patch): (old: KubeObject) => JsonValue {
+/** @param schema of a built-in kind; custom resources take no strategic merge patches */
+function patchFunction(patch: Patch, schema: Schema | undefined): (old: KubeObject) => JsonValue {
   switch (patch.mediaType) {
     case JSON_PATCH: {
       const operations = parseJson(patch.bytes);
@@ -51,7 +61,12 @@ function patchFunction(patch: Patch): (old: KubeObject) => JsonValue {
       return (old) => applyMergePatch(old, body);
     }
   }
-  throw unsupportedMediaType([JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH]);
+  if (patch.mediaType === STRATEGIC_MERGE_PATCH && schema !== undefined) {
+    const body = parseJson(patch.bytes);
+    return (old) => applyStrategicMergePatch(schema, old, body);
+  }
+  const strategic = schema === undefined ? [] : [STRATEGIC_MERGE_PATCH];
+  throw unsupportedMediaType([JSON_PATCH, MERGE_PATCH, ...strategic, APPLY_PATCH]);
 }
 
 function parseJson(bytes: Buffer): JsonValue {
@@ -64,5 +79,5 @@ function parseJson(bytes: Buffer): JsonValue {
 
 /** A patch of something that is not stored itself, such as a Scale: JSON and merge patches only. */
 export function patchJson(value: KubeObject, patch: Patch): JsonValue {
-  return patchFunction(patch)(value);
+  return patchFunction(patch, undefined)(value);
 }

@@ -5,11 +5,9 @@ import { type Cause, conflict, invalid, objectModified } from "../status-error.t
 import { validateMetadata, validateMetadataUpdate } from "../validation/metadata.ts";
 import type { Cluster, WriteOptions } from "./context.ts";
 import { storageGroup } from "./creator.ts";
-import { withUpdateRecorded } from "./managed.ts";
+import { type RecordOwners, withUpdateRecorded } from "./managed.ts";
 import { carryMetadata, desiredState, sameObject } from "./metadata.ts";
 import { readObject } from "./reader.ts";
-
-type RecordManagers = typeof withUpdateRecorded;
 
 /**
  * Replaces one object by what `change` makes of it. `change` gets the object in the form of `version` (shared: it must
@@ -25,7 +23,7 @@ export function updateObject(
   key: { readonly namespace: string; readonly name: string },
   options: WriteOptions,
   change: (old: KubeObject) => KubeObject,
-  record: RecordManagers = withUpdateRecorded,
+  record: RecordOwners = withUpdateRecorded,
 ): KubeObject {
   const old = readObject(cluster.store, definition, key.namespace, key.name);
   const wanted = change(definition.toVersion(old, version));
@@ -96,7 +94,7 @@ function keepOtherParts(
     if (old.status === undefined) delete object.status;
     else object.status = copyJson(old.status);
   }
-  definition.strategy.prepareUpdate(object, old);
+  definition.strategy.prepareUpdate(object, old, subresource);
   if (definition.strategy.generation && !equalJson(desiredState(object, hasStatus), desiredState(old, hasStatus))) {
     object.metadata.generation = (old.metadata.generation ?? 0) + 1;
   }

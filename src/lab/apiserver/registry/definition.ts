@@ -2,6 +2,7 @@ import type { JsonValue } from "../json.ts";
 import type { KubeObject } from "../object.ts";
 import type { Schema } from "../schema/schema.ts";
 import type { Cause, Subject } from "../status-error.ts";
+import type { Store } from "../store/store.ts";
 
 /** A column of `kubectl get`. Priority 0 is always shown, higher ones with `-o wide`. */
 export interface Column {
@@ -40,10 +41,12 @@ export interface Strategy {
   readonly requiresRevision: boolean;
   /** What DELETE does with dependents where the client says nothing. */
   readonly deletion: "Background" | "Orphan";
-  /** Unknown fields are dropped without a word where the client asks for no validation. */
-  prepareCreate(object: KubeObject): void;
+  /** Defaults beyond those of the schema. */
+  applyDefaults(object: KubeObject): void;
+  /** What only the server decides: the first status, addresses, finalizers. */
+  prepareCreate(object: KubeObject, store: Store): void;
   /** `object` has been given the status of `old`, unless the status itself is written. */
-  prepareUpdate(object: KubeObject, old: KubeObject): void;
+  prepareUpdate(object: KubeObject, old: KubeObject, subresource: string): void;
   validateCreate(object: KubeObject): Cause[];
   validateUpdate(object: KubeObject, old: KubeObject): Cause[];
 }

@@ -11,6 +11,7 @@ export function builtInStrategy(entry: CatalogEntry): Strategy {
     returnsDeleted: entry.returnsDeleted,
     requiresRevision: false,
     deletion: entry.kind === "Job" ? "Orphan" : "Background",
+    applyDefaults: nothing,
     prepareCreate: (object: KubeObject) => {
       if (entry.status) delete object.status;
     },

@@ -1,6 +1,6 @@
 import * as client from "@kubernetes/client-node";
 import { typeFacts } from "./facts.ts";
-import { anySchema, type Schema } from "./schema.ts";
+import { opaqueSchema, type Schema } from "./schema.ts";
 
 interface ModelClass {
   getAttributeTypeMap(): readonly { readonly baseName: string; readonly type: string; readonly format: string }[];
@@ -58,7 +58,7 @@ function parseType(type: string, format: string): Schema {
       return { intOrString: true };
     case "any":
     case "object":
-      return anySchema;
+      return opaqueSchema;
     default:
       return modelSchema(type);
   }

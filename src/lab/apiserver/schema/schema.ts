@@ -53,3 +53,6 @@ export interface Schema {
 
 /** Anything goes: what `x-kubernetes-preserve-unknown-fields` at the top means. */
 export const anySchema: Schema = { preserveUnknownFields: true };
+
+/** A built-in field that may hold anything (`RawExtension`): owned as a whole. */
+export const opaqueSchema: Schema = { preserveUnknownFields: true, mapType: "atomic" };
