@@ -1,7 +1,8 @@
 import { createServer, type Server } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { selfSigned, TestAuthority, type TestIdentity } from "../base/testing/certificates.ts";
+import type { Authority, KeyPair } from "../base/certificates.ts";
+import { selfSigned, testAuthority } from "../base/testing/certificates.ts";
 import type { RelocationProgress } from "./agent-control.ts";
 import { AgentControlClient } from "./agent-control-client.ts";
 
@@ -26,9 +27,11 @@ const STATUS = {
 };
 const PROGRESS: RelocationProgress = { cursor: 1, bytesTotal: 2, bytesDurable: 1, rate: 0.5, state: "FirstPass" };
 
-let authority: TestAuthority;
-let agentIdentity: TestIdentity;
-let jobIdentity: TestIdentity;
+type Identity = KeyPair & { readonly ca: string };
+
+let authority: Authority;
+let agentIdentity: Identity;
+let jobIdentity: Identity;
 let server: Server;
 let port: number;
 let seen: Seen[];
@@ -38,9 +41,10 @@ let reply: (request: Seen) => Reply;
 const clients: AgentControlClient[] = [];
 
 beforeAll(async () => {
-  authority = await TestAuthority.create();
-  agentIdentity = await authority.issue("agent");
-  jobIdentity = await authority.issue("job");
+  authority = await testAuthority();
+  const { ca } = authority;
+  agentIdentity = { ...(await authority.issue("agent", ["127.0.0.1", "agent"])), ca };
+  jobIdentity = { ...(await authority.issue("job", [])), ca };
 });
 
 beforeEach(async () => {
@@ -79,7 +83,7 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
-function connect(options: { tls?: TestIdentity; serverName?: string; timeoutMs?: number } = {}): AgentControlClient {
+function connect(options: { tls?: Identity; serverName?: string; timeoutMs?: number } = {}): AgentControlClient {
   const client = new AgentControlClient({ host: "127.0.0.1", port, tls: jobIdentity, ...options });
   clients.push(client);
   return client;
@@ -180,10 +184,10 @@ test("asks once more when a kept connection was closed meanwhile", async () => {
 describe("mutual TLS", () => {
   test("a stranger's certificate is refused by either side", async () => {
     reply = () => ({ status: 200, body: STATUS });
-    const stranger = await selfSigned("job", authority.ca);
+    const stranger = { ...(await selfSigned("job")), ca: authority.ca };
     await expect(connect({ tls: stranger }).status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
-    const other = await (await TestAuthority.create("other")).issue("job");
-    await expect(connect({ tls: { ...jobIdentity, ca: other.ca } }).status()).rejects.toMatchObject({
+    const { ca } = await testAuthority("other");
+    await expect(connect({ tls: { ...jobIdentity, ca } }).status()).rejects.toMatchObject({
       code: "AGENT_UNREACHABLE",
     });
     expect(seen).toEqual([]);

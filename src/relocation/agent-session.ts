@@ -22,9 +22,25 @@ export class AgentSession {
     return this.ask((client) => client.status(signal), signal);
   }
 
-  /** @throws RelocationError RELOCATION_DISK_UNKNOWN */
+  /**
+   * Waits for an agent that starts: until it serves, it may not know its disks.
+   *
+   * @throws RelocationError RELOCATION_DISK_UNKNOWN
+   */
   async disk(name: string, signal: AbortSignal): Promise<DiskStatus> {
-    return diskOf(await this.status(signal), name);
+    const backoff = new Backoff(this.#clock);
+    for (;;) {
+      const { serving, disks } = await this.status(signal);
+      const disk = disks.find((candidate) => candidate.name === name);
+      if (disk !== undefined) return disk;
+      if (serving) {
+        throw new RelocationError("RELOCATION_DISK_UNKNOWN", `the media agent serves no disk ${name}`, {
+          hint: `it serves ${disks.map((other) => other.name).join(", ") || "none"}`,
+        });
+      }
+      this.#log.warn({ disk: name }, "the media agent does not serve yet; waiting");
+      await backoff.wait(signal);
+    }
   }
 
   /**
@@ -51,15 +67,4 @@ export class AgentSession {
       }
     }
   }
-}
-
-/** @throws RelocationError RELOCATION_DISK_UNKNOWN */
-export function diskOf(status: AgentStatus, name: string): DiskStatus {
-  const disk = status.disks.find((candidate) => candidate.name === name);
-  if (disk === undefined) {
-    throw new RelocationError("RELOCATION_DISK_UNKNOWN", `the media agent serves no disk ${name}`, {
-      hint: `it serves ${status.disks.map((other) => other.name).join(", ") || "none"}`,
-    });
-  }
-  return disk;
 }

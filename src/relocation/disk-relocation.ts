@@ -3,7 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import { NbdError } from "../nbd/errors.ts";
-import { type AgentSession, diskOf } from "./agent-session.ts";
+import type { AgentSession } from "./agent-session.ts";
 import { Backoff } from "./backoff.ts";
 import { dirtyPass } from "./dirty-pass.ts";
 import { RelocationError } from "./errors.ts";
@@ -192,13 +192,11 @@ export class DiskRelocation {
 
   /** A node that died says no goodbye: a connection to an agent that was replaced is closed from this side. */
   async #watch(instance: string, close: () => void, signal: AbortSignal): Promise<void> {
-    const { name, session, clock } = this.#options;
+    const { session, clock } = this.#options;
     try {
       for (;;) {
         await clock.sleep(WATCH_MS, signal);
-        const status = await session.status(signal);
-        diskOf(status, name);
-        if (status.instance !== instance) {
+        if ((await session.status(signal)).instance !== instance) {
           close();
           return;
         }

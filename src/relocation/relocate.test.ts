@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import type { Authority } from "../base/certificates.ts";
 import { silentLogger } from "../base/logging.ts";
-import { TestAuthority } from "../base/testing/certificates.ts";
+import { testAuthority } from "../base/testing/certificates.ts";
 import type { RelocatedDisk } from "./disk-relocation.ts";
 import { type RelocationOptions, runRelocation } from "./relocate.ts";
 import { AgentModel, ModelDisk } from "./testing/agent-model.ts";
@@ -15,13 +16,13 @@ const run = promisify(execFile);
 const MIB = 1024 * 1024;
 const SIZE = 24 * MIB + 8192;
 
-let authority: TestAuthority;
+let authority: Authority;
 let scratch: string;
 let agent: AgentModel;
 let root: ModelDisk;
 
 beforeAll(async () => {
-  authority = await TestAuthority.create();
+  authority = await testAuthority();
 });
 
 beforeEach(async () => {
@@ -330,6 +331,18 @@ describe("what cannot be done is told", () => {
     const answers = [undefined, undefined, undefined, 503, "lose"] as const;
     agent.intercept = () => answers[randomInt(answers.length)];
     await relocate({ verify: true });
+    expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
+  });
+
+  test("an agent that starts is waited for", async () => {
+    await start(new ModelDisk("root", image()));
+    root.seal();
+    agent.serving = false;
+    const done = relocate();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(root.told).toEqual([]);
+    agent.serving = true;
+    await done;
     expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
   });
 

@@ -8,8 +8,8 @@ import {
   type RelocationProgress,
   relocationProgress,
 } from "../../api/agent-control.ts";
+import type { Authority, KeyPair } from "../../base/certificates.ts";
 import { deferred } from "../../base/deferred.ts";
-import type { TestAuthority, TestIdentity } from "../../base/testing/certificates.ts";
 import type { NbdExport, NbdExtent } from "../../nbd/export.ts";
 import { NbdServer } from "../../nbd/server.ts";
 
@@ -148,25 +148,29 @@ export class ModelDisk implements NbdExport {
 /** The control API and NBD of a media agent over disks in memory, which survive {@link kill}. */
 export class AgentModel {
   readonly disks: readonly ModelDisk[];
-  readonly job: TestIdentity;
+  /** What the Job shows, and asks of the agent. */
+  readonly job: KeyPair & { readonly ca: string };
   controlPort = 0;
   nbdPort = 0;
   instance = randomUUID();
+  /** While false it knows no disks, as an agent that starts. */
+  serving = true;
   /** Looks at each request first; what it gives is answered with that status instead. */
   intercept: (request: { method: string; path: string; body: unknown }) => number | "lose" | undefined = () =>
     undefined;
-  readonly #identity: TestIdentity;
+  readonly #identity: KeyPair & { readonly ca: string };
   #control: Server | undefined;
   #nbd: NbdServer | undefined;
 
-  private constructor(disks: readonly ModelDisk[], identity: TestIdentity, job: TestIdentity) {
+  private constructor(disks: readonly ModelDisk[], ca: string, identity: KeyPair, job: KeyPair) {
     this.disks = disks;
-    this.#identity = identity;
-    this.job = job;
+    this.#identity = { ...identity, ca };
+    this.job = { ...job, ca };
   }
 
-  static async start(authority: TestAuthority, disks: readonly ModelDisk[]): Promise<AgentModel> {
-    const model = new AgentModel(disks, await authority.issue("agent"), await authority.issue("relocation"));
+  static async start(authority: Authority, disks: readonly ModelDisk[]): Promise<AgentModel> {
+    const [identity, job] = [await authority.issue("agent", ["127.0.0.1"]), await authority.issue("relocation", [])];
+    const model = new AgentModel(disks, authority.ca, identity, job);
     await model.restart();
     return model;
   }
@@ -241,12 +245,12 @@ export class AgentModel {
       instance: this.instance,
       epoch: 1,
       snapshot: "0".repeat(64),
-      serving: true,
+      serving: this.serving,
       bootSet: { source: "Structure", complete: true, bytes: 0, staged: 0, guestReads: 0, guestHits: 0 },
       repository: { reachable: true, message: "", bytesFetched: 0, pinned: false, pinMessage: "" },
       overlay: { full: false, bytesUsed: 0, bytesFree: 0 },
       connections: { nfs: 0, nbd: 0 },
-      disks: this.disks.map((disk) => ({
+      disks: (this.serving ? this.disks : []).map((disk) => ({
         name: disk.name,
         size: disk.size,
         exportPath: "/capability",
