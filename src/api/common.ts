@@ -53,4 +53,5 @@ export interface ObjectMeta {
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
   finalizers?: string[];
+  ownerReferences?: { uid: string; kind: string; name: string }[];
 }

@@ -5,23 +5,6 @@ import * as z from "zod";
  * termination message, so the whole of it stays under 4,096 bytes of JSON: no manifest, only what sizing and checks need.
  */
 
-/** What to look for, the value of `--selector`; without it only the repository is looked at. */
-export const inspectionSelector = z.strictObject({
-  snapshot: z.strictObject({
-    /** A whole id or at least its first 8 hex digits. Else the newest of which all the rest is true. */
-    id: z
-      .string()
-      .regex(/^[0-9a-f]{8,64}$/)
-      .optional(),
-    host: z.string().optional(),
-    tags: z.array(z.string()).optional(),
-    /** RFC 3339: made at or before. */
-    before: z.string().optional(),
-  }),
-  /** By default the files `disks/<volume>.img` beside the manifest. */
-  disks: z.array(z.strictObject({ name: z.string(), path: z.string() })).optional(),
-});
-
 export const inspectedDisk = z.strictObject({
   /** The VM's volume name. */
   name: z.string(),
@@ -93,6 +76,5 @@ export const inspectionRequest = z.strictObject({
 });
 
 export type InspectionRequest = z.infer<typeof inspectionRequest>;
-export type InspectionSelector = z.infer<typeof inspectionSelector>;
 export type Inspection = z.infer<typeof inspection>;
 export type InspectedDisk = z.infer<typeof inspectedDisk>;

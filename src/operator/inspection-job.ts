@@ -1,4 +1,4 @@
-import { type Inspection, type InspectionSelector, inspection } from "../api/inspection.ts";
+import { type Inspection, type InspectionRequest, inspection } from "../api/inspection.ts";
 import type { RepositoryMount } from "./backup-repository/mount.ts";
 import type { Job, Pod } from "./kinds.ts";
 import type { Manifest } from "./runtime/objects.ts";
@@ -34,7 +34,7 @@ export function inspectionJob(options: {
   readonly labels: Record<string, string>;
   readonly annotations: Record<string, string>;
   readonly mount: RepositoryMount;
-  readonly selector?: InspectionSelector;
+  readonly selector?: InspectionRequest;
   readonly settings: OperatorSettings;
 }): Manifest {
   const { name, labels, annotations, mount, selector, settings } = options;
@@ -85,7 +85,9 @@ export type InspectionOutcome =
 
 /** What became of an inspection. `Lost`: it ended without telling anything. */
 export function inspectionOutcome(job: Job, pods: readonly Pod[]): InspectionOutcome {
-  for (const pod of pods) {
+  // Pods of an earlier Job of the same name may still be there.
+  const own = pods.filter(({ metadata }) => metadata.ownerReferences?.some(({ uid }) => uid === job.metadata.uid));
+  for (const pod of own) {
     const ended = pod.status?.containerStatuses?.find(({ name }) => name === "inspect")?.state?.terminated;
     if (ended === undefined) continue;
     const told = parseResult(ended.message);
@@ -97,7 +99,7 @@ export function inspectionOutcome(job: Job, pods: readonly Pod[]): InspectionOut
     return { state: "Lost", message: `the inspection failed: ${failed.message ?? failed.reason ?? "no reason given"}` };
   }
   if ((job.status?.succeeded ?? 0) > 0) return { state: "Lost", message: "the inspection's pod is gone" };
-  return { state: "Running", message: podTrouble(pods) ?? "the backup is being looked at" };
+  return { state: "Running", message: podTrouble(own) ?? "the backup is being looked at" };
 }
 
 /** The result comes from a pod that reads hostile data: only what has the right shape is believed. */

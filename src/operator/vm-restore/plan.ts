@@ -2,7 +2,7 @@ import * as z from "zod";
 import { type AgentConfig, agentConfig } from "../../api/agent-config.ts";
 import { type BootProfile, bootProfile } from "../../api/boot-profile.ts";
 import { LABELS } from "../../api/group.ts";
-import type { Inspection, InspectionSelector } from "../../api/inspection.ts";
+import type { Inspection, InspectionRequest } from "../../api/inspection.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import type { RepositoryMount } from "../backup-repository/mount.ts";
 import type { Secret } from "../kinds.ts";
@@ -73,16 +73,20 @@ export function overlayClassName(spec: VMRestoreSpec): string | undefined {
 }
 
 /** What the inspection Job is asked to look for. */
-export function selectorOf(spec: VMRestoreSpec): InspectionSelector {
+export function selectorOf(spec: VMRestoreSpec): InspectionRequest {
   const { snapshot, disks } = spec.source;
   const { host, tags, before } = snapshot.latest ?? {};
   return {
-    snapshot: {
-      ...(snapshot.id === undefined ? {} : { id: snapshot.id }),
-      ...(host === undefined ? {} : { host }),
-      ...(tags === undefined ? {} : { tags }),
-      ...(before === undefined ? {} : { before }),
-    },
+    snapshot:
+      snapshot.id === undefined
+        ? {
+            latest: {
+              ...(host === undefined ? {} : { host }),
+              ...(tags === undefined ? {} : { tags }),
+              ...(before === undefined ? {} : { before }),
+            },
+          }
+        : { id: snapshot.id },
     ...(disks === undefined ? {} : { disks: disks.map(({ name, path }) => ({ name, path })) }),
   };
 }
