@@ -11,6 +11,7 @@ import { ApiHandler } from "./http/api-handler.ts";
 import { handleRequest } from "./http/handler.ts";
 import type { PodLogs } from "./http/pod-log.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
+import { OpenApiDocuments } from "./openapi/documents.ts";
 import { builtInDefinitions } from "./registry/built-in.ts";
 import { Registry } from "./registry/registry.ts";
 import { Store } from "./store/store.ts";
@@ -66,9 +67,10 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   crds.start();
   const stop = new AbortController();
   const api = new ApiHandler(cluster, options.podLogs, stop.signal);
+  const shared = { registry, api, openApi: new OpenApiDocuments(registry), token, logger };
   const server = createServer(
     { key: serving.key, cert: serving.cert, ca: authority.ca, requestCert: true, rejectUnauthorized: false },
-    (request, response) => void handleRequest({ registry, api, token, logger }, request, response),
+    (request, response) => void handleRequest(shared, request, response),
   );
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);

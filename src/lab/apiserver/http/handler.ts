@@ -3,15 +3,17 @@ import { errorMessage } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logging.ts";
 import { aggregated, coreVersions, groupList, groupOf, resourceList } from "../discovery/discovery.ts";
 import { VERSION } from "../discovery/version.ts";
+import type { OpenApiDocuments } from "../openapi/documents.ts";
 import type { Registry } from "../registry/registry.ts";
 import { noSuchResource, StatusError } from "../status-error.ts";
 import type { ApiHandler } from "./api-handler.ts";
 import { authenticate } from "./authenticate.ts";
-import { sendJson, sendText } from "./respond.ts";
+import { sendBytes, sendJson, sendText } from "./respond.ts";
 
 export interface HandlerOptions {
   readonly registry: Registry;
   readonly api: ApiHandler;
+  readonly openApi: OpenApiDocuments;
   readonly token: string;
   readonly logger: Logger;
 }
@@ -26,6 +28,12 @@ export async function handleRequest(
     const url = new URL(request.url ?? "/", "https://127.0.0.1");
     if (isProbe(url.pathname)) return sendText(response, 200, "ok");
     const user = authenticate(request, options.token);
+    if (url.pathname.startsWith("/openapi/")) {
+      const document = options.openApi.find(url.pathname, request.headers.accept ?? "");
+      if (document === undefined) throw noSuchResource();
+      sendBytes(response, 200, document.bytes, document.contentType);
+      return;
+    }
     if (serveDiscovery(options.registry, request, response, url)) return;
     await options.api.handle(request, response, url, user);
   } catch (error) {
