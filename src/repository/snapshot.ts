@@ -76,9 +76,9 @@ export function selectSnapshot(snapshots: readonly Snapshot[], selector: Snapsho
   if ("id" in selector) return selectById(snapshots, selector.id);
   const { host, tags = [], path, before } = selector.latest;
   const limit = before === undefined ? Number.POSITIVE_INFINITY : Date.parse(before);
-  const fitting = snapshots.filter(
+  const backups = snapshots.filter((snapshot) => !snapshot.host.startsWith(PIN_HOST_PREFIX));
+  const fitting = backups.filter(
     (snapshot) =>
-      !snapshot.host.startsWith(PIN_HOST_PREFIX) &&
       (host === undefined || snapshot.host === host) &&
       (path === undefined || snapshot.paths.includes(path)) &&
       tags.every((tag) => snapshot.tags.includes(tag)) &&
@@ -89,9 +89,9 @@ export function selectSnapshot(snapshots: readonly Snapshot[], selector: Snapsho
     undefined,
   );
   if (latest !== undefined) return latest;
-  const hosts = [...new Set(snapshots.map((snapshot) => snapshot.host))].slice(0, 10).join(", ");
-  throw new RepositoryError("SNAPSHOT_NOT_FOUND", `none of the ${snapshots.length} snapshots fits the selection`, {
-    hint: snapshots.length === 0 ? "The repository holds no snapshot yet." : `There are snapshots of: ${hosts}.`,
+  const hosts = [...new Set(backups.map((snapshot) => snapshot.host))].slice(0, 10).join(", ");
+  throw new RepositoryError("SNAPSHOT_NOT_FOUND", `none of the ${backups.length} snapshots fits the selection`, {
+    hint: backups.length === 0 ? "The repository holds no snapshot yet." : `There are snapshots of: ${hosts}.`,
   });
 }
 

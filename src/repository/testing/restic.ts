@@ -50,6 +50,16 @@ export class ResticRepository {
     return stdout;
   }
 
+  /** A file of a snapshot, as restic itself reads it. */
+  async dump(snapshot: string, path: string): Promise<Buffer> {
+    const { stdout } = await run("restic", ["--no-cache", "--repo", this.directory, "dump", snapshot, path], {
+      env: { ...process.env, RESTIC_PASSWORD: this.password },
+      encoding: "buffer",
+      maxBuffer: 256 * 1024 * 1024,
+    });
+    return stdout;
+  }
+
   /** Backs up files, given by their path below the snapshot's root, and gives back the snapshot's id. */
   async backUp(files: Readonly<Record<string, Uint8Array>>, args: readonly string[] = []): Promise<string> {
     const source = await mkdtemp(join(this.#scratch, "source-"));

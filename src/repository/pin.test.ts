@@ -1,0 +1,185 @@
+import { rename, rm, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import type { FileName } from "./backends/backend.ts";
+import { LocalBackend } from "./backends/local.ts";
+import type { CryptoKey } from "./crypto.ts";
+import { openMasterKey } from "./key-file.ts";
+import { findPins, type PinWriter, pinSnapshot } from "./pin.ts";
+import { SnapshotList } from "./snapshot-list.ts";
+import { ResticRepository } from "./testing/restic.ts";
+import { readUnpackedJson, saveUnpackedJson } from "./unpacked.ts";
+
+interface Listed {
+  readonly id: string;
+  readonly time: string;
+  readonly tree: string;
+  readonly hostname: string;
+}
+
+const owner = { hostname: "agent", pid: 1 };
+let restic: ResticRepository;
+let backend: LocalBackend;
+let key: CryptoKey;
+let writer: PinWriter;
+let list: SnapshotList;
+
+beforeAll(async () => {
+  restic = await ResticRepository.create(2);
+  backend = new LocalBackend(restic.directory);
+  key = await openMasterKey(backend, restic.password);
+}, 30_000);
+afterAll(() => restic.remove());
+beforeEach(() => {
+  writer = { backend, key, version: 2, owner, now: Date.now };
+  list = new SnapshotList(backend, key);
+});
+
+const listed = async (): Promise<Listed[]> => JSON.parse(await restic.restic(["snapshots", "--json"]));
+const locks = async (): Promise<string> => restic.restic(["list", "locks", "--no-lock"]);
+
+describe("pins, as restic sees them", () => {
+  let older: string;
+  let newer: string;
+
+  beforeAll(async () => {
+    const backUp = (text: string): Promise<string> =>
+      restic.backUp({ "root.img": Buffer.from(text) }, ["--host", "vm", "--tag", "nightly"]);
+    older = await backUp("older");
+    newer = await backUp("newer");
+  }, 30_000);
+
+  test("has the same tree and time, and passes restic's checks", async () => {
+    const pin = await pinSnapshot(writer, list, older, "uid-1");
+    const snapshots = await listed();
+    const original = snapshots.find(({ id }) => id === older);
+    expect(snapshots.find(({ id }) => id === pin)).toMatchObject({
+      time: original?.time,
+      tree: original?.tree,
+      hostname: "vmrestore-pin-uid-1",
+    });
+    await restic.restic(["check", "--read-data"]);
+    expect(await locks()).toBe("");
+  }, 30_000);
+
+  test.each(["host,paths", "host", "paths", "tags"])(
+    "is left alone by a policy that groups by %s, and takes no backup's place in it",
+    async (grouping) => {
+      const pin = await pinSnapshot(writer, list, older, "uid-1");
+      await restic.restic(["forget", "--group-by", grouping, "--keep-last", "2", "--prune"]);
+      expect((await listed()).map(({ id }) => id).sort()).toEqual([older, newer, pin].sort());
+    },
+    30_000,
+  );
+
+  test("is found again after a restart, even when the backup is gone", async () => {
+    const pin = await pinSnapshot(writer, list, older, "uid-1");
+    await restic.restic(["forget", "--prune", older]);
+    expect(await pinSnapshot(writer, new SnapshotList(backend, key), older, "uid-1")).toBe(pin);
+    expect((await restic.restic(["dump", pin, "/root.img"])).toString()).toBe("older");
+    await expect(pinSnapshot(writer, list, older, "uid-2")).rejects.toMatchObject({ code: "SNAPSHOT_NOT_FOUND" });
+    expect(await findPins(list, "uid-2")).toEqual([]);
+    expect(await locks()).toBe("");
+  }, 30_000);
+
+  test("each restore has its own", async () => {
+    const one = await pinSnapshot(writer, list, newer, "a");
+    const two = await pinSnapshot(writer, list, newer, "b");
+    expect((await findPins(list, "a")).map(({ id }) => id)).toEqual([one]);
+    expect((await findPins(list, "b")).map(({ id }) => id)).toEqual([two]);
+  });
+
+  test("a damaged snapshot of somebody else does not get in the way", async () => {
+    const damaged = `${restic.directory}/snapshots/${"0".repeat(64)}`;
+    await writeFile(damaged, "damaged");
+    await pinSnapshot(writer, list, newer, "c");
+    expect(await findPins(list, "c")).toHaveLength(1);
+    await expect(list.all()).rejects.toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
+    await rm(damaged);
+    expect(await list.all()).toHaveLength((await listed()).length);
+  });
+});
+
+describe("pins and whoever else is at work", () => {
+  let snapshot: string;
+  const held: string[] = [];
+
+  beforeAll(async () => {
+    snapshot = await restic.backUp({ "root.img": Buffer.from("locked") }, ["--host", "locked"]);
+  }, 30_000);
+
+  async function hold(exclusive: boolean, ageMs: number): Promise<void> {
+    const time = new Date(Date.now() - ageMs).toISOString();
+    const lock = { time, exclusive, hostname: "other", username: "x", pid: 1 };
+    held.push(await saveUnpackedJson(backend, key, 2, "locks", lock));
+  }
+  beforeEach(async () => {
+    for (const name of held.splice(0)) await backend.remove({ type: "locks", name });
+  });
+
+  test("an exclusive lock refuses, and leaves nothing behind", async () => {
+    await hold(true, 60_000);
+    await expect(pinSnapshot(writer, list, snapshot, "x")).rejects.toMatchObject({
+      code: "REPOSITORY_LOCKED",
+      message: expect.stringContaining("other"),
+    });
+    expect(await findPins(list, "x")).toEqual([]);
+    expect(await backend.list("locks")).toEqual(held);
+  });
+
+  test("readers' locks, stale locks and broken ones do not", async () => {
+    await hold(false, 0);
+    await hold(true, 31 * 60_000);
+    const broken = "f".repeat(64);
+    await backend.save({ type: "locks", name: broken }, Buffer.from("cut o"));
+    held.push(broken);
+    await pinSnapshot(writer, list, snapshot, "y");
+    expect(await findPins(list, "y")).toHaveLength(1);
+  });
+
+  test("our lock is one that restic understands, and it keeps a prune out", async () => {
+    class LookingBackend extends LocalBackend {
+      seen: unknown;
+      refusal = "";
+
+      override async save(file: FileName, content: Buffer): Promise<void> {
+        if (file.type === "snapshots") {
+          const [lock = ""] = await this.list("locks");
+          this.seen = JSON.parse(await restic.restic(["cat", "lock", lock, "--no-lock"]));
+          this.refusal = await restic.restic(["prune"]).then(
+            () => "pruned",
+            (error: Error) => error.message,
+          );
+        }
+        return super.save(file, content);
+      }
+    }
+    const looking = new LookingBackend(restic.directory);
+    await pinSnapshot({ ...writer, backend: looking }, list, snapshot, "z");
+    expect(looking.seen).toMatchObject({ exclusive: false, hostname: "agent", pid: 1 });
+    expect(looking.refusal).toContain("already locked");
+    expect(await locks()).toBe("");
+  }, 30_000);
+
+  test("a snapshot that is forgotten while it is pinned leaves no pin that promises what is gone", async () => {
+    const path = `${restic.directory}/snapshots/${snapshot}`;
+    class ForgettingBackend extends LocalBackend {
+      override async save(file: FileName, content: Buffer): Promise<void> {
+        if (file.type === "snapshots") await rename(path, `${path}.forgotten`);
+        return super.save(file, content);
+      }
+    }
+    const forgetting = new ForgettingBackend(restic.directory);
+    await expect(pinSnapshot({ ...writer, backend: forgetting }, list, snapshot, "w")).rejects.toMatchObject({
+      code: "SNAPSHOT_NOT_FOUND",
+    });
+    await rename(`${path}.forgotten`, path);
+    expect(await findPins(list, "w")).toEqual([]);
+    expect(await locks()).toBe("");
+  });
+
+  test("the pin's file names what it was made from", async () => {
+    const pin = await pinSnapshot(writer, list, snapshot, "v");
+    const file = await readUnpackedJson(backend, key, { type: "snapshots", name: pin });
+    expect(file).toMatchObject({ original: snapshot, username: "vmrestore" });
+  });
+});
