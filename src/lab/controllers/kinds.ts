@@ -12,7 +12,7 @@ export interface OwnerReference {
 }
 
 export interface LabObject extends KubernetesObject {
-  metadata: KubernetesObject["metadata"] & { ownerReferences?: OwnerReference[] };
+  metadata: Omit<KubernetesObject["metadata"], "ownerReferences"> & { ownerReferences?: OwnerReference[] };
 }
 
 export interface PodTemplate {

@@ -43,7 +43,7 @@ export function repositoryManifests({ directory, password }: RepositoryPlace): s
       kind: "Secret",
       metadata: { name: "nightly-password", namespace: "default" },
       type: "Opaque",
-      stringData: { password },
+      data: { password: Buffer.from(password).toString("base64") },
     },
   ];
   return objects.map((object) => stringify(object)).join("---\n");

@@ -1,6 +1,8 @@
 import type { KubeObject } from "../object.ts";
+import type { Store } from "../store/store.ts";
 import type { CatalogEntry } from "./catalog.ts";
 import type { Strategy } from "./definition.ts";
+import { PREPARE_CREATE, PREPARE_UPDATE } from "./kind-strategies.ts";
 
 const nothing = (): void => {};
 
@@ -12,10 +14,11 @@ export function builtInStrategy(entry: CatalogEntry): Strategy {
     requiresRevision: false,
     deletion: entry.kind === "Job" ? "Orphan" : "Background",
     applyDefaults: nothing,
-    prepareCreate: (object: KubeObject) => {
+    prepareCreate: (object: KubeObject, store: Store) => {
       if (entry.status) delete object.status;
+      PREPARE_CREATE[entry.kind]?.(object, store);
     },
-    prepareUpdate: nothing,
+    prepareUpdate: (object: KubeObject, old: KubeObject) => PREPARE_UPDATE[entry.kind]?.(object, old),
     validateCreate: () => [],
     validateUpdate: () => [],
   };
