@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { LocalBackend } from "../backends/local.ts";
 import { loadIndex } from "../blob-index.ts";
 import { Decoder } from "../decoder.ts";
@@ -37,5 +38,7 @@ const table =
 clearInterval(watch);
 await decoder.close();
 
-const peakMiB = process.resourceUsage().maxRSS / 1024;
+// Not getrusage's maximum: that begins with the size of the process that started this one.
+const peakKiB = /^VmHWM:\s*(\d+) kB$/m.exec(await readFile("/proc/self/status", "utf8"))?.[1];
+const peakMiB = Number(peakKiB) / 1024;
 process.stdout.write(JSON.stringify({ blobs: table?.size, peakMiB, longestTurn }));

@@ -1,13 +1,15 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { promisify } from "node:util";
 import { LocalBackend } from "../backends/local.ts";
 import { openMasterKey } from "../key-file.ts";
 import { writeCheapKey } from "./keys.ts";
 
 const run = promisify(execFile);
+
+const PASSWORD = "correct horse";
 
 interface ResticOptions {
   /** restic's old S3 layout instead of its default one. */
@@ -20,7 +22,7 @@ interface ResticOptions {
  */
 export class ResticRepository {
   readonly directory: string;
-  readonly password = "correct horse";
+  readonly password = PASSWORD;
   readonly #scratch: string;
 
   private constructor(scratch: string) {
@@ -30,13 +32,12 @@ export class ResticRepository {
 
   static async create(version: 1 | 2, options: ResticOptions = {}): Promise<ResticRepository> {
     const repository = new ResticRepository(await mkdtemp(join(tmpdir(), "restic-")));
-    const layout = options.legacyLayout === true ? ["-o", "local.layout=s3legacy"] : [];
-    await repository.restic([...layout, "init", "--repository-version", String(version)]);
-    const backend = new LocalBackend(repository.directory);
-    const [costly] = await backend.list("keys");
-    await writeCheapKey(backend, await openMasterKey(backend, repository.password), repository.password);
-    if (costly !== undefined) await backend.remove({ type: "keys", name: costly });
-    await backend.close();
+    await mkdir(repository.directory);
+    for (const [path, content] of await template(version, options.legacyLayout === true)) {
+      const place = join(repository.directory, path);
+      if (content === undefined) await mkdir(place, { recursive: true });
+      else await writeFile(place, content, { mode: 0o400 });
+    }
     return repository;
   }
 
@@ -84,6 +85,39 @@ export class ResticRepository {
 
   async remove(): Promise<void> {
     await rm(this.#scratch, { recursive: true, force: true });
+  }
+}
+
+/** The files of a new repository, and undefined for its directories, by their paths. */
+type Template = ReadonlyMap<string, Buffer | undefined>;
+const templates = new Map<string, Promise<Template>>();
+
+/** A new repository to copy: making one takes a second, which the tests of a process share. */
+function template(version: 1 | 2, legacyLayout: boolean): Promise<Template> {
+  const name = `${version} ${legacyLayout}`;
+  const known = templates.get(name) ?? makeTemplate(version, legacyLayout);
+  templates.set(name, known);
+  return known;
+}
+
+async function makeTemplate(version: 1 | 2, legacyLayout: boolean): Promise<Template> {
+  const directory = await mkdtemp(join(tmpdir(), "restic-template-"));
+  try {
+    const layout = legacyLayout ? ["-o", "local.layout=s3legacy"] : [];
+    const args = ["--no-cache", "--repo", directory, ...layout, "init", "--repository-version", String(version)];
+    await run("restic", args, { env: { ...process.env, RESTIC_PASSWORD: PASSWORD } });
+    const backend = new LocalBackend(directory);
+    const [costly] = await backend.list("keys");
+    await writeCheapKey(backend, await openMasterKey(backend, PASSWORD), PASSWORD);
+    if (costly !== undefined) await backend.remove({ type: "keys", name: costly });
+    const files = new Map<string, Buffer | undefined>();
+    for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name);
+      files.set(relative(directory, path), entry.isFile() ? await readFile(path) : undefined);
+    }
+    return files;
+  } finally {
+    await rm(directory, { recursive: true });
   }
 }
 
