@@ -84,6 +84,14 @@ export class Hypervisor {
     return undefined;
   }
 
+  /** Process ids of the machines that run. */
+  processIds(): number[] {
+    const machines = [...this.#held.values()].map(({ machine }) => machine);
+    return machines.flatMap((machine) =>
+      machine?.pid === undefined || machine.exit !== undefined ? [] : [machine.pid],
+    );
+  }
+
   async #reconcile(namespace: string, name: string): Promise<number | undefined> {
     const instance = await this.#context.cluster.get(INSTANCES, namespace, name);
     await this.#endForeign(`${namespace}/${name}`, instance?.metadata.uid);
