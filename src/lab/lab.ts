@@ -22,6 +22,7 @@ import { buildTinyGuest } from "./guest/tiny-guest.ts";
 import { chooseAccelerator } from "./hypervisor/accelerator.ts";
 import { Hypervisor } from "./hypervisor/hypervisor.ts";
 import { installKubeVirt } from "./hypervisor/kubevirt-resources.ts";
+import { takeLoopbackBlock } from "./loopback-block.ts";
 import { LabNode } from "./node/node.ts";
 import { runServiceProxy } from "./node/service-proxy.ts";
 
@@ -70,7 +71,9 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       node?.logFile(namespace, name, container === "" ? undefined : container);
     return file === undefined ? Readable.from([]) : tail(file, follow, tailLines, signal);
   };
+  const block = await takeLoopbackBlock(directory);
   const controlPlane = await startControlPlane({
+    serviceClusterIpRange: block.serviceRange,
     kubeconfigPath: join(directory, "kubeconfig"),
     dataDir: join(directory, "objects"),
     podLogs,
@@ -83,7 +86,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   await installDefinitions(context, crds);
   await installKubeVirt(cluster, (ms) => systemClock.sleep(ms));
   await installStorageClasses(context);
-  node = await LabNode.create({ name: NODE_NAME, directory, cliEntry }, context);
+  node = await LabNode.create({ name: NODE_NAME, directory, cliEntry, podPrefix: block.podPrefix }, context);
   const running = node;
   hypervisor = new Hypervisor(
     {
@@ -111,6 +114,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       await Promise.allSettled(parts);
       transport.close();
       await controlPlane.close();
+      await block.release();
     },
   };
 }

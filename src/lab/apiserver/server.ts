@@ -60,7 +60,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   ]);
   const token = randomBytes(32).toString("base64url");
   const store = new Store();
-  const registry = new Registry([...builtInDefinitions(), crdDefinition()]);
+  const registry = new Registry([...builtInDefinitions(options.serviceClusterIpRange), crdDefinition()]);
   const cluster = { store, registry, clock, newUid: randomUUID };
   bootstrapObjects(cluster);
   const crds = new CrdController(cluster, logger);

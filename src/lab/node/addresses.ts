@@ -1,25 +1,25 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { errorCode } from "../../base/errors.ts";
 
-/** Pods live in 127.97.0.0/16: every one has an address of its own, and never one that another had. */
-const PREFIX = "127.97";
-
-/** Hands out loopback addresses, each once, also across restarts of the lab. */
+/** Every pod has a loopback address of its own, and not one that another had a moment ago. Hands them out in turn, also across restarts of the lab. */
 export class PodAddresses {
   readonly #file: string;
+  readonly #prefix: string;
   #last: number;
 
-  private constructor(file: string, last: number) {
+  private constructor(file: string, prefix: string, last: number) {
     this.#file = file;
+    this.#prefix = prefix;
     this.#last = last;
   }
 
-  static async open(file: string): Promise<PodAddresses> {
+  /** @param prefix the first two octets */
+  static async open(file: string, prefix: string): Promise<PodAddresses> {
     try {
-      return new PodAddresses(file, Number(await readFile(file, "utf8")));
+      return new PodAddresses(file, prefix, Number(await readFile(file, "utf8")));
     } catch (error) {
       if (errorCode(error) !== "ENOENT") throw error;
-      return new PodAddresses(file, 0);
+      return new PodAddresses(file, prefix, 0);
     }
   }
 
@@ -28,6 +28,6 @@ export class PodAddresses {
     const number = this.#last;
     await writeFile(`${this.#file}.new`, String(number));
     await rename(`${this.#file}.new`, this.#file);
-    return `${PREFIX}.${number >> 8}.${number & 0xff}`;
+    return `${this.#prefix}.${number >> 8}.${number & 0xff}`;
   }
 }

@@ -18,6 +18,8 @@ interface NodeOptions {
   readonly name: string;
   /** Pods' folders, logs and addresses lie below it. */
   readonly directory: string;
+  /** The first two octets of pods' addresses. */
+  readonly podPrefix: string;
   /** The command that pods run. */
   readonly cliEntry: string;
 }
@@ -39,7 +41,11 @@ export class LabNode {
   }
 
   static async create(options: NodeOptions, context: LabContext): Promise<LabNode> {
-    return new LabNode(options, context, await PodAddresses.open(join(options.directory, "last-address")));
+    return new LabNode(
+      options,
+      context,
+      await PodAddresses.open(join(options.directory, "last-address"), options.podPrefix),
+    );
   }
 
   /** Another address that no pod has. */

@@ -12,12 +12,14 @@ const SCALE: ScalePaths = {
   labelSelector: undefined,
 };
 
+const DEFAULT_SERVICE_RANGE = "127.96.0.0/16";
+
 /** Every built-in resource but CustomResourceDefinitions, in the order that discovery lists them. */
-export function builtInDefinitions(): ResourceDefinition[] {
-  return [...catalogEntries()].map(definitionOf);
+export function builtInDefinitions(serviceRange = DEFAULT_SERVICE_RANGE): ResourceDefinition[] {
+  return [...catalogEntries()].map((entry) => definitionOf(entry, serviceRange));
 }
 
-function definitionOf(entry: CatalogEntry): ResourceDefinition {
+function definitionOf(entry: CatalogEntry, serviceRange: string): ResourceDefinition {
   const { group, version, resource, kind } = entry;
   const isNewEvent = group === "events.k8s.io";
   return {
@@ -40,7 +42,7 @@ function definitionOf(entry: CatalogEntry): ResourceDefinition {
     ],
     storageVersion: version,
     custom: false,
-    strategy: builtInStrategy(entry),
+    strategy: builtInStrategy(entry, serviceRange),
     storageKey: isNewEvent ? "/events" : `${group}/${resource}`,
     toVersion: isNewEvent ? eventFromCore : same,
     toStorage: isNewEvent ? eventToCore : same,

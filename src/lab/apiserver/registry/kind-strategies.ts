@@ -2,12 +2,12 @@ import { arrayAt, isObject, objectAt, setOwn, stringAt } from "../json.ts";
 import type { KubeObject } from "../object.ts";
 import type { Store } from "../store/store.ts";
 
-/** Services have addresses in 127.96.0.0/16: loopback addresses, so that the lab's proxy can listen on them. */
-const PREFIX = "127.96";
 const ADDRESSES = 65_000;
 
 /** What only the server fills in when an object of these kinds is made, beyond the defaults of the schema. */
-export const PREPARE_CREATE: Readonly<Record<string, (object: KubeObject, store: Store) => void>> = {
+export const PREPARE_CREATE: Readonly<
+  Record<string, (object: KubeObject, store: Store, serviceRange: string) => void>
+> = {
   Service: giveAddress,
   Secret: mergeStringData,
 };
@@ -30,14 +30,16 @@ function mergeStringData(object: KubeObject): void {
   delete object.stringData;
 }
 
-function giveAddress(object: KubeObject, store: Store): void {
+/** From a /16 of loopback addresses, so that the lab's proxy can listen on it. */
+function giveAddress(object: KubeObject, store: Store, serviceRange: string): void {
+  const prefix = serviceRange.split(".").slice(0, 2).join(".");
   const spec = objectAt(object, "spec");
   object.spec = spec;
   spec.type ??= "ClusterIP";
   if (spec.type === "ExternalName" || stringAt(spec, "clusterIP") !== "") return;
   const taken = new Set(store.list("/services").map((service) => stringAt(service, "spec", "clusterIP")));
   for (let number = 1; number <= ADDRESSES; number++) {
-    const address = `${PREFIX}.${number >> 8}.${number & 0xff}`;
+    const address = `${prefix}.${number >> 8}.${number & 0xff}`;
     if (taken.has(address)) continue;
     spec.clusterIP = address;
     spec.clusterIPs = [address];

@@ -7,7 +7,7 @@ import { PREPARE_CREATE, PREPARE_UPDATE } from "./kind-strategies.ts";
 const nothing = (): void => {};
 
 /** What a built-in kind does beyond being stored. */
-export function builtInStrategy(entry: CatalogEntry): Strategy {
+export function builtInStrategy(entry: CatalogEntry, serviceRange: string): Strategy {
   return {
     generation: entry.generation,
     returnsDeleted: entry.returnsDeleted,
@@ -16,7 +16,7 @@ export function builtInStrategy(entry: CatalogEntry): Strategy {
     applyDefaults: nothing,
     prepareCreate: (object: KubeObject, store: Store) => {
       if (entry.status) delete object.status;
-      PREPARE_CREATE[entry.kind]?.(object, store);
+      PREPARE_CREATE[entry.kind]?.(object, store, serviceRange);
     },
     prepareUpdate: (object: KubeObject, old: KubeObject) => PREPARE_UPDATE[entry.kind]?.(object, old),
     validateCreate: () => [],
