@@ -26,6 +26,8 @@ import {
 } from "./protocol.ts";
 
 const OPTION_REPLY_LIMIT = 64 * 1024;
+/** Pieces of one read that do not follow one another. */
+const PIECES_LIMIT = 4096;
 const CHUNK_LIMIT = PAYLOAD_LIMIT + 64;
 
 export interface NbdClientOptions {
@@ -45,7 +47,10 @@ interface Pending {
   /** Where a read's data goes, and the offset of its first byte. */
   readonly into: Buffer | undefined;
   readonly offset: number;
+  /** Bytes of {@link into} that came. */
   covered: number;
+  /** Where they are; neighbours that came in order are one. */
+  readonly came: { readonly from: number; to: number }[];
   readonly extents: Map<number, NbdExtent[]>;
   failure: NbdError | undefined;
 }
@@ -77,11 +82,16 @@ export class NbdClient {
   static async connect(options: NbdClientOptions): Promise<NbdClient> {
     const socket = connectTcp({ host: options.host, port: options.port, noDelay: true });
     socket.on("error", () => socket.destroy());
-    const timer = setTimeout(() => socket.destroy(), options.timeout ?? 10_000);
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      socket.destroy();
+    }, options.timeout ?? 10_000);
     try {
       return await handshake(socket, options, (...parts) => new NbdClient(...parts));
     } catch (error) {
       socket.destroy();
+      if (isLate) throw new NbdError("NBD_TIMEOUT", "the NBD server did not answer in time", { cause: error });
       throw error;
     } finally {
       clearTimeout(timer);
@@ -94,7 +104,8 @@ export class NbdClient {
 
   /** Exactly `length` bytes, at most 32 MiB. */
   async read(offset: number, length: number): Promise<Buffer> {
-    const into = Buffer.alloc(length);
+    if (length > PAYLOAD_LIMIT) throw new RangeError(`a read of ${length} bytes`);
+    const into = Buffer.allocUnsafeSlow(length);
     const pending = this.#request(CMD.read, 0, offset, length, into);
     await pending.done.promise;
     if (pending.covered !== length) throw new NbdError("NBD_PROTOCOL", "the server left out part of a read");
@@ -136,7 +147,15 @@ export class NbdClient {
   ): Pending {
     if (this.#closed !== undefined) throw this.#closed;
     const cookie = this.#cookie++;
-    const pending: Pending = { done: deferred(), into, offset, covered: 0, extents: new Map(), failure: undefined };
+    const pending: Pending = {
+      done: deferred(),
+      into,
+      offset,
+      covered: 0,
+      came: [],
+      extents: new Map(),
+      failure: undefined,
+    };
     this.#pending.set(cookie, pending);
     this.#stream.write(requestHead(type, flags, cookie, offset, length));
     if (payload !== undefined) this.#stream.write(payload);
@@ -200,18 +219,24 @@ function takeChunk(pending: Pending, type: number, body: Buffer): void {
   if (type === CHUNK.blockStatus) {
     const id = reader.u32be();
     const count = Math.min(EXTENT_LIMIT, Math.floor(reader.remaining / 8));
-    pending.extents.set(
-      id,
-      Array.from({ length: count }, () => ({ length: reader.u32be(), flags: reader.u32be() })),
-    );
+    const extents = Array.from({ length: count }, () => ({ length: reader.u32be(), flags: reader.u32be() }));
+    if (extents.some((extent) => extent.length === 0)) throw new NbdError("NBD_PROTOCOL", "an extent of no bytes");
+    pending.extents.set(id, extents);
     return;
   }
   if (type !== CHUNK.offsetData && type !== CHUNK.offsetHole)
     throw new NbdError("NBD_PROTOCOL", `an unknown answer (${type})`);
   const at = Number(reader.u64be()) - pending.offset;
   const length = type === CHUNK.offsetHole ? reader.u32be() : reader.remaining;
-  if (pending.into === undefined || at < 0 || at + length > pending.into.length)
+  const to = at + length;
+  if (pending.into === undefined || at < 0 || length === 0 || to > pending.into.length)
     throw new NbdError("NBD_PROTOCOL", "data that was not asked for");
+  if (pending.came.some((other) => at < other.to && other.from < to))
+    throw new NbdError("NBD_PROTOCOL", "data that came before");
+  const last = pending.came.at(-1);
+  if (last?.to === at) last.to = to;
+  else pending.came.push({ from: at, to });
+  if (pending.came.length > PIECES_LIMIT) throw new NbdError("NBD_PROTOCOL", "data in too many pieces");
   if (type === CHUNK.offsetData) reader.bytes(length).copy(pending.into, at);
   else pending.into.fill(0, at, at + length);
   pending.covered += length;

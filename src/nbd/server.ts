@@ -4,13 +4,13 @@ import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { NbdError } from "./errors.ts";
 import type { NbdExport } from "./export.ts";
 import { negotiate } from "./handshake.ts";
-import { type NbdCounters, Transmission } from "./transmission.ts";
+import { type NbdCounters, newCounters, Transmission } from "./transmission.ts";
 
 const HANDSHAKE_LIMIT_MS = 10_000;
 const CONNECTION_LIMIT = 256;
 
 /** PEM. Clients must show a certificate of this authority. */
-export interface NbdTlsOptions {
+interface NbdTlsOptions {
   readonly key: string;
   readonly cert: string;
   readonly ca: string;
@@ -19,21 +19,27 @@ export interface NbdTlsOptions {
 interface NbdServerOptions {
   /** Where set, nothing is told or served without TLS and a client certificate. */
   readonly tls?: NbdTlsOptions;
+  /** Milliseconds for a whole negotiation, TLS included; 10,000 unless given. */
+  readonly handshakeTimeoutMs?: number;
 }
 
 /** An NBD server: fixed newstyle, structured replies, block status (doc/proto.md of the NBD project). */
 export class NbdServer {
-  readonly counters: NbdCounters = { reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, errors: 0 };
+  readonly counters: NbdCounters = newCounters();
   /** Handshakes that failed: no certificate, no export, no protocol. */
   refused = 0;
   readonly #exports = new Map<string, NbdExport>();
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #handshakeTimeoutMs: number;
   readonly #startTls: ((plain: Duplex) => Promise<Duplex>) | undefined;
 
   constructor(options: NbdServerOptions = {}) {
     this.#startTls = options.tls === undefined ? undefined : tlsStarter(options.tls);
-    this.#server = createServer({ noDelay: true }, (socket) => this.#serve(socket));
+    this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? HANDSHAKE_LIMIT_MS;
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) =>
+      this.#serve(socket),
+    );
     this.#server.maxConnections = CONNECTION_LIMIT;
   }
 
@@ -72,7 +78,7 @@ export class NbdServer {
     this.#sockets.add(socket);
     socket.on("error", () => socket.destroy());
     socket.once("close", () => this.#sockets.delete(socket));
-    const timer = setTimeout(() => socket.destroy(), HANDSHAKE_LIMIT_MS);
+    const timer = setTimeout(() => socket.destroy(), this.#handshakeTimeoutMs);
     negotiate(socket, { exports: () => this.#exports.values(), startTls: this.#startTls })
       .then((negotiated) => {
         if (negotiated === undefined) socket.end();

@@ -24,14 +24,36 @@ import {
 const REQUESTS_AT_ONCE = 128;
 const BYTES_AT_ONCE = 64 * 1024 * 1024;
 const UNSENT_LIMIT = 8 * 1024 * 1024;
+const CACHE_STEP = 1024 * 1024;
+const KNOWN_FLAGS = CMD_FLAG.fua | CMD_FLAG.noHole | CMD_FLAG.df | CMD_FLAG.reqOne | CMD_FLAG.fastZero;
 
-/** Counted for all connections of a server. */
+/** Counted for all connections of a server since its start: commands begun, payload bytes, and error replies. */
 export interface NbdCounters {
   reads: number;
   writes: number;
+  flushes: number;
+  trims: number;
+  writeZeroes: number;
+  blockStatuses: number;
+  caches: number;
   bytesRead: number;
   bytesWritten: number;
   errors: number;
+}
+
+export function newCounters(): NbdCounters {
+  const bytes = { bytesRead: 0, bytesWritten: 0 };
+  return {
+    reads: 0,
+    writes: 0,
+    flushes: 0,
+    trims: 0,
+    writeZeroes: 0,
+    blockStatuses: 0,
+    caches: 0,
+    ...bytes,
+    errors: 0,
+  };
 }
 
 interface Request {
@@ -149,6 +171,7 @@ export class Transmission {
     const target = this.#target;
     const { flags, type, offset, length } = request;
     const options = { fua: (flags & CMD_FLAG.fua) !== 0 };
+    if ((flags & ~KNOWN_FLAGS) !== 0) return this.#fail(request, ERRNO.inval, "unknown flags");
     const isChange = type === CMD.write || type === CMD.writeZeroes || type === CMD.trim;
     if (isChange && target.readOnly) return this.#fail(request, ERRNO.perm, "the export is read-only");
     if (type !== CMD.flush && offset + length > target.size) {
@@ -162,26 +185,40 @@ export class Transmission {
       case CMD.read:
         return this.#read(request);
       case CMD.write:
-        await target.write(offset, payload as Buffer, options);
         this.#counters.writes++;
         this.#counters.bytesWritten += length;
+        await target.write(offset, payload as Buffer, options);
         return this.#done(request);
       case CMD.writeZeroes:
         if ((flags & CMD_FLAG.fastZero) !== 0) return this.#fail(request, ERRNO.notsup, "fast zero was not offered");
+        this.#counters.writeZeroes++;
         await target.writeZeroes(offset, length, { ...options, mayTrim: (flags & CMD_FLAG.noHole) === 0 });
         return this.#done(request);
       case CMD.trim:
+        this.#counters.trims++;
         await target.trim(offset, length, options);
         return this.#done(request);
       case CMD.flush:
+        this.#counters.flushes++;
         await target.flush();
         return this.#done(request);
       case CMD.cache:
+        this.#counters.caches++;
+        await this.#cache(request);
         return this.#done(request);
       case CMD.blockStatus:
+        this.#counters.blockStatuses++;
         return this.#blockStatus(request);
       default:
         return this.#fail(request, ERRNO.inval, "unknown command");
+    }
+  }
+
+  /** Reading is what brings data near; nothing is sent. */
+  async #cache({ offset, length }: Request): Promise<void> {
+    const end = offset + Math.min(length, PAYLOAD_LIMIT);
+    for (let at = offset; at < end && !this.#stream.destroyed; at += CACHE_STEP) {
+      await this.#target.read(at, Math.min(CACHE_STEP, end - at));
     }
   }
 
