@@ -1,4 +1,4 @@
-import { ID_BYTES } from "./blob-id.ts";
+import { ID_BYTES, isHexId } from "./blob-id.ts";
 import { CRYPTO_OVERHEAD } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
 import { JsonScanner, keys } from "./json-scanner.ts";
@@ -8,7 +8,6 @@ const DATA_LIMIT = 16 * 1024 * 1024;
 /** The tree that holds a disk lists all its blobs, at 67 bytes each: this is enough for about 8 TiB. */
 const TREE_LIMIT = 512 * 1024 * 1024;
 const UINT32_LIMIT = 2 ** 32;
-const HEX_ID = /^[0-9a-f]{64}$/;
 /** Bytes of JSON for one blob, at least: how many there can be is known before they are read. */
 const JSON_PER_BLOB = 120;
 
@@ -151,7 +150,7 @@ class IndexReader {
 
   #hexId(): string {
     const id = this.#json.string(2 * ID_BYTES);
-    if (!HEX_ID.test(id)) throw new SyntaxError("a name is not 64 hexadecimal digits");
+    if (!isHexId(id)) throw new SyntaxError("a name is not 64 hexadecimal digits");
     return id;
   }
 }

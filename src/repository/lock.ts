@@ -45,13 +45,18 @@ export async function withLock<T>(
     uid: 0,
     gid: 0,
   });
+  let result: T;
   try {
     // Ours is in place before we look for others': of two that lock at once, at least one sees the other.
     await refuseExclusive(backend, key, name, now());
-    return await body();
-  } finally {
-    await backend.remove({ type: "locks", name });
+    result = await body();
+  } catch (error) {
+    // Why it failed is what counts; a lock that stays is stale after half an hour.
+    await backend.remove({ type: "locks", name }).catch(() => undefined);
+    throw error;
   }
+  await backend.remove({ type: "locks", name });
+  return result;
 }
 
 async function refuseExclusive(backend: Backend, key: CryptoKey, own: string | undefined, now: number): Promise<void> {

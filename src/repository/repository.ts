@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { Backend } from "./backends/backend.ts";
 import { type BackendCounters, CountedBackend } from "./backends/counted.ts";
+import { isHexId } from "./blob-id.ts";
 import { loadIndex } from "./blob-index.ts";
 import { type BlobLocation, BlobTable } from "./blob-table.ts";
 import type { CryptoKey } from "./crypto.ts";
@@ -119,7 +120,8 @@ export class Repository {
   /** A snapshot by its full id; it is read even where others are damaged. */
   async snapshot(id: string): Promise<Snapshot> {
     const file = { type: "snapshots", name: id } as const;
-    if (await this.#backend.exists(file)) return toSnapshot(id, await readUnpackedJson(this.#backend, this.#key, file));
+    if (isHexId(id) && (await this.#backend.exists(file)))
+      return toSnapshot(id, await readUnpackedJson(this.#backend, this.#key, file));
     throw new RepositoryError("SNAPSHOT_NOT_FOUND", `there is no snapshot ${id}`, {
       hint: "`restic snapshots` lists them; it may have been forgotten.",
     });

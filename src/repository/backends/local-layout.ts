@@ -1,15 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode } from "../../base/errors.ts";
+import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
 import type { FileName, FileType } from "./backend.ts";
-
-const NAME = /^[0-9a-f]{64}$/;
-
-/** Whether this is a name that restic gives to files: 64 hex digits. */
-export function isFileName(name: string): boolean {
-  return NAME.test(name);
-}
 
 /** How files are spread over folders (restic doc/design.rst, "Repository Layout"). */
 export class Layout {
@@ -26,7 +20,7 @@ export class Layout {
 
   /** Relative to the repository. Names come from its index and may be anything, so they are checked here. */
   path(file: FileName): string {
-    if (!isFileName(file.name)) {
+    if (!isHexId(file.name)) {
       throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${file.type}: not the name of a file of restic`);
     }
     const fanOut = file.type === "data" && !this.#legacy ? [file.name.slice(0, 2)] : [];
@@ -42,7 +36,7 @@ export async function detectLayout(directory: string): Promise<Layout> {
 
 async function holdsFiles(directory: string): Promise<boolean> {
   try {
-    return (await readdir(directory)).some(isFileName);
+    return (await readdir(directory)).some(isHexId);
   } catch (error) {
     if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false;
     throw error;

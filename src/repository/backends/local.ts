@@ -2,9 +2,10 @@ import { randomUUID } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errorCode } from "../../base/errors.ts";
+import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
 import { type Backend, describeFile, type FileName, type FileType } from "./backend.ts";
-import { detectLayout, isFileName, type Layout } from "./local-layout.ts";
+import { detectLayout, type Layout } from "./local-layout.ts";
 import { OpenFiles } from "./open-files.ts";
 
 /** Packs that are kept open; a boot reads a few dozen packs again and again. */
@@ -29,7 +30,7 @@ export class LocalBackend implements Backend {
         withFileTypes: true,
         recursive: type === "data",
       });
-      return entries.filter((entry) => entry.isFile() && isFileName(entry.name)).map((entry) => entry.name);
+      return entries.filter((entry) => entry.isFile() && isHexId(entry.name)).map((entry) => entry.name);
     } catch (cause) {
       throw await this.#failure({ type, name: "" }, cause);
     }
