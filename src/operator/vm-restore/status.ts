@@ -1,26 +1,13 @@
 import type { Condition } from "../../api/common.ts";
 import { formatDuration } from "../../api/duration.ts";
 import type { RestorePhase, VMRestoreStatus } from "../../api/vm-restore-status.ts";
-import { conditionOf, isTrue, mergeConditions } from "../conditions.ts";
+import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
 import type { Observed } from "./observed.ts";
 import type { Outcome } from "./step.ts";
 
 /** Reasons that nothing but people get a restore out of. */
 const FAILED_REASONS = ["VerificationFailed", "VirtualMachineDeleted", "PlanLost"];
 const CUTTING_OVER = ["Halting", "Sealing", "FinalPass", "Switching", "Starting"];
-/** In the order in which they come true; `message` is the first that is not. */
-const PROGRESS = [
-  "SourceReady",
-  "TargetReady",
-  "AgentReady",
-  "BootSetStaged",
-  "VirtualMachineCreated",
-  "GuestReady",
-  "Relocated",
-  "CutOver",
-  "TornDown",
-];
-
 /** The phase is nothing but a summary of the conditions, latest first. */
 export function phaseOf(conditions: readonly Condition[]): RestorePhase {
   const reason = (type: string) => conditionOf(conditions, type)?.reason ?? "";
@@ -71,7 +58,7 @@ export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStat
     ...mergedAgent(observed, outcome),
     observedGeneration: generation,
     phase,
-    message: summary(conditions),
+    message: summary(conditions, drafts, before.message),
     conditions,
     timeline: advanceTimeline(before.timeline ?? [], phase, now, created),
     ...(becameReady && created !== undefined ? { timeToGuestReady: formatDuration(now - Date.parse(created)) } : {}),
@@ -92,19 +79,18 @@ function withCleared({ restore }: Observed, outcome: Outcome): NonNullable<Outco
   return drafts;
 }
 
-function summary(conditions: readonly Condition[]): string {
+/** What it waits for: the last thing decided that is not true yet, or what people should look at first. */
+function summary(
+  conditions: readonly Condition[],
+  drafts: readonly ConditionDraft[],
+  before: string | undefined,
+): string {
   const completed = conditionOf(conditions, "Completed");
   if (completed?.status === "True") return completed.message;
-  const invalid = conditionOf(conditions, "SpecValid");
-  if (invalid?.status === "False") return invalid.message;
   const degraded = conditionOf(conditions, "Degraded");
   if (degraded?.status === "True" && degraded.reason !== "NotPinned") return degraded.message;
-  const torn = conditionOf(conditions, "TornDown");
-  if (torn?.status === "False") return torn.message;
-  const waiting = PROGRESS.map((type) => conditionOf(conditions, type)).find(
-    (condition) => condition?.status === "False",
-  );
-  return waiting?.message ?? "Going on.";
+  const waiting = drafts.findLast(({ type, status }) => status === "False" && type !== "Degraded");
+  return waiting?.message ?? drafts.findLast(({ type }) => type !== "Degraded")?.message ?? before ?? "";
 }
 
 function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial<VMRestoreStatus> {

@@ -1,0 +1,306 @@
+import type { AgentStatus, RelocationProgress } from "../../../api/agent-control.ts";
+import type { Inspection } from "../../../api/inspection.ts";
+import { ManualClock } from "../../../base/testing/manual-clock.ts";
+import type { AgentControl } from "../../actions.ts";
+import {
+  BACKUP_REPOSITORIES,
+  CLAIMS,
+  INSTANCES,
+  JOBS,
+  type Job,
+  PODS,
+  SERVICES,
+  STATEFUL_SETS,
+  STORAGE_CLASSES,
+  VIRTUAL_MACHINES,
+  VM_RESTORES,
+} from "../../kinds.ts";
+import type { ResourceType } from "../../runtime/objects.ts";
+import { FakeCluster } from "../../runtime/testing/fake-cluster.ts";
+
+export const TENANT = "default";
+export const OWN = "vmrestore-system";
+export const DISK_SIZE = 64 * 2 ** 20;
+
+export function manifest() {
+  return {
+    apiVersion: "kubevirt.io/v1",
+    kind: "VirtualMachine",
+    metadata: { name: "orders-db", labels: { app: "orders-db" } },
+    spec: {
+      runStrategy: "Always",
+      template: {
+        metadata: { labels: {} },
+        spec: {
+          domain: {
+            firmware: { uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223" },
+            devices: {
+              disks: [{ name: "root", disk: { bus: "virtio" } }],
+              interfaces: [{ name: "default", masquerade: {}, macAddress: "02:5a:17:00:00:21" }],
+            },
+          },
+          networks: [{ name: "default", pod: {} }],
+          volumes: [{ name: "root", persistentVolumeClaim: { claimName: "orders-db-root" } }],
+        },
+      },
+    },
+  };
+}
+
+/** Everything around the operator, as simple as it may be: controllers of a cluster, KubeVirt, an agent, a relocation Job. */
+export class World {
+  readonly clock = new ManualClock();
+  readonly cluster = new FakeCluster(this.clock);
+  /** What the inspection finds. */
+  found: Inspection = {
+    snapshot: {
+      id: "a".repeat(64),
+      time: "2026-01-01T00:00:00Z",
+      host: "orders-db",
+      virtualMachine: "orders-db",
+      disks: [{ name: "root", path: "/disks/root.img", format: "raw", size: DISK_SIZE }],
+      dataBytes: 8_000_000,
+    },
+  };
+  guestReady = true;
+  agentAnswers = true;
+  verifyFails = false;
+  /** Requests that changed something at the agent. */
+  readonly told: string[] = [];
+  /** Called before and after each of them. */
+  onTell: (what: string, moment: "before" | "after") => void = () => undefined;
+  #instance = 0;
+  #sealed = false;
+  #pinned = true;
+  #relocation: RelocationProgress | undefined;
+
+  constructor() {
+    this.cluster.put(STORAGE_CLASSES, {
+      apiVersion: "storage.k8s.io/v1",
+      kind: "StorageClass",
+      metadata: { name: "fast", annotations: { "storageclass.kubernetes.io/is-default-class": "true" } },
+      provisioner: "example.org/replicated",
+    });
+    this.cluster.put(BACKUP_REPOSITORIES, {
+      apiVersion: "vmrestore.io/v1alpha1",
+      kind: "BackupRepository",
+      metadata: { name: "nightly", namespace: TENANT },
+      spec: { local: { claimName: "backups" }, credentialsSecretRef: { name: "password" } },
+      status: {
+        conditions: [
+          { type: "Ready", status: "True", reason: "Checked", message: "", lastTransitionTime: "2026-01-01T00:00:00Z" },
+        ],
+      },
+    });
+  }
+
+  /** @param change laid over the spec, field by field at the top */
+  restore(change: object = {}, name = "orders-db"): void {
+    this.cluster.put(VM_RESTORES, {
+      apiVersion: "vmrestore.io/v1alpha1",
+      kind: "VMRestore",
+      metadata: { name, namespace: TENANT },
+      spec: {
+        source: { repository: { name: "nightly" }, snapshot: { latest: {} } },
+        virtualMachine: { name: "orders-db" },
+        relocation: { target: { storageClassName: "fast" }, cutover: { when: "Automatic" } },
+        ...change,
+      },
+    });
+  }
+
+  /** Lets everybody but the operator do what is to be done now. */
+  step(): void {
+    for (const { metadata } of this.cluster.all(SERVICES)) {
+      this.cluster.change(SERVICES, metadata.namespace, metadata.name, (service) => {
+        service.spec = { ...service.spec, clusterIP: service.spec?.clusterIP ?? "10.0.0.7" };
+      });
+    }
+    for (const { metadata } of this.cluster.all(CLAIMS)) {
+      this.cluster.change(CLAIMS, metadata.namespace, metadata.name, (claim) => {
+        claim.status = { phase: "Bound" };
+      });
+    }
+    this.#runPods();
+    this.#runMachines();
+    if (this.#relocation !== undefined && this.#jobRuns()) this.#copy();
+  }
+
+  /** The agent's process was killed: state stays, the instance is another. */
+  restartAgent(): void {
+    this.#instance++;
+  }
+
+  get sealed(): boolean {
+    return this.#sealed;
+  }
+
+  get progress(): RelocationProgress | undefined {
+    return this.#relocation;
+  }
+
+  connect = (): AgentControl & { close(): void } => ({
+    close: () => undefined,
+    status: async () => this.#status(),
+    manifest: async () => manifest(),
+    profile: async () => ({ boots: 1, disks: [{ name: "root", size: DISK_SIZE, extents: "0+2" }] }),
+    setPhase: async (phase) => this.#tell(`phase ${phase}`, () => undefined),
+    seal: async () =>
+      this.#tell("seal", () => {
+        if (this.cluster.all(INSTANCES).length > 0) throw new Error("sealed under a running machine");
+        this.#sealed = true;
+      }),
+    reportRelocation: async (_, progress) =>
+      this.#tell("reset", () => {
+        this.#relocation = progress;
+      }),
+    unpin: async () =>
+      this.#tell("unpin", () => {
+        this.#pinned = false;
+      }),
+  });
+
+  #tell(what: string, effect: () => void): void {
+    this.onTell(what, "before");
+    effect();
+    this.told.push(what);
+    this.onTell(what, "after");
+  }
+
+  #status(): AgentStatus {
+    if (!this.agentAnswers || this.cluster.all(STATEFUL_SETS).length === 0) throw new Error("connection refused");
+    return {
+      instance: `instance-${this.#instance}`,
+      epoch: 1,
+      snapshot: "a".repeat(64),
+      serving: true,
+      bootSet: { source: "Structure", complete: true, bytes: 100, staged: 100, guestReads: 4, guestHits: 3 },
+      repository: { reachable: true, message: "", bytesFetched: 1000, pinned: this.#pinned, pinMessage: "" },
+      overlay: { full: false, bytesUsed: 0, bytesFree: 1 },
+      connections: { nfs: 0, nbd: 0 },
+      disks: [
+        {
+          name: "root",
+          size: DISK_SIZE,
+          exportPath: "/export/capability",
+          sealed: this.#sealed,
+          overlayBytes: 0,
+          dirtyBytes: 0,
+          bootSetStaged: 100,
+          bootSetTotal: 100,
+          ...(this.#relocation === undefined ? {} : { relocation: this.#relocation }),
+        },
+      ],
+    };
+  }
+
+  #runPods(): void {
+    const jobs = this.cluster.all(JOBS);
+    for (const pod of this.cluster.all(PODS)) {
+      const owner = pod.metadata.ownerReferences?.[0]?.uid;
+      const lives = [...jobs, ...this.cluster.all(STATEFUL_SETS), ...this.cluster.all(INSTANCES)].some(
+        ({ metadata }) => metadata.uid === owner,
+      );
+      if (!lives) this.cluster.erase(PODS, pod.metadata.namespace, pod.metadata.name);
+    }
+    for (const set of this.cluster.all(STATEFUL_SETS))
+      this.#pod(`${set.metadata.name}-0`, set, { "app.kubernetes.io/name": "vmrestore-media-agent" });
+    for (const job of jobs) {
+      if (job.metadata.name.endsWith("-inspect")) this.#inspect(job);
+      else {
+        this.#pod(`${job.metadata.name}-0`, job, { "job-name": job.metadata.name });
+        this.#relocation ??= { cursor: 0, bytesTotal: DISK_SIZE, bytesDurable: 0, rate: 0, state: "FirstPass" };
+      }
+    }
+  }
+
+  #inspect(job: Job): void {
+    const message = JSON.stringify(this.found);
+    this.#pod(
+      `${job.metadata.name}-0`,
+      job,
+      { "job-name": job.metadata.name },
+      {
+        phase: "Succeeded",
+        containerStatuses: [{ name: "inspect", state: { terminated: { exitCode: 0, message } } }],
+      },
+    );
+    this.cluster.change(JOBS, job.metadata.namespace, job.metadata.name, (changed) => {
+      changed.status = { succeeded: 1 };
+    });
+  }
+
+  #pod(
+    name: string,
+    owner: {
+      kind: string;
+      metadata: { name: string; namespace?: string; uid?: string; labels?: Record<string, string> };
+    },
+    labels: Record<string, string>,
+    status: object = { phase: "Running" },
+    spec: object = {},
+  ): void {
+    const { namespace = "", uid = "" } = owner.metadata;
+    const present = this.cluster.peek(PODS, namespace, name);
+    if (present?.metadata.ownerReferences?.[0]?.uid === uid) return;
+    this.cluster.erase(PODS, namespace, name);
+    const ownerReferences = [{ uid, kind: owner.kind, name: owner.metadata.name }];
+    const metadata = { name, namespace, labels: { ...owner.metadata.labels, ...labels }, ownerReferences };
+    this.cluster.put(PODS as ResourceType, { apiVersion: "v1", kind: "Pod", metadata, spec, status });
+  }
+
+  #runMachines(): void {
+    for (const instance of this.cluster.all(INSTANCES)) {
+      const machine = this.cluster.peek(VIRTUAL_MACHINES, instance.metadata.namespace, instance.metadata.name);
+      if (machine?.spec?.runStrategy === "Always") continue;
+      this.cluster.erase(INSTANCES, instance.metadata.namespace, instance.metadata.name);
+      this.cluster.erase(PODS, instance.metadata.namespace, `virt-launcher-${instance.metadata.name}`);
+    }
+    for (const machine of this.cluster.all(VIRTUAL_MACHINES)) {
+      if (machine.spec?.runStrategy !== "Always") continue;
+      const { name, namespace = "", labels = {} } = machine.metadata;
+      const volumes = machine.spec.template?.spec?.volumes ?? [];
+      if (this.cluster.peek(INSTANCES, namespace, name) === undefined) {
+        this.cluster.put(INSTANCES, {
+          apiVersion: "kubevirt.io/v1",
+          kind: "VirtualMachineInstance",
+          metadata: { name, namespace, labels },
+          spec: { volumes },
+        });
+      }
+      this.cluster.change(INSTANCES, namespace, name, (instance) => {
+        const conditions = this.guestReady ? [{ type: "AgentConnected", status: "True" }] : [];
+        instance.status = { phase: "Running", conditions };
+      });
+      const instance = this.cluster.peek(INSTANCES, namespace, name);
+      if (instance !== undefined)
+        this.#pod(
+          `virt-launcher-${name}`,
+          instance,
+          { "kubevirt.io": "virt-launcher" },
+          { phase: "Running" },
+          { volumes },
+        );
+    }
+  }
+
+  #jobRuns(): boolean {
+    return this.cluster
+      .all(JOBS)
+      .some(({ metadata }) => metadata.name.endsWith("-copy") && metadata.deletionTimestamp === undefined);
+  }
+
+  #copy(): void {
+    const progress = this.#relocation;
+    if (progress === undefined) return;
+    const done = { ...progress, cursor: DISK_SIZE, bytesTotal: DISK_SIZE, bytesDurable: DISK_SIZE };
+    if (progress.state === "FirstPass") this.#relocation = { ...done, state: "Converging", rate: 1e6 };
+    else if (progress.state === "Converging") this.#relocation = { ...done, state: "Converged", rate: 0 };
+    else if (progress.state === "Converged" && this.#sealed) this.#relocation = { ...done, state: "Verifying" };
+    else if (progress.state === "Verifying") {
+      this.#relocation = this.verifyFails
+        ? { ...done, state: "VerifyFailed" }
+        : { ...done, state: "Done", checksum: "c".repeat(64) };
+    }
+  }
+}
