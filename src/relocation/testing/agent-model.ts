@@ -162,15 +162,29 @@ export class AgentModel {
   #control: Server | undefined;
   #nbd: NbdServer | undefined;
 
-  private constructor(disks: readonly ModelDisk[], ca: string, identity: KeyPair, job: KeyPair) {
+  readonly #address: string;
+
+  private constructor(disks: readonly ModelDisk[], address: string, ca: string, identity: KeyPair, job: KeyPair) {
     this.disks = disks;
+    this.#address = address;
     this.#identity = { ...identity, ca };
     this.job = { ...job, ca };
   }
 
-  static async start(authority: Authority, disks: readonly ModelDisk[]): Promise<AgentModel> {
-    const [identity, job] = [await authority.issue("agent", ["127.0.0.1"]), await authority.issue("relocation", [])];
-    const model = new AgentModel(disks, authority.ca, identity, job);
+  /** @param at the address, and ports other than free ones */
+  static async start(
+    authority: Authority,
+    disks: readonly ModelDisk[],
+    at: { readonly address: string; readonly controlPort: number; readonly nbdPort: number } = {
+      address: "127.0.0.1",
+      controlPort: 0,
+      nbdPort: 0,
+    },
+  ): Promise<AgentModel> {
+    const [identity, job] = [await authority.issue("agent", [at.address]), await authority.issue("relocation", [])];
+    const model = new AgentModel(disks, at.address, authority.ca, identity, job);
+    model.controlPort = at.controlPort;
+    model.nbdPort = at.nbdPort;
     await model.restart();
     return model;
   }
@@ -192,13 +206,13 @@ export class AgentModel {
     this.instance = randomUUID();
     const nbd = new NbdServer({ tls: this.#identity });
     for (const disk of this.disks) nbd.addExport(disk);
-    this.nbdPort = await nbd.listen({ address: "127.0.0.1", port: this.nbdPort });
+    this.nbdPort = await nbd.listen({ address: this.#address, port: this.nbdPort });
     this.#nbd = nbd;
     const tls = { ...this.#identity, requestCert: true, rejectUnauthorized: true };
     const control = createServer(tls, (incoming, outgoing) => void this.#answer(incoming, outgoing));
     const listening = deferred();
     control.once("error", listening.reject);
-    control.listen(this.controlPort, "127.0.0.1", () => listening.resolve());
+    control.listen(this.controlPort, this.#address, () => listening.resolve());
     await listening.promise;
     this.controlPort = (control.address() as AddressInfo).port;
     this.#control = control;
