@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { errorCode, VmRestoreError } from "../base/errors.ts";
 
 /** Second octets of 127.0.0.0/8 that labs share among themselves, two for each: Services and pods. */
-const FIRST = 96;
+const FIRST = 98;
 const LAST = 126;
 const LOCK_PORT = 61_999;
 

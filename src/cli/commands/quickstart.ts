@@ -16,14 +16,19 @@ export function quickstartCommand(): Command {
       const { runQuickstart } = await import("../../lab/quickstart/quickstart.ts");
       const { createOutput } = await import("../../lab/quickstart/output.ts");
       const root = join(import.meta.dirname, "../../..");
-      await runQuickstart({
+      const signal = terminationSignal();
+      const running = runQuickstart({
         directory: join(process.cwd(), options.directory),
         cliEntry: process.argv[1] ?? "",
         crds: join(root, "crds"),
         examples: join(root, "examples"),
         output: createOutput((text) => process.stdout.write(text), process.stdout.isTTY, Date.now),
         stay: !options.exit,
-        signal: terminationSignal(),
+        signal,
+      });
+      // Ctrl-C is how a quickstart is ended, not a failure of it.
+      await running.catch((error: unknown) => {
+        if (!signal.aborted) throw error;
       });
     });
 }

@@ -122,6 +122,8 @@ async function restore({ examples, output, signal }: QuickstartOptions, cluster:
     );
     return elapsed;
   });
+  // Where following fails, its error is the one that counts.
+  answered.catch(() => undefined);
   const status = await followRestore(cluster, VM_NAME, ({ phase }) => phase === "Completed", output, signal);
   const usable = await answered;
 
