@@ -57,6 +57,8 @@ describe("pins, as restic sees them", () => {
       tree: original?.tree,
       hostname: "vmrestore-pin-uid-1",
     });
+    const tagged = JSON.parse(await restic.restic(["snapshots", "--json", "--tag", "vmrestore-pin"])) as Listed[];
+    expect(tagged.map(({ id }) => id)).toEqual([pin]);
     await restic.restic(["check", "--read-data"]);
     expect(await locks()).toBe("");
   }, 30_000);

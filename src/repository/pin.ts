@@ -6,6 +6,9 @@ import { PIN_HOST_PREFIX, type Snapshot, toSnapshot } from "./snapshot.ts";
 import type { SnapshotList } from "./snapshot-list.ts";
 import { readUnpackedJson, saveUnpackedJson } from "./unpacked.ts";
 
+/** On every pin, so that `restic snapshots --tag` shows them. */
+const PIN_TAG = "vmrestore-pin";
+
 /** What a pin is written with. */
 export interface PinWriter {
   readonly backend: Backend;
@@ -19,7 +22,7 @@ export interface PinWriter {
 
 /**
  * Writes a second snapshot of the same tree and time, so that `forget` and `prune` of the backup tool leave the data alone
- * while a VM runs from it. Host, path and tag are its own, so that it is alone in its group by whatever `forget` groups:
+ * while a VM runs from it. Host, path and tags are its own, so that it is alone in its group by whatever `forget` groups:
  * it neither counts as one of the backups that a policy keeps, nor is it dropped by that policy. Idempotent for a uid.
  *
  * It holds when this resolves, whoever prunes meanwhile: the snapshot was still there *after* the pin was in place, so
@@ -49,7 +52,7 @@ export async function pinSnapshot(
       paths: [`/${PIN_HOST_PREFIX}${uid}`],
       hostname: `${PIN_HOST_PREFIX}${uid}`,
       username: "vmrestore",
-      tags: [`${PIN_HOST_PREFIX}${uid}`],
+      tags: [PIN_TAG, `${PIN_HOST_PREFIX}${uid}`],
       original: snapshotId,
     });
     if (await backend.exists(file)) return pin;

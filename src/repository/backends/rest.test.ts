@@ -75,3 +75,15 @@ test("a fault that passes is tried again; too much or too little is refused", as
   await backend.close();
   await new Promise((resolve) => server.close(resolve));
 }, 20_000);
+
+test("a server that lets nobody read is told from one that lets nobody write", async () => {
+  const server: Server = createServer((_request, response) => response.writeHead(403).end());
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const backend = new RestBackend(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const file = { type: "snapshots", name: "a".repeat(64) } as const;
+  await expect(backend.exists(file)).rejects.toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
+  await expect(backend.readAll(file, 10)).rejects.toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
+  await expect(backend.save(file, Buffer.from("x"))).rejects.toMatchObject({ code: "REPOSITORY_READ_ONLY" });
+  await backend.close();
+  await new Promise((resolve) => server.close(resolve));
+});

@@ -106,7 +106,7 @@ export class RestBackend implements Backend {
       try {
         const answer = await this.#once(method, where, headers, limit, content);
         if (answer.status < 300) return answer;
-        throw this.#refusal(answer.status, file);
+        throw this.#refusal(answer.status, file, method);
       } catch (cause) {
         const mayPass = !(cause instanceof RepositoryError) || cause.code === "REPOSITORY_UNREACHABLE";
         if (!mayPass || tried === TRIES) {
@@ -123,12 +123,13 @@ export class RestBackend implements Backend {
     }
   }
 
-  #refusal(status: number, file: FileName): RepositoryError {
+  #refusal(status: number, file: FileName, method: string): RepositoryError {
     const what = `${describeFile(file)} at ${this.location}`;
     if (status === 404) return new RepositoryError("REPOSITORY_OBJECT_MISSING", `${what} is not there`);
     if (status === 416) return new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} was cut off`);
     if (status === 401 || status === 403) {
-      return new RepositoryError("REPOSITORY_READ_ONLY", `${what} was refused with status ${status}`, {
+      const code = method === "GET" || method === "HEAD" ? "REPOSITORY_FORBIDDEN" : "REPOSITORY_READ_ONLY";
+      return new RepositoryError(code, `${what} was refused with status ${status}`, {
         hint: "Check the user name and password, and whether the server is in append-only mode.",
       });
     }
