@@ -2,6 +2,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { parentPort } from "node:worker_threads";
 import type { Listener } from "./service-proxy.ts";
+import { StableWrites } from "./stable-writes.ts";
 
 /** How long a new connection waits for a pod to be ready behind its Service. */
 const WAIT_MS = 5000;
@@ -9,6 +10,7 @@ const LOOK_EVERY_MS = 50;
 
 interface Served {
   readonly server: Server;
+  readonly isNfs: boolean;
   target: Listener["target"];
   readonly sockets: Set<Socket>;
 }
@@ -19,6 +21,7 @@ function serve(listener: Listener): Served {
   const sockets = new Set<Socket>();
   const entry: Served = {
     server: createServer({ allowHalfOpen: true, noDelay: true }),
+    isNfs: listener.isNfs,
     target: listener.target,
     sockets,
   };
@@ -52,7 +55,8 @@ async function forward(client: Socket, entry: Served): Promise<void> {
   });
   client.once("close", () => pod.destroy());
   pod.on("error", () => client.resetAndDestroy());
-  client.pipe(pod);
+  if (entry.isNfs) client.pipe(new StableWrites()).pipe(pod);
+  else client.pipe(pod);
   pod.pipe(client);
 }
 

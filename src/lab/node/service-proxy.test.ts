@@ -44,7 +44,7 @@ async function talk(port: number): Promise<{ said: string; closed: Promise<unkno
 
 test("connections reach the ready pod, wait while there is none, and end when another takes its place", async () => {
   const tell = proxy();
-  const at = { address: "127.61.3.9", port: 30_007 };
+  const at = { address: "127.61.3.9", port: 30_007, isNfs: false };
   tell([{ ...at, target: undefined }]);
   const early = talk(at.port);
   const [a, b] = [await pod("a"), await pod("b")];
@@ -88,8 +88,8 @@ test("listeners come from Services with a loopback address and the ready pods th
     status: { phase: "Running", podIP: "127.97.0.4", conditions: [{ type: "Ready", status: ready }] },
   });
   const ready = [
-    { address: "127.96.0.9", port: 2049, target: { address: "127.97.0.4", port: 12_049 } },
-    { address: "127.96.0.9", port: 8443, target: { address: "127.97.0.4", port: 8443 } },
+    { address: "127.96.0.9", port: 2049, isNfs: true, target: { address: "127.97.0.4", port: 12_049 } },
+    { address: "127.96.0.9", port: 8443, isNfs: false, target: { address: "127.97.0.4", port: 8443 } },
   ];
   expect(listenersOf([service("127.96.0.9")], [candidate("a", "True")])).toEqual(ready);
   const none = ready.map((listener) => ({ ...listener, target: undefined }));

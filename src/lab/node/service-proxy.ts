@@ -10,6 +10,8 @@ import { type LabContext, runLabController } from "../controllers/lab-controller
 export interface Listener {
   readonly address: string;
   readonly port: number;
+  /** Its clients are QEMU's own NFS driver: see `StableWrites`. */
+  readonly isNfs: boolean;
   /** Undefined while no pod is ready. */
   readonly target: { readonly address: string; readonly port: number } | undefined;
 }
@@ -47,11 +49,12 @@ export function listenersOf(services: readonly Service[], pods: readonly ServedP
     const podIP = pod?.status?.podIP;
     return (spec.ports ?? [])
       .filter(({ protocol = "TCP" }) => protocol === "TCP")
-      .map(({ port, targetPort = port }) => {
+      .map(({ name, port, targetPort = port }) => {
         const number = typeof targetPort === "number" ? targetPort : namedPort(pod, targetPort);
         return {
           address,
           port,
+          isNfs: name === NFS_PORT_NAME,
           target: podIP === undefined || number === undefined ? undefined : { address: podIP, port: number },
         };
       });
