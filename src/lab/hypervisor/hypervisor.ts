@@ -34,6 +34,9 @@ interface HypervisorOptions {
   readonly accelerator: () => Promise<Accelerator>;
 }
 
+/** How often a guest is asked to shut down until it does. */
+const ASK_AGAIN_MS = 3000;
+
 /** What the hypervisor holds of one instance, by the instance's uid. */
 interface Held {
   readonly key: string;
@@ -187,7 +190,7 @@ export class Hypervisor {
     if (machine === undefined) return this.#end(instance, pod, "Failed", "stopped before it was started");
     await machine.shutDown(this.#context.clock.monotonic() + graceSeconds(instance) * 1000);
     const left = machine.timeLeft() ?? 0;
-    if (left > 0) return left;
+    if (left > 0) return Math.min(left, ASK_AGAIN_MS);
     await machine.kill();
     return 0;
   }

@@ -74,10 +74,13 @@ export class RunningMachine {
     return this.#osInfo;
   }
 
-  /** Asks the guest to shut down, once; its time ends at `deadline` (monotonic milliseconds), and `expire` then ends it. */
+  /**
+   * Asks the guest to shut down. May be called again and again: a guest that has just begun to boot does not hear it yet. The first
+   * call says when its time is over (monotonic milliseconds).
+   */
   async shutDown(deadline: number): Promise<void> {
-    if (this.#stopBy !== undefined || this.#exit !== undefined) return;
-    this.#stopBy = deadline;
+    if (this.#exit !== undefined) return;
+    this.#stopBy ??= deadline;
     // A stopped guest cannot react; KubeVirt resumes it for the shutdown as well.
     if (this.#paused !== undefined) await this.#qemu?.qmp.execute("cont").catch(() => undefined);
     if (this.agentConnected) await this.#qemu?.agent.tell("guest-shutdown").catch(() => undefined);
