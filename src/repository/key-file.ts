@@ -4,6 +4,7 @@ import { errorCode } from "../base/errors.ts";
 import type { Backend } from "./backends/backend.ts";
 import { type CryptoKey, decrypt } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
+import { parseJson } from "./json.ts";
 
 const KEY_FILE_LIMIT = 64 * 1024;
 /** More keys than that are not tried; restic itself stops at 20. */
@@ -119,13 +120,4 @@ async function tryKey(name: string, file: KeyFile, password: string): Promise<Cr
 function unlessMissing(error: unknown): undefined {
   if (errorCode(error) === "REPOSITORY_OBJECT_MISSING") return undefined;
   throw error;
-}
-
-/** JSON, or undefined where it is none. */
-export function parseJson(content: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(content.buffer, content.byteOffset, content.length).toString("utf8"));
-  } catch {
-    return undefined;
-  }
 }

@@ -3,7 +3,7 @@ import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type Backend, describeFile, type FileName, type FileType } from "./backends/backend.ts";
 import { type CryptoKey, decrypt, encrypt } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
-import { parseJson } from "./key-file.ts";
+import { parseJson } from "./json.ts";
 import { release } from "./release.ts";
 
 /** Snapshots, locks and config are small; restic splits index files at 50,000 blobs, about 8 MiB of JSON. */
