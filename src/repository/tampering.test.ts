@@ -1,6 +1,8 @@
-import { readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { copyFile, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { LocalBackend } from "./backends/local.ts";
+import { encrypt } from "./crypto.ts";
+import { openMasterKey } from "./key-file.ts";
 import { Repository } from "./repository.ts";
 import { openFile, readRange } from "./testing/read-range.ts";
 import { noise, ResticRepository } from "./testing/restic.ts";
@@ -43,6 +45,33 @@ describe("what is wrong with a repository is said by its code", () => {
         code: "REPOSITORY_NOT_FOUND",
       });
     }
+  });
+
+  test("a config of a later format, and one that is none", async () => {
+    const path = `${restic.directory}/config`;
+    const genuine = await readFile(path);
+    const backend = new LocalBackend(restic.directory);
+    const key = await openMasterKey(backend, restic.password);
+    for (const [config, code] of [
+      ['{"version":3,"id":"x"}', "REPOSITORY_UNSUPPORTED"],
+      ['{"version":"2","id":"x"}', "REPOSITORY_OBJECT_DAMAGED"],
+      ["no JSON", "REPOSITORY_OBJECT_DAMAGED"],
+    ] as const) {
+      await backend.save({ type: "config", name: "" }, encrypt(key, Buffer.from(config)));
+      await expect(open()).rejects.toMatchObject({ code });
+    }
+    await backend.save({ type: "config", name: "" }, genuine);
+    expect((await readEverything()).equals(content)).toBe(true);
+  });
+
+  test("a pack with another's genuine content", async () => {
+    const [one = "", two = ""] = await restic.files("data");
+    const aside = `${one}.aside`;
+    await rename(one, aside);
+    await copyFile(two, one);
+    await expect(readEverything()).rejects.toMatchObject({ code: expect.stringMatching(/DAMAGED$/) });
+    await rename(aside, one);
+    expect((await readEverything()).equals(content)).toBe(true);
   });
 
   test("a missing pack", async () => {
