@@ -1,0 +1,106 @@
+import { constants, copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLogger } from "../../src/base/logging.ts";
+import { setKernelArguments } from "../../src/lab/guest/disk-layout.ts";
+import { guestCacheDirectory } from "../../src/lab/guest/recipe-cache.ts";
+import { buildTinyGuest, TINY_RECORDS_ARGUMENTS } from "../../src/lab/guest/tiny-guest.ts";
+import type { MachineSpec } from "../../src/lab/hypervisor/machine.ts";
+import { RunningMachine } from "../../src/lab/hypervisor/running-machine.ts";
+import { Portmapper } from "../../src/nfs/portmapper.ts";
+import { NfsServer } from "../../src/nfs/server.ts";
+import { MemoryExport } from "../../src/nfs/testing/memory-export.ts";
+
+/** Nobody else's: tests that need a portmapper have an address each. */
+const ADDRESS = "127.62.7.1";
+const LIMIT_MS = 40_000;
+
+let scratch: string;
+let disk: MemoryExport;
+let server: NfsServer;
+let portmapper: Portmapper;
+let machine: RunningMachine | undefined;
+
+beforeEach(async () => {
+  scratch = await mkdtemp(join(tmpdir(), "machine-on-nfs-"));
+  const signal = AbortSignal.timeout(60_000);
+  const copy = join(scratch, "disk.img");
+  await copyFile(await buildTinyGuest({ directory: guestCacheDirectory(), signal }), copy, constants.COPYFILE_FICLONE);
+  await setKernelArguments(copy, TINY_RECORDS_ARGUMENTS, signal);
+  disk = new MemoryExport("/export-of-a-guest", await readFile(copy));
+  server = new NfsServer();
+  server.addExport(disk);
+  portmapper = await Portmapper.listen(ADDRESS, await server.listen(ADDRESS, 0));
+}, 90_000);
+
+afterEach(async () => {
+  await machine?.kill();
+  await portmapper.close();
+  await server.close();
+  await rm(scratch, { recursive: true, force: true });
+});
+
+function spec(): MachineSpec {
+  return {
+    ...{ name: "on-nfs", chipset: "q35", accelerator: "tcg", cpus: 1, memoryBytes: 128 << 20, firmware: {} },
+    disks: [
+      {
+        ...{ name: "root", bus: "virtio", isCdrom: false, readOnly: false, direct: true, writeThrough: false },
+        source: { kind: "nfs", server: ADDRESS, path: `${disk.path}/disk.img` },
+        ...{ errorPolicy: "stop", bootOrder: 1, serial: undefined },
+      },
+    ],
+    ...{ interfaces: [], hasRandomSource: false },
+  };
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + LIMIT_MS;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`not in time: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+test("an I/O error stops the guest, which goes on without noticing when the disk works again", async () => {
+  const console = join(scratch, "console");
+  const log = (): Promise<string> => readFile(console, "utf8").catch(() => "");
+  const lastRecord = async (): Promise<number> =>
+    Number([...(await log()).matchAll(/^ACK (\d+)\r?$/gm)].at(-1)?.[1] ?? 0);
+  const started = await RunningMachine.start({
+    ...{ spec: spec(), console, clock: systemClock, logger: silentLogger, onChange: () => undefined },
+  });
+  machine = started;
+  await until("first records", async () => (await lastRecord()) > 10);
+  await until("the agent", () => started.agentConnected);
+
+  let refused = 0;
+  disk.beforeWrite = async () => {
+    refused++;
+    throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
+  };
+  await until("the guest is stopped", () => started.paused === "PausedIOError");
+  const atStop = await lastRecord();
+  // It is resumed now and then, and stopped again as long as the disk is broken.
+  const before = refused;
+  await until("another attempt", () => refused > before);
+  disk.beforeWrite = async () => undefined;
+  await until("records again", async () => (await lastRecord()) > atStop + 10);
+  expect(started.paused).toBeUndefined();
+
+  const { monotonic } = systemClock;
+  const deadline = monotonic() + LIMIT_MS;
+  await until("the guest is off", async () => {
+    await started.shutDown(deadline);
+    return started.exit !== undefined;
+  });
+  expect(started.exit).toMatchObject({ code: 0 });
+  expect(await log()).toContain("TINY POWER OFF");
+  expect(await log()).not.toMatch(/RECORD FAILED|I\/O error|error/i);
+  for (let number = 1; number <= (await lastRecord()); number++) {
+    expect(disk.content.includes(`record ${number} boot 1`)).toBe(true);
+    if (number > 50) break;
+  }
+}, 120_000);
