@@ -66,10 +66,10 @@ export function cutOver(observed: Observed): Outcome {
   if (machine === undefined) return waits(no("CutOver", "Halting", "The machine is gone."));
   const halting = no("CutOver", "Halting", "The machine is being shut down.");
   if (!cutoverBegun(observed)) return acts([halt(machine, observed.now)], halting);
+  // Somebody started it meanwhile.
+  if (machine.spec?.runStrategy !== "Halted") return acts([haltAgain(machine)], halting);
   const unsealed = disks.filter(({ name }) => diskStatus(observed, name)?.sealed !== true);
   if (unsealed.length > 0) {
-    // Somebody started it meanwhile.
-    if (machine.spec?.runStrategy !== "Halted") return acts([haltAgain(machine)], halting);
     if (instance !== undefined || mountingPods.length > 0) return waits(halting, POLL_MS);
     const seals = unsealed.map(
       ({ name }): Action => ({ do: "agent", what: `seal ${name}`, call: (agent) => agent.seal(name, EPOCH) }),

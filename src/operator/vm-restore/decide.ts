@@ -21,6 +21,7 @@ import { tearDown } from "./teardown.ts";
 /** Keeps the object until nothing depends on the media agent any more. */
 export const RESTORE_FINALIZER = "vmrestore.io/teardown";
 const POLL_MS = 1000;
+const AGENT_GONE = yes("TornDown", "Gone", "The media agent is gone.");
 
 /**
  * What to do for a VMRestore next. Pure: the same observation gives the same decision, whatever was decided before, so an operator
@@ -43,9 +44,9 @@ export function decide(observed: Observed): Outcome {
 function prepare(observed: Observed): Outcome {
   const { restore, spec, settings, inspection, repository } = observed;
   // The plan goes last: with it gone after cutover, everything is.
-  if (isTrue(conditionsBefore(observed), "CutOver")) return passed(completed(observed));
+  if (isTrue(conditionsBefore(observed), "CutOver")) return passed(AGENT_GONE, completed(observed));
   if (isTrue(conditionsBefore(observed), "Discarded"))
-    return passed(yes("Completed", "Discarded", "The machine was discarded."));
+    return passed(AGENT_GONE, yes("Completed", "Discarded", "The machine was discarded."));
   if (observed.overlay !== undefined || observed.statefulSet !== undefined) {
     const message =
       "The Secret with the media agent's plan is gone. Put it back from a backup of the operator's namespace; nothing is changed until then.";
@@ -136,7 +137,7 @@ function finish(observed: Observed): Outcome {
   if (torn.done)
     return {
       passes: true,
-      conditions: [...conditions, yes("TornDown", "Gone", torn.message), completed(observed)],
+      conditions: [...conditions, AGENT_GONE, completed(observed)],
       status,
     };
   return {
@@ -167,11 +168,11 @@ function discard(observed: Observed, reason: string, message: string): Outcome {
     return { ...acts(deletion, discarded, waiting("The machine is being deleted.")), againMs: POLL_MS };
   }
   if (machine === undefined && instance !== undefined) return waits(waiting("The machine is shutting down."), POLL_MS);
-  return release(observed, (torn) => passed(discarded, torn, yes("Completed", "Discarded", message)));
+  return release(observed, () => passed(discarded, AGENT_GONE, yes("Completed", "Discarded", message)));
 }
 
 /** Takes relocation back and the agent down; what then is `done`. */
-function release(observed: Observed, done: (torn: ReturnType<typeof yes>) => Outcome): Outcome {
+function release(observed: Observed, done: () => Outcome): Outcome {
   const relocation = removeRelocation(observed);
   if (!relocation.done)
     return {
@@ -180,7 +181,7 @@ function release(observed: Observed, done: (torn: ReturnType<typeof yes>) => Out
     };
   const torn = tearDown(observed);
   if (!torn.done) return { ...acts(torn.actions, no("TornDown", "TearingDown", torn.message)), againMs: POLL_MS };
-  return done(yes("TornDown", "Gone", torn.message));
+  return done();
 }
 
 function decideDeletion(observed: Observed): Outcome {

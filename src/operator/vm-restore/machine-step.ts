@@ -1,6 +1,6 @@
 import { API_VERSION } from "../../api/group.ts";
 import { type Action, create } from "../actions.ts";
-import { isTrue } from "../conditions.ts";
+import { conditionOf } from "../conditions.ts";
 import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { guestTrouble, isGuestLate, isGuestReady } from "./guest.ts";
@@ -23,7 +23,8 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
     const message = `There is a VirtualMachine ${name} that this restore did not make. Delete one of the two.`;
     return waits(no(CREATED, "VirtualMachineExists", message));
   }
-  if (isTrue(conditionsBefore(observed), CREATED)) {
+  const before = conditionOf(conditionsBefore(observed), CREATED);
+  if (before?.status === "True" || before?.reason === "VirtualMachineDeleted") {
     const message = `VirtualMachine ${name} was deleted. What it wrote is still in the media agent; delete this VMRestore to discard it.`;
     return waits(no(CREATED, "VirtualMachineDeleted", message));
   }

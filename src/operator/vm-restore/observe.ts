@@ -3,11 +3,13 @@ import { LABELS } from "../../api/group.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { isTrue } from "../conditions.ts";
+import { inspectionOutcome } from "../inspection-job.ts";
 import {
   BACKUP_REPOSITORIES,
   CLAIMS,
   INSTANCES,
   JOBS,
+  type Job,
   PODS,
   type Pod,
   SECRETS,
@@ -45,17 +47,20 @@ export async function observe(options: ObserveOptions, restore: VMRestore, spec:
   const names = restoreNames(restore, machineName);
   const planSecret = await cluster.get(SECRETS, own, names.plan);
   const plan = planSecret === undefined ? undefined : readPlan(planSecret);
+  const inspectionJob = await cluster.get(JOBS, own, names.inspection);
+  const pods = await cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`);
+  const inspectionPods = pods.filter((pod) => pod.metadata.labels?.["job-name"] === names.inspection);
+  // Before there is a plan, the names that it will need are looked at already.
+  const knownDisks = plan?.disks ?? inspectedDisks(inspectionJob, inspectionPods);
   const [
     repository,
     storageClasses,
-    inspectionJob,
     service,
     keys,
     tls,
     overlay,
     cache,
     statefulSet,
-    pods,
     machine,
     instance,
     job,
@@ -65,20 +70,18 @@ export async function observe(options: ObserveOptions, restore: VMRestore, spec:
   ] = await Promise.all([
     plan === undefined ? cluster.get(BACKUP_REPOSITORIES, namespace, spec.source.repository.name) : undefined,
     plan === undefined ? cluster.list(STORAGE_CLASSES, undefined) : [],
-    cluster.get(JOBS, own, names.inspection),
     cluster.get(SERVICES, own, names.agent),
     cluster.get(SECRETS, own, names.keys),
     cluster.get(SECRETS, own, names.tls),
     cluster.get(CLAIMS, own, names.overlay),
     cluster.get(CLAIMS, own, names.cache),
     cluster.get(STATEFUL_SETS, own, names.agent),
-    cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`),
     cluster.get(VIRTUAL_MACHINES, namespace, machineName),
     cluster.get(INSTANCES, namespace, machineName),
     cluster.get(JOBS, namespace, names.relocation),
     cluster.get(SECRETS, namespace, names.relocation),
     cluster.get(VM_PROFILES, namespace, plan?.backedUpAs ?? machineName),
-    Promise.all((plan?.disks ?? []).map((disk) => observeDisk(cluster, restore, spec, disk))),
+    Promise.all(knownDisks.map((disk) => observeDisk(cluster, restore, spec, disk))),
   ]);
   const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
   const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
@@ -89,10 +92,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, spec:
     spec,
     repository,
     storageClasses,
-    inspection: {
-      job: inspectionJob,
-      pods: pods.filter((pod) => pod.metadata.labels?.["job-name"] === names.inspection),
-    },
+    inspection: { job: inspectionJob, pods: inspectionPods },
     planSecret,
     plan,
     service,
@@ -113,6 +113,11 @@ export async function observe(options: ObserveOptions, restore: VMRestore, spec:
     profile,
   };
   return { ...without, agent: await observeAgent(options.session, without, plan) };
+}
+
+function inspectedDisks(job: Job | undefined, pods: readonly Pod[]): readonly { name: string; size: number }[] {
+  const outcome = job === undefined ? undefined : inspectionOutcome(job, pods);
+  return outcome?.state === "Done" ? (outcome.result.snapshot?.disks ?? []) : [];
 }
 
 async function observeDisk(

@@ -1,0 +1,351 @@
+import { expect, test } from "@jest/globals";
+import { LABELS } from "../../api/group.ts";
+import type { VMRestore } from "../../api/vm-restore.ts";
+import { conditionOf } from "../conditions.ts";
+import {
+  CLAIMS,
+  INSTANCES,
+  JOBS,
+  STATEFUL_SETS,
+  VIRTUAL_MACHINES,
+  VM_PROFILES,
+  VM_RESTORES,
+  VOLUMES,
+} from "../kinds.ts";
+import { operatorIn, phaseIs, play, restoreIn } from "./testing/run.ts";
+import { DISK_SIZE, OWN, TENANT, World } from "./testing/world.ts";
+
+const relocation = (change: object) => ({
+  relocation: { target: { storageClassName: "fast" }, cutover: { when: "Automatic" }, ...change },
+});
+const reasonIs = (type: string, reason: string) => (restore: VMRestore | undefined) =>
+  conditionOf(restore?.status?.conditions, type)?.reason === reason;
+const claimOf = (world: World) =>
+  world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db")?.spec?.template?.spec?.volumes?.[0]?.persistentVolumeClaim
+    ?.claimName;
+
+function changeSpec(world: World, change: object): void {
+  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+    restore.spec = { ...(restore.spec as object), ...change };
+  });
+}
+
+/** Goes on for some rounds in which nothing may happen. */
+async function settle(world: World): Promise<void> {
+  await play(world, () => false, 15).catch(() => undefined);
+}
+
+test("a restore goes through its phases in order and tells the truth", async () => {
+  const world = new World();
+  world.restore();
+  const restore = await play(world, phaseIs("Completed"));
+  const status = restore?.status;
+  const steps = status?.timeline?.map(({ step }) => step);
+  expect(steps).toEqual(["Pending", "Preparing", "Staging", "Launching", "Relocating", "CuttingOver"]);
+  expect(status?.timeline?.every(({ finishedAt }) => finishedAt !== undefined)).toBe(true);
+  expect(status?.relocation).toEqual({ percent: 100 });
+  expect(status?.bootSet?.hitRatio).toBe("0.75");
+  expect(status?.timeToGuestReady).toMatch(/s$/);
+  expect(status?.cutoverDowntime).toMatch(/s$/);
+  expect(claimOf(world)).toBe("orders-db-root");
+  expect(world.told.filter((what) => what.startsWith("phase"))).toEqual([
+    "phase Booting",
+    "phase Ready",
+    "phase Relocating",
+  ]);
+  expect(world.cluster.peek(VM_PROFILES, TENANT, "orders-db")).toBeDefined();
+  expect(world.cluster.all(STATEFUL_SETS)).toEqual([]);
+  const machine = world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db");
+  expect(machine?.metadata.labels?.[LABELS.restoreUid]).toBe(restore?.metadata.uid);
+  for (const object of [...world.cluster.all(CLAIMS), ...world.cluster.all(VIRTUAL_MACHINES)])
+    expect(object.metadata.ownerReferences).toBeUndefined();
+});
+
+test("while the agent serves it, a disk is a ReadWriteMany NFS volume of the disk's own size", async () => {
+  const world = new World();
+  world.restore();
+  await play(world, phaseIs("Relocating"));
+  const [volume] = world.cluster.all(VOLUMES);
+  expect(volume?.spec).toMatchObject({
+    accessModes: ["ReadWriteMany"],
+    capacity: { storage: String(DISK_SIZE) },
+    persistentVolumeReclaimPolicy: "Retain",
+    nfs: { server: "10.0.0.7", path: "/export/capability" },
+    mountOptions: ["nfsvers=3", "tcp", "nolock", "port=2049", "mountport=2049", "mountproto=tcp", "hard"],
+  });
+  expect(claimOf(world)).toBe("orders-db-root-restoring");
+});
+
+test("cutover waits for approval, and for its time", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  const waiting = await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  expect(waiting?.status?.phase).toBe("Relocating");
+  expect(waiting?.status?.message).toMatch(/set spec\.relocation\.cutover\.when to Automatic/);
+  await settle(world);
+  expect(world.sealed).toBe(false);
+  const at = new Date(world.clock.now() + 3600_000).toISOString();
+  changeSpec(world, relocation({ cutover: { when: "At", at } }));
+  await play(world, reasonIs("CutOver", "AwaitingTime"));
+  await world.clock.advance(3600_000);
+  await play(world, phaseIs("Completed"));
+});
+
+test("relocation begins when it is told to", async () => {
+  const world = new World();
+  world.restore(relocation({ begin: "Manual" }));
+  const running = await play(world, reasonIs("Relocated", "AwaitingBegin"));
+  expect(running?.status?.phase).toBe("Running");
+  await settle(world);
+  expect(world.cluster.all(JOBS)).toEqual([]);
+  changeSpec(world, relocation({ begin: "GuestReady" }));
+  await play(world, phaseIs("Completed"));
+});
+
+test("a guest that is late is told to the agent, still waited for, and holds relocation back", async () => {
+  const world = new World();
+  world.guestReady = false;
+  world.restore({ launch: { guestReady: { timeout: "5s" } } });
+  const late = await play(world, reasonIs("GuestReady", "TimedOut"));
+  expect(late?.status?.phase).toBe("Launching");
+  await settle(world);
+  expect(world.told.at(-1)).toBe("phase BootFailed");
+  expect(world.cluster.all(JOBS)).toEqual([]);
+  world.guestReady = true;
+  await play(world, phaseIs("Completed"));
+});
+
+test("a restarted agent is told the phase again", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.told.length = 0;
+  world.restartAgent();
+  await settle(world);
+  expect(world.told).toEqual(["phase Relocating"]);
+});
+
+test("an agent that does not answer is told, and changes nothing", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  const before = world.cluster.keys().filter((key) => !key.startsWith("Event/"));
+  world.agentAnswers = false;
+  const degraded = await play(world, reasonIs("Degraded", "AgentUnreachable"));
+  expect(degraded?.status?.phase).toBe("Relocating");
+  expect(degraded?.status?.message).toMatch(/does not answer/);
+  await settle(world);
+  expect(world.cluster.keys().filter((key) => !key.startsWith("Event/"))).toEqual(before);
+  world.agentAnswers = true;
+  await play(world, reasonIs("Degraded", "AsExpected"));
+});
+
+test("a target that returns other bytes is never switched to; a new claim is written from the beginning", async () => {
+  const world = new World();
+  world.verifyFails = true;
+  world.restore();
+  const failed = await play(world, phaseIs("Failed"));
+  expect(failed?.status?.message).toMatch(/delete claim orders-db-root/);
+  await settle(world);
+  expect(claimOf(world)).toBe("orders-db-root-restoring");
+  world.verifyFails = false;
+  world.cluster.erase(CLAIMS, TENANT, "orders-db-root");
+  await play(world, phaseIs("Completed"));
+  expect(world.told).toContain("reset");
+});
+
+test("a target claim that was replaced while it was copied to is written from the beginning", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  const before = world.cluster.peek(CLAIMS, TENANT, "orders-db-root");
+  world.cluster.erase(CLAIMS, TENANT, "orders-db-root");
+  await play(
+    world,
+    (restore) => restore?.status?.targetClaims?.some(({ uid }) => uid !== before?.metadata.uid) ?? false,
+  );
+  expect(world.told).toContain("reset");
+  changeSpec(world, relocation({}));
+  await play(world, phaseIs("Completed"));
+});
+
+test("a relocation Job that gave up is replaced", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, phaseIs("Relocating"));
+  await play(world, () => world.cluster.all(JOBS).length > 0);
+  const [job] = world.cluster.all(JOBS);
+  world.cluster.change(JOBS, TENANT, job?.metadata.name ?? "", (failed) => {
+    const lastTransitionTime = new Date(world.clock.now()).toISOString();
+    failed.status = {
+      conditions: [{ type: "Failed", status: "True", message: "BackoffLimitExceeded", lastTransitionTime }],
+    };
+  });
+  await play(world, reasonIs("Relocated", "JobFailed"));
+  await play(world, () => world.cluster.all(JOBS).some(({ metadata }) => metadata.uid !== job?.metadata.uid));
+});
+
+test("relocation can be called off before cutover: the machine runs on from the agent", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  changeSpec(world, relocation({ strategy: "None" }));
+  await play(
+    world,
+    () => world.cluster.all(JOBS).length === 0 && world.cluster.peek(CLAIMS, TENANT, "orders-db-root") === undefined,
+  );
+  await settle(world);
+  expect(claimOf(world)).toBe("orders-db-root-restoring");
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+  changeSpec(world, relocation({}));
+  await play(world, phaseIs("Completed"));
+  expect(world.told).toContain("reset");
+});
+
+test("a machine that its users deleted stays deleted, and what it wrote is kept", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db");
+  const failed = await play(world, phaseIs("Failed"));
+  expect(failed?.status?.message).toMatch(/delete this VMRestore to discard it/);
+  await settle(world);
+  expect(world.cluster.all(VIRTUAL_MACHINES)).toEqual([]);
+  expect(world.cluster.all(STATEFUL_SETS)).toHaveLength(1);
+});
+
+test("deleting a restore whose machine depends on the agent keeps the agent until the machine is gone", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  const waiting = await play(world, reasonIs("TornDown", "MachineDependsOnAgent"));
+  expect(waiting?.status?.message).toMatch(/set spec\.deletionPolicy to Discard/);
+  await settle(world);
+  expect(world.cluster.all(STATEFUL_SETS)).toHaveLength(1);
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+  // Relocation is of no use any more.
+  expect(world.cluster.all(JOBS)).toEqual([]);
+  world.cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db");
+  await play(world, (restore) => restore === undefined);
+  expect(leftovers(world)).toEqual([]);
+});
+
+test("with Discard the machine goes with the restore, before the agent does", async () => {
+  const world = new World();
+  world.restore({ ...relocation({ cutover: {} }), deletionPolicy: "Discard" });
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  world.cluster.onWrite = (write) => {
+    if (write.verb === "delete" && write.namespace === OWN) expect(world.cluster.all(INSTANCES)).toEqual([]);
+  };
+  await play(world, (restore) => restore === undefined);
+  expect(world.cluster.all(VIRTUAL_MACHINES)).toEqual([]);
+  expect(world.told).toContain("unpin");
+  expect(leftovers(world)).toEqual([]);
+});
+
+test("deleting a restore in the middle of its cutover brings the cutover to its end", async () => {
+  const world = new World();
+  world.restore();
+  await play(world, reasonIs("CutOver", "FinalPass"));
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  await play(world, (restore) => restore === undefined);
+  expect(claimOf(world)).toBe("orders-db-root");
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+  expect(leftovers(world)).toEqual(["PersistentVolumeClaim/default/orders-db-root"]);
+});
+
+test("a machine that somebody starts in the middle of its cutover is halted again before it is switched", async () => {
+  const world = new World();
+  world.restore();
+  await play(world, reasonIs("CutOver", "FinalPass"));
+  world.cluster.change(VIRTUAL_MACHINES, TENANT, "orders-db", (machine) => {
+    machine.spec = { ...machine.spec, runStrategy: "Always" };
+  });
+  world.step();
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+  world.cluster.onWrite = ({ type, verb }) => {
+    const isRunning = world.cluster.all(INSTANCES).length > 0;
+    if (type === VIRTUAL_MACHINES && verb === "update" && isRunning)
+      expect(claimOf(world)).toBe("orders-db-root-restoring");
+  };
+  await play(world, phaseIs("Completed"));
+  expect(claimOf(world)).toBe("orders-db-root");
+});
+
+test("deleting a restore that never got anywhere leaves nothing", async () => {
+  const world = new World();
+  world.restore({ source: { repository: { name: "none" }, snapshot: { latest: {} } } });
+  await play(world, reasonIs("SourceReady", "RepositoryNotFound"));
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  await play(world, (restore) => restore === undefined);
+  expect(leftovers(world)).toEqual([]);
+});
+
+test("a live mount stays until it expires, and is then discarded", async () => {
+  const world = new World();
+  world.restore({ relocation: { strategy: "None" }, liveMount: { expiresAfter: "1h", onExpiry: "Discard" } });
+  const running = await play(world, phaseIs("Running"));
+  await settle(world);
+  expect(running?.status?.strategy).toBe("None");
+  expect(world.cluster.all(JOBS)).toEqual([]);
+  await world.clock.advance(3600_000);
+  const over = await play(world, phaseIs("Completed"));
+  expect(conditionOf(over?.status?.conditions, "Completed")?.reason).toBe("Discarded");
+  expect(world.cluster.all(VIRTUAL_MACHINES)).toEqual([]);
+  expect(leftovers(world)).toEqual([]);
+});
+
+test("a live mount that is to be kept outlives its expiry", async () => {
+  const world = new World();
+  world.restore({ relocation: { strategy: "None" }, liveMount: { expiresAfter: "1h" } });
+  await play(world, phaseIs("Running"));
+  await world.clock.advance(3600_000);
+  const kept = await play(world, reasonIs("Expired", "Kept"));
+  expect(kept?.status?.expiresAt).toBeDefined();
+  await settle(world);
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+});
+
+test("a plan that somebody deleted stops everything rather than being made anew", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  const restore = await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.cluster.erase(
+    { apiVersion: "v1", kind: "Secret", plural: "secrets", namespaced: true },
+    OWN,
+    `vmr-${restore?.metadata.uid}-plan`,
+  );
+  const failed = await play(world, phaseIs("Failed"));
+  expect(failed?.status?.message).toMatch(/plan is gone/);
+  await settle(world);
+  expect(world.cluster.all(STATEFUL_SETS)).toHaveLength(1);
+});
+
+test("a second restore of the same machine is refused and harms nothing", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  const claims = world.cluster.all(CLAIMS).map(({ metadata }) => metadata.uid);
+  world.restore({}, "another");
+  const operator = operatorIn(world);
+  for (let round = 0; round < 10; round++) {
+    await operator.reconcile(TENANT, "another");
+    world.step();
+  }
+  expect(restoreIn(world, "another")?.status?.message).toMatch(/There is a VirtualMachine orders-db already/);
+  expect(world.cluster.all(CLAIMS).map(({ metadata }) => metadata.uid)).toEqual(claims);
+});
+
+/** What a restore made and what is still there; the machine and its profile are meant to stay. */
+function leftovers(world: World): string[] {
+  return world.cluster
+    .keys()
+    .filter(
+      (key) =>
+        !/^(Event|VMRestore|StorageClass|BackupRepository|VirtualMachine|VirtualMachineInstance|VMProfile|Pod)\//.test(
+          key,
+        ),
+    );
+}
