@@ -21,3 +21,25 @@ test("gives back the bytes in order, however they were cut", () => {
     }),
   );
 });
+
+test("takes some without waiting for the rest", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.uint8Array({ minLength: 1, maxLength: 20 }), { minLength: 1 }),
+      fc.integer({ min: 1, max: 30 }),
+      (pushes, most) => {
+        const queue = new ByteQueue();
+        for (const piece of pushes) queue.push(Buffer.from(piece));
+        const taken: Buffer[] = [];
+        while (queue.length > 0) {
+          const some = queue.takeSome(most);
+          expect(some.length).toBeGreaterThan(0);
+          expect(some.length).toBeLessThanOrEqual(most);
+          taken.push(some);
+        }
+        expect(Buffer.concat(taken).equals(Buffer.concat(pushes))).toBe(true);
+        expect(() => queue.takeSome(1)).toThrow(RangeError);
+      },
+    ),
+  );
+});

@@ -21,6 +21,11 @@ export class ByteQueue {
     return this.#pieces[0]?.subarray(0, length) ?? Buffer.alloc(0);
   }
 
+  /** Takes between 1 and `most` bytes without copying any; at least one must be there. */
+  takeSome(most: number): Buffer {
+    return this.take(Math.min(most, this.#pieces[0]?.length ?? 1));
+  }
+
   /** Takes `length` bytes, of which at least that many must be there: a view where they came in one piece. */
   take(length: number): Buffer {
     if (length > this.#length) throw new RangeError(`${length} bytes of ${this.#length}`);

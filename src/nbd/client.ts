@@ -26,6 +26,8 @@ import {
 } from "./protocol.ts";
 
 const OPTION_REPLY_LIMIT = 64 * 1024;
+const HEAD_BYTES = 20;
+const OFFSET_BYTES = 8;
 /** Pieces of one read that do not follow one another. */
 const PIECES_LIMIT = 4096;
 const CHUNK_LIMIT = PAYLOAD_LIMIT + 64;
@@ -55,6 +57,16 @@ interface Pending {
   failure: NbdError | undefined;
 }
 
+/** A piece of a read whose bytes are still on their way. */
+interface Arriving {
+  readonly cookie: bigint;
+  readonly pending: Pending;
+  readonly isLast: boolean;
+  readonly into: Buffer;
+  at: number;
+  left: number;
+}
+
 /** A client that reads and asks for block status: what relocation needs. Everything the server says is checked. */
 export class NbdClient {
   readonly size: number;
@@ -62,6 +74,7 @@ export class NbdClient {
   readonly #contexts: ReadonlyMap<string, number>;
   readonly #queue = new ByteQueue();
   readonly #pending = new Map<bigint, Pending>();
+  #arriving: Arriving | undefined;
   #cookie = 0n;
   #closed: NbdError | undefined;
 
@@ -102,10 +115,14 @@ export class NbdClient {
     return this.#closed !== undefined;
   }
 
-  /** Exactly `length` bytes, at most 32 MiB. */
-  async read(offset: number, length: number): Promise<Buffer> {
-    if (length > PAYLOAD_LIMIT) throw new RangeError(`a read of ${length} bytes`);
-    const into = Buffer.allocUnsafeSlow(length);
+  /**
+   * Exactly `length` bytes, at most 32 MiB.
+   *
+   * @param buffer where they go, and what is given back a part of; a new one unless given
+   */
+  async read(offset: number, length: number, buffer?: Buffer): Promise<Buffer> {
+    if (length > Math.min(PAYLOAD_LIMIT, buffer?.length ?? length)) throw new RangeError(`a read of ${length} bytes`);
+    const into = buffer?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
     const pending = this.#request(CMD.read, 0, offset, length, into);
     await pending.done.promise;
     if (pending.covered !== length) throw new NbdError("NBD_PROTOCOL", "the server left out part of a read");
@@ -163,6 +180,8 @@ export class NbdClient {
   }
 
   #receive(piece: Buffer): void {
+    // The buffers of failed reads are somebody else's by now.
+    if (this.#closed !== undefined) return;
     this.#queue.push(piece);
     try {
       while (this.#next()) {
@@ -177,27 +196,51 @@ export class NbdClient {
   }
 
   #next(): boolean {
-    if (this.#queue.length < 20) return false;
-    const head = this.#queue.peek(20);
+    if (this.#arriving !== undefined) return this.#takeData(this.#arriving);
+    if (this.#queue.length < HEAD_BYTES) return false;
+    const head = this.#queue.peek(HEAD_BYTES);
     if (head.readUInt32BE(0) !== STRUCTURED_REPLY_MAGIC)
       throw new NbdError("NBD_PROTOCOL", "an answer without its magic");
-    const length = head.readUInt32BE(16);
-    if (length > CHUNK_LIMIT) throw new NbdError("NBD_PROTOCOL", `an answer of ${length} bytes`);
-    if (this.#queue.length < 20 + length) return false;
-    const flags = head.readUInt16BE(4);
+    const isLast = (head.readUInt16BE(4) & CHUNK_DONE) !== 0;
     const type = head.readUInt16BE(6);
     const cookie = head.readBigUInt64BE(8);
-    this.#queue.take(20);
-    const body = this.#queue.take(length);
+    const length = head.readUInt32BE(16);
+    if (length > CHUNK_LIMIT) throw new NbdError("NBD_PROTOCOL", `an answer of ${length} bytes`);
     const pending = this.#pending.get(cookie);
     if (pending === undefined) throw new NbdError("NBD_PROTOCOL", "an answer to nothing that was asked");
-    takeChunk(pending, type, body);
-    if ((flags & CHUNK_DONE) !== 0) {
-      this.#pending.delete(cookie);
-      if (pending.failure === undefined) pending.done.resolve();
-      else pending.done.reject(pending.failure);
+    // Data goes to its place as it comes; everything else is taken whole.
+    const wanted = type === CHUNK.offsetData ? Math.min(length, OFFSET_BYTES) : length;
+    if (this.#queue.length < HEAD_BYTES + wanted) return false;
+    this.#queue.take(HEAD_BYTES);
+    const body = this.#queue.take(wanted);
+    if (type === CHUNK.offsetData) {
+      const { into, at } = place(pending, new ByteReader(body).u64be(), length - OFFSET_BYTES);
+      this.#arriving = { cookie, pending, isLast, into, at, left: length - OFFSET_BYTES };
+      return true;
     }
+    takeChunk(pending, type, body);
+    if (isLast) this.#finish(cookie, pending);
     return true;
+  }
+
+  #takeData(arriving: Arriving): boolean {
+    while (arriving.left > 0 && this.#queue.length > 0) {
+      const some = this.#queue.takeSome(arriving.left);
+      some.copy(arriving.into, arriving.at);
+      arriving.at += some.length;
+      arriving.left -= some.length;
+      arriving.pending.covered += some.length;
+    }
+    if (arriving.left > 0) return false;
+    this.#arriving = undefined;
+    if (arriving.isLast) this.#finish(arriving.cookie, arriving.pending);
+    return true;
+  }
+
+  #finish(cookie: bigint, pending: Pending): void {
+    this.#pending.delete(cookie);
+    if (pending.failure === undefined) pending.done.resolve();
+    else pending.done.reject(pending.failure);
   }
 
   #fail(error: NbdError): void {
@@ -224,22 +267,28 @@ function takeChunk(pending: Pending, type: number, body: Buffer): void {
     pending.extents.set(id, extents);
     return;
   }
-  if (type !== CHUNK.offsetData && type !== CHUNK.offsetHole)
-    throw new NbdError("NBD_PROTOCOL", `an unknown answer (${type})`);
-  const at = Number(reader.u64be()) - pending.offset;
-  const length = type === CHUNK.offsetHole ? reader.u32be() : reader.remaining;
-  const to = at + length;
-  if (pending.into === undefined || at < 0 || length === 0 || to > pending.into.length)
-    throw new NbdError("NBD_PROTOCOL", "data that was not asked for");
-  if (pending.came.some((other) => at < other.to && other.from < to))
-    throw new NbdError("NBD_PROTOCOL", "data that came before");
-  const last = pending.came.at(-1);
-  if (last?.to === at) last.to = to;
-  else pending.came.push({ from: at, to });
-  if (pending.came.length > PIECES_LIMIT) throw new NbdError("NBD_PROTOCOL", "data in too many pieces");
-  if (type === CHUNK.offsetData) reader.bytes(length).copy(pending.into, at);
-  else pending.into.fill(0, at, at + length);
+  if (type !== CHUNK.offsetHole) throw new NbdError("NBD_PROTOCOL", `an unknown answer (${type})`);
+  const offset = reader.u64be();
+  const length = reader.u32be();
+  const { into, at } = place(pending, offset, length);
+  into.fill(0, at, at + length);
   pending.covered += length;
+}
+
+/** Where a piece of a read belongs. @throws NbdError NBD_PROTOCOL where it was not asked for or came before */
+function place(pending: Pending, offset: bigint, length: number): { into: Buffer; at: number } {
+  const at = Number(offset) - pending.offset;
+  const to = at + length;
+  const { into, came } = pending;
+  if (into === undefined || at < 0 || length <= 0 || to > into.length)
+    throw new NbdError("NBD_PROTOCOL", "data that was not asked for");
+  const last = came.at(-1);
+  if (came.some((other) => at < other.to && other.from < to))
+    throw new NbdError("NBD_PROTOCOL", "data that came before");
+  if (last?.to === at) last.to = to;
+  else came.push({ from: at, to });
+  if (came.length > PIECES_LIMIT) throw new NbdError("NBD_PROTOCOL", "data in too many pieces");
+  return { into, at };
 }
 
 function requestHead(type: number, flags: number, cookie: bigint, offset: number, length: number): Buffer {

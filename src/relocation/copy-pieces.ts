@@ -3,7 +3,7 @@ import type { SourceRun } from "./source.ts";
 import type { TokenBucket } from "./token-bucket.ts";
 
 /** Bytes of one read. About a chunk of the backup, so that no chunk is needed for long. */
-const DATA_PIECE = 1024 * 1024;
+export const DATA_PIECE = 1024 * 1024;
 /** Zeros are only looked at in the target. */
 const ZERO_PIECE = 16 * 1024 * 1024;
 

@@ -16,7 +16,7 @@ export interface DirtyPassContext extends PassContext {
  * @throws NbdError where the connection broke; AgentControlError with status 409 where the generation is another one by now
  */
 export async function dirtyPass(context: DirtyPassContext, signal: AbortSignal): Promise<Generation> {
-  const { source, target, session, disk, progress } = context;
+  const { source, target, session, disk, progress, buffers } = context;
   const generation = await session.ask((client) => client.freezeGeneration(disk, signal), signal);
   if (generation.final) await progress.tell({ state: "FinalPass" }, signal);
   let copied = 0;
@@ -31,7 +31,8 @@ export async function dirtyPass(context: DirtyPassContext, signal: AbortSignal):
         begin: (piece) => () => {
           copied += piece.length;
         },
-        copy: async ({ offset, length }) => target.write(offset, await source.read(offset, length), false),
+        copy: ({ offset, length }) =>
+          buffers.use(async (buffer) => target.write(offset, await source.read(offset, length, buffer), false)),
       },
       signal,
     );

@@ -5,6 +5,7 @@ import type { Logger } from "../base/logging.ts";
 import { NbdError } from "../nbd/errors.ts";
 import type { AgentSession } from "./agent-session.ts";
 import { Backoff } from "./backoff.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { dirtyPass } from "./dirty-pass.ts";
 import { RelocationError } from "./errors.ts";
 import type { FairSlots } from "./fair-slots.ts";
@@ -33,6 +34,7 @@ export interface DiskRelocationOptions {
   readonly source: SourceOptions;
   readonly session: AgentSession;
   readonly slots: FairSlots;
+  readonly buffers: BufferPool;
   readonly bucket: TokenBucket | undefined;
   readonly clock: Clock;
   readonly log: Logger;

@@ -5,6 +5,7 @@ import type { AgentControlClient } from "../api/agent-control-client.ts";
 import { silentLogger } from "../base/logging.ts";
 import { ManualClock } from "../base/testing/manual-clock.ts";
 import { AgentSession } from "./agent-session.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { FairSlots } from "./fair-slots.ts";
 import { firstPass } from "./first-pass.ts";
 import { Progress } from "./progress.ts";
@@ -71,8 +72,9 @@ test("a cursor is told only when everything below it is durable, and flushed at 
   };
   const progress = new Progress("root", session, clock, undefined);
   const slots = new FairSlots(4);
+  const buffers = new BufferPool(MIB);
   const never = new AbortController().signal;
-  await firstPass({ source, target, progress, slots, bucket: undefined, clock }, false, never);
+  await firstPass({ source, target, progress, slots, buffers, bucket: undefined, clock }, false, never);
   expect(target.durable.equals(content)).toBe(true);
   expect(told.length).toBeGreaterThan(4);
   const cursors = told.map(({ cursor }) => cursor);
@@ -114,8 +116,9 @@ test("a sync that fails ends the pass, and no cursor is told after it", async ()
   target.sync = () => Promise.reject(new Error("the medium is gone"));
   const progress = new Progress("root", new AgentSession(client, clock, silentLogger), clock, undefined);
   const slots = new FairSlots(4);
+  const buffers = new BufferPool(MIB);
   const pass = firstPass(
-    { source, target, progress, slots, bucket: undefined, clock },
+    { source, target, progress, slots, buffers, bucket: undefined, clock },
     false,
     new AbortController().signal,
   );

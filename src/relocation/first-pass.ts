@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { CopiedPrefix } from "./copied-prefix.ts";
 import { copyPieces } from "./copy-pieces.ts";
 import type { FairSlots } from "./fair-slots.ts";
@@ -15,6 +16,8 @@ export interface PassContext {
   readonly target: Pick<Target, "heldBackFrom" | "write" | "writeZeroes" | "sync">;
   readonly progress: Progress;
   readonly slots: FairSlots;
+  /** Buffers that hold a piece. */
+  readonly buffers: BufferPool;
   readonly bucket: TokenBucket | undefined;
   readonly clock: Clock;
 }
@@ -61,10 +64,11 @@ export async function firstPass(context: PassContext, isZeroed: boolean, signal:
   );
 }
 
-async function copyPiece({ source, target }: PassContext, piece: SourceRun, isZeroed: boolean): Promise<void> {
+async function copyPiece({ source, target, buffers }: PassContext, piece: SourceRun, isZeroed: boolean): Promise<void> {
   const { offset, length, matters } = piece;
-  if (matters) await target.write(offset, await source.read(offset, length), isZeroed);
-  else if (!isZeroed) await target.writeZeroes(offset, length);
+  if (matters) {
+    await buffers.use(async (buffer) => target.write(offset, await source.read(offset, length, buffer), isZeroed));
+  } else if (!isZeroed) await target.writeZeroes(offset, length);
 }
 
 /** Bytes that hold data: below the cursor, and everywhere. Guest writes change it a little meanwhile. */

@@ -2,6 +2,8 @@ import { AgentControlClient } from "../api/agent-control-client.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logging.ts";
 import { AgentSession } from "./agent-session.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import { DATA_PIECE } from "./copy-pieces.ts";
 import { DiskRelocation, type RelocatedDisk } from "./disk-relocation.ts";
 import { FairSlots } from "./fair-slots.ts";
 import { TokenBucket } from "./token-bucket.ts";
@@ -44,6 +46,7 @@ export async function runRelocation(options: RelocationOptions, signal: AbortSig
     source: { host: agent.host, port: agent.nbdPort, tls: agent.tls },
     session: new AgentSession(client, clock, log),
     slots: new FairSlots(SLOTS),
+    buffers: new BufferPool(DATA_PIECE),
     bucket: bandwidthLimit === undefined ? undefined : new TokenBucket(bandwidthLimit, clock),
     clock,
     log,

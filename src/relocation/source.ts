@@ -44,8 +44,9 @@ export class Source {
     return this.#client.size;
   }
 
-  async read(offset: number, length: number): Promise<Buffer> {
-    return length === 0 ? Buffer.alloc(0) : this.#client.read(offset, length);
+  /** @param buffer where the bytes go, if given */
+  async read(offset: number, length: number, buffer?: Buffer): Promise<Buffer> {
+    return length === 0 ? Buffer.alloc(0) : this.#client.read(offset, length, buffer);
   }
 
   /**
