@@ -73,25 +73,29 @@ export class CachedImage implements BlockSource {
   }
 
   async #fromCache(blob: FileBlob, from: number, length: number, readClass: ReadClass): Promise<Buffer | undefined> {
-    const { cache, tracker } = this.#options;
-    const cached = await cache.read(blob.id, from, length);
-    if (cached !== undefined) tracker.read(blob.id, blob.length, readClass);
-    return cached;
+    const { cache, scheduler, tracker } = this.#options;
+    const arrived = scheduler.arrived(blob.id);
+    const found =
+      arrived === undefined ? await cache.read(blob.id, from, length) : this.#cut(blob, arrived, from, length);
+    if (found !== undefined) tracker.read(blob.id, blob.length, readClass);
+    return found;
   }
 
   async #fromRepository(blob: FileBlob, from: number, length: number, readClass: ReadClass): Promise<Buffer> {
-    const { scheduler, tracker, file } = this.#options;
+    const { scheduler, tracker } = this.#options;
     const content = await scheduler.read(blob.id, readClass === "staging" ? "boot" : readClass);
-    if (content.length !== blob.length) {
-      throw new RepositoryError(
-        "REPOSITORY_BLOB_DAMAGED",
-        `blob ${blob.id} of ${file.path} holds ${content.length} bytes, the index says ${blob.length}`,
-        { hint: "Run `restic check`." },
-      );
-    }
     tracker.read(blob.id, blob.length, readClass);
-    // A copy: the blob is larger, and whoever waits on a slow socket must not hold all of it.
-    return Buffer.from(content.subarray(from, from + length));
+    return this.#cut(blob, content, from, length);
+  }
+
+  /** A copy: the blob is larger, and whoever waits on a slow socket must not hold all of it. */
+  #cut(blob: FileBlob, content: Buffer, from: number, length: number): Buffer {
+    if (content.length === blob.length) return Buffer.from(content.subarray(from, from + length));
+    throw new RepositoryError(
+      "REPOSITORY_BLOB_DAMAGED",
+      `blob ${blob.id} of ${this.#options.file.path} holds ${content.length} bytes, the index says ${blob.length}`,
+      { hint: "Run `restic check`." },
+    );
   }
 
   #check(offset: number, length: number): void {

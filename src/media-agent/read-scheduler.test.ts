@@ -8,6 +8,7 @@ class Bench {
   readonly clock = new ManualClock();
   readonly started: string[] = [];
   readonly stored: string[] = [];
+  storing: Deferred<void> | undefined;
   readonly waits: [ReadReason, number][] = [];
   readonly joins: ReadReason[] = [];
   readonly results: [ReadReason, number, number | undefined][] = [];
@@ -24,7 +25,10 @@ class Bench {
         this.#fetches.set(id, fetch);
         return fetch.promise;
       },
-      store: async (id) => void this.stored.push(id),
+      store: async (id) => {
+        await this.storing?.promise;
+        this.stored.push(id);
+      },
       isTransient: (error) => (error as Error).message === "away",
       observer: {
         started: (reason, waited) => this.waits.push([reason, waited]),
@@ -117,6 +121,23 @@ test("an error that is final reaches every reader, and the next read tries again
   const again = bench.scheduler.read("a", "guest");
   await bench.answer("a");
   expect(String(await again)).toBe("a");
+});
+
+test("a blob that has arrived is at hand until it is stored, and keeps its slot", async () => {
+  const bench = new Bench(2);
+  bench.storing = deferred<void>();
+  const read = bench.scheduler.read("a", "guest");
+  expect(bench.scheduler.arrived("a")).toBeUndefined();
+  await bench.answer("a");
+  expect(String(await read)).toBe("a");
+  expect(String(bench.scheduler.arrived("a"))).toBe("a");
+  void bench.scheduler.read("b", "guest");
+  void bench.scheduler.read("c", "guest");
+  expect(bench.started).toEqual(["a", "b"]);
+  bench.storing.resolve();
+  await new Promise(setImmediate);
+  expect(bench.scheduler.arrived("a")).toBeUndefined();
+  expect(bench.started).toEqual(["a", "b", "c"]);
 });
 
 test("tells how long requests waited and took", async () => {

@@ -34,6 +34,8 @@ interface Request {
   state: "queued" | "running" | "resting";
   since: number;
   failures: number;
+  /** The blob's bytes, from when they arrived until they are stored. */
+  arrived: Buffer | undefined;
   readonly content: Deferred<Buffer>;
   readonly stored: Deferred<void>;
 }
@@ -62,6 +64,11 @@ export class ReadScheduler {
   /** Requests that wait for a slot. */
   waiting(reason: ReadReason): number {
     return this.#queue.waiting(reason);
+  }
+
+  /** The bytes of a blob that has arrived and is just being stored. */
+  arrived(id: string): Buffer | undefined {
+    return this.#requests.get(id)?.arrived;
   }
 
   /** Resolves with the blob's bytes, shared between all who asked: read them only. Rejects with an error that is final. */
@@ -102,6 +109,7 @@ export class ReadScheduler {
       state: "queued",
       since: this.#options.clock.monotonic(),
       failures: 0,
+      arrived: undefined,
       content: deferred<Buffer>(),
       stored: deferred(),
     };
@@ -138,6 +146,7 @@ export class ReadScheduler {
     try {
       const content = await fetch(request.id);
       observer.finished(request.reason, clock.monotonic() - begun, content.length);
+      request.arrived = content;
       request.content.resolve(content);
       await store(request.id, content, request.reason);
       this.#requests.delete(request.id);

@@ -40,6 +40,8 @@ export class TestAgent {
   readonly #operator: KeyPair;
   readonly #relocation: KeyPair;
   readonly #clients: AgentControlClient[] = [];
+  readonly operator: AgentControlClient;
+  readonly relocation: AgentControlClient;
   #process: ChildProcess | undefined;
   #epoch = 1;
   log = "";
@@ -56,6 +58,8 @@ export class TestAgent {
     this.#ca = ca;
     this.#operator = operator;
     this.#relocation = relocation;
+    this.operator = this.client(operator);
+    this.relocation = this.client(relocation);
   }
 
   static async create(options: TestAgentOptions): Promise<TestAgent> {
@@ -82,14 +86,6 @@ export class TestAgent {
       writeFile(join(directory, "password"), options.repository.password),
     ]);
     return agent;
-  }
-
-  get operator(): AgentControlClient {
-    return this.client(this.#operator);
-  }
-
-  get relocation(): AgentControlClient {
-    return this.client(this.#relocation);
   }
 
   get tls(): { readonly ca: string; readonly operator: KeyPair; readonly relocation: KeyPair } {

@@ -28,8 +28,8 @@ export class RpcClient {
     socket.on("close", fail);
   }
 
-  static async connect(port: number): Promise<RpcClient> {
-    const socket = connect({ port, host: "127.0.0.1" });
+  static async connect(port: number, host = "127.0.0.1"): Promise<RpcClient> {
+    const socket = connect({ port, host });
     await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
     return new RpcClient(socket);
   }

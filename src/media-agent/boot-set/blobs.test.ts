@@ -1,0 +1,36 @@
+import { expect, test } from "@jest/globals";
+import { blobsOf } from "./blobs.ts";
+
+const LENGTHS = [10, 20, 30, 40, 10];
+const IDS = ["a", "b", "zero", "c", "a"];
+
+const file = {
+  size: 110,
+  *blobsIn(offset: number, length: number) {
+    let start = 0;
+    for (const [index, bytes] of LENGTHS.entries()) {
+      const id = IDS[index] ?? "";
+      const blob = { index, id, offset: start, length: bytes, zero: id === "zero" };
+      if (start < offset + length && start + bytes > offset) yield blob;
+      start += bytes;
+    }
+  },
+};
+
+test("names each blob once, in the order of the extents, without zeros", () => {
+  const extents = [
+    { offset: 60, length: 1 },
+    { offset: 5, length: 30 },
+    { offset: 100, length: 10 },
+  ];
+  expect(blobsOf(file, extents, 1000)).toEqual([
+    { id: "c", length: 40 },
+    { id: "a", length: 10 },
+    { id: "b", length: 20 },
+  ]);
+});
+
+test("ends where the limit is reached", () => {
+  expect(blobsOf(file, [{ offset: 0, length: 110 }], 30).map(({ id }) => id)).toEqual(["a", "b"]);
+  expect(blobsOf(file, [{ offset: 0, length: 110 }], 9)).toEqual([]);
+});

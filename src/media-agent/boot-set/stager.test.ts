@@ -1,0 +1,66 @@
+import { expect, test } from "@jest/globals";
+import { deferred } from "../../base/deferred.ts";
+import { BlobTracker } from "../blob-tracker.ts";
+import { BootSetStager } from "./stager.ts";
+
+const blob = (id: string): { id: string; length: number } => ({ id, length: 100 });
+
+test("stages every disk's set in its order, the disks in turns, and tells how far it is", async () => {
+  const cached = new Set(["b1"]);
+  const asked: string[] = [];
+  const gate = deferred<void>();
+  const stager = new BootSetStager({
+    cache: cached,
+    tracker: new BlobTracker(),
+    atOnce: 1,
+    scheduler: {
+      stage: async (id) => {
+        asked.push(id);
+        if (id === "a3") await gate.promise;
+        cached.add(id);
+      },
+    },
+  });
+  const sets = new Map([
+    ["a", [blob("a1"), blob("a2"), blob("a3")]],
+    ["b", [blob("b1"), blob("b2")]],
+  ]);
+  const done = stager.run(sets, new AbortController().signal);
+  await new Promise(setImmediate);
+  expect(asked).toEqual(["a1", "a2", "b2", "a3"]);
+  expect([stager.total, stager.staged, stager.complete]).toEqual([500, 400, false]);
+  expect(stager.progress("b")).toEqual({ total: 200, staged: 200 });
+  gate.resolve();
+  await done;
+  expect([stager.staged, stager.complete]).toEqual([500, true]);
+  expect(stager.progress("none")).toEqual({ total: 0, staged: 0 });
+});
+
+test("leaves out what is damaged, and does not call it staged", async () => {
+  const cached = new Set<string>();
+  const stager = new BootSetStager({
+    cache: cached,
+    tracker: new BlobTracker(),
+    atOnce: 2,
+    scheduler: {
+      stage: async (id) => {
+        if (id === "bad") throw new Error("damaged");
+        cached.add(id);
+      },
+    },
+  });
+  await stager.run(new Map([["a", [blob("bad"), blob("good")]]]), new AbortController().signal);
+  expect([stager.total, stager.staged, stager.complete]).toEqual([200, 100, true]);
+});
+
+test("ends when it is told to", async () => {
+  const stop = new AbortController();
+  const stager = new BootSetStager({
+    cache: new Set(),
+    tracker: new BlobTracker(),
+    atOnce: 1,
+    scheduler: { stage: async () => stop.abort(new Error("ended")) },
+  });
+  await expect(stager.run(new Map([["a", [blob("1"), blob("2")]]]), stop.signal)).rejects.toThrow("ended");
+  expect(stager.complete).toBe(false);
+});

@@ -1,0 +1,54 @@
+import { AGENT_PORTS } from "../../api/agent-config.ts";
+import { ByteWriter } from "../../base/bytes.ts";
+import { RpcClient } from "../../nfs/testing/rpc-client.ts";
+import { readOpaque, writeOpaque } from "../../nfs/xdr.ts";
+
+const NFS = 100003;
+const READ = 6;
+const WRITE = 7;
+const FILE_SYNC = 2;
+const REPLY_LIMIT = 1024 * 1024;
+
+/** The disk of an export as a mounted client uses it: its handle outlives connections and servers. */
+export class NfsFile {
+  readonly #client: RpcClient;
+  readonly handle: Buffer;
+
+  private constructor(client: RpcClient, handle: Buffer) {
+    this.#client = client;
+    this.handle = handle;
+  }
+
+  /** @param handle of an earlier mount; without it the path is mounted. Rejects where that is refused. */
+  static async open(address: string, path: string, handle?: Buffer): Promise<NfsFile> {
+    const client = await RpcClient.connect(AGENT_PORTS.nfs, address);
+    try {
+      return new NfsFile(client, handle ?? (await client.fileHandle(path)));
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
+  /** Rejects with the NFS status where it is not 0, or when the connection ends. */
+  async read(offset: number, length: number): Promise<Buffer> {
+    const args = writeOpaque(new ByteWriter(), this.handle).u64be(BigInt(offset)).u32be(length).finish();
+    const reply = await this.#client.call(NFS, READ, args);
+    const status = reply.u32be();
+    if (status !== 0) throw new Error(`NFS status ${status}`);
+    if (reply.u32be() !== 0) reply.skip(84);
+    reply.skip(8);
+    return Buffer.from(readOpaque(reply, REPLY_LIMIT));
+  }
+
+  /** Durable when it resolves. */
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    const args = this.#client.writeArguments(this.handle, offset, data, FILE_SYNC);
+    const status = (await this.#client.call(NFS, WRITE, args)).u32be();
+    if (status !== 0) throw new Error(`NFS status ${status}`);
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
