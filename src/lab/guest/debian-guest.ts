@@ -32,9 +32,6 @@ interface GuestImageOptions {
   readonly bootOnce: (disk: string, signal: AbortSignal) => Promise<void>;
 }
 
-/** Kernel arguments of a guest that writes records (see `write-records`), for `setKernelArguments`. */
-export const DEBIAN_RECORDS_ARGUMENTS = `${KERNEL_ARGUMENTS} vmrestore.records`;
-
 /**
  * Builds a 2 GiB disk with a real, small Debian of the machine's own release: systemd, nginx, guest agent, boot loader in the image.
  * Works as root, and without where mmdebstrap may use user namespaces.

@@ -23,8 +23,8 @@ echo "GUEST READY boots=$boots" >/dev/ttyS0
 `;
 
 /**
- * Numbered records of 512 bytes in /var/lib/records, each fsynced before its number is acknowledged: on the serial console
- * (\`ACK <number>\`) and as the page /acked.
+ * With `vmrestore.records` on the kernel's command line: numbered records of 512 bytes in /var/lib/records, each fsynced before its
+ * number is acknowledged, on the serial console (`ACK <number>`) and as the page /acked.
  */
 const WRITE_RECORDS = `#!/bin/sh
 boots=$(cat /var/lib/boot-counter)

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { constants, copyFile, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -32,6 +33,8 @@ let server: RunningApiServer;
 let context: LabContext & { transport: Transport };
 let hypervisor: Hypervisor;
 let parts: Promise<void>[] = [];
+let running: Promise<void>;
+let stopHypervisor = new AbortController();
 const ending = new AbortController();
 let disk: string;
 
@@ -49,7 +52,23 @@ beforeAll(async () => {
   const cluster = new RestCluster(transport, ending.signal, "lab");
   context = { cluster, transport, clock: systemClock, logger };
   await installKubeVirt(cluster, systemClock.sleep);
-  let last = 10 + (process.pid % 200);
+  startHypervisor();
+  parts = [runVolumeBinder(context, join(directory, "volumes"), ending.signal)];
+}, 90_000);
+
+afterAll(async () => {
+  stopHypervisor.abort();
+  ending.abort();
+  await Promise.allSettled([running, ...parts]);
+  context.transport.close();
+  await server.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+let last = 10;
+
+function startHypervisor(): void {
+  stopHypervisor = new AbortController();
   hypervisor = new Hypervisor(
     {
       ...{ nodeName: "lab-node", directory: join(directory, "consoles") },
@@ -58,16 +77,8 @@ beforeAll(async () => {
     },
     context,
   );
-  parts = [hypervisor.run(ending.signal), runVolumeBinder(context, join(directory, "volumes"), ending.signal)];
-}, 90_000);
-
-afterAll(async () => {
-  ending.abort();
-  await Promise.allSettled(parts);
-  context.transport.close();
-  await server.close();
-  await rm(directory, { recursive: true, force: true });
-});
+  running = hypervisor.run(stopHypervisor.signal);
+}
 
 async function until<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
   const deadline = performance.now() + STEP_MS;
@@ -217,6 +228,21 @@ test("a machine waits for its claim, boots, is restarted when it dies, halts thr
   await change("orders", ({ spec, ...rest }) => ({ ...rest, spec: { ...spec, runStrategy: "Always" } }));
   await until("running again", async () => (await machine("orders"))?.status?.printableStatus === "Running");
   expect(hasCondition(await machine("orders"), "RestartRequired")).toBe(false);
+
+  // The hypervisor ends and its machines with it; the next one finds an instance that cannot be running, and makes another.
+  const lost = await instance("orders");
+  const [pid = 0] = hypervisor.processIds();
+  stopHypervisor.abort();
+  await running;
+  expect(pid).toBeGreaterThan(0);
+  // Some kernels list a process that was waited for a moment longer.
+  await until("QEMU is gone", async () => !existsSync(`/proc/${pid}/stat`));
+  startHypervisor();
+  await until("an instance of the next hypervisor", async () => {
+    const found = await instance("orders");
+    return found?.status?.phase === "Running" && found.metadata.uid !== lost?.metadata.uid;
+  });
+  expect(hypervisor.processIds()).toHaveLength(1);
   await context.cluster.delete(VIRTUAL_MACHINES, (await machine("orders")) as KubernetesObject);
   await until("gone", async () => (await machine("orders")) === undefined);
   expect(await instance("orders")).toBeUndefined();
