@@ -144,6 +144,21 @@ test("writes made meanwhile arrive, and the disk is done only when it was sealed
   expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
 });
 
+test("reads that fail now and then are repeated one by one, and nothing else is", async () => {
+  await start(new ModelDisk("root", image()));
+  root.seal();
+  for (let page = 0; page < 400; page++) root.current.add(page * 2);
+  let count = 0;
+  root.beforeRead = async () => {
+    if (++count % 10 === 0) throw new Error("the repository is away");
+  };
+  await relocate();
+  expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
+  const allocated = root.progress?.bytesTotal ?? 0;
+  // The first pass, the dirty pages once, and the last page.
+  expect(root.bytesRead).toBeLessThanOrEqual(allocated + 400 * 4096 + 4096);
+}, 60_000);
+
 test("agent and Job may die at any moment, again and again", async () => {
   await start(new ModelDisk("root", image()), new ModelDisk("data", image(13 * MIB)));
   const disks = [

@@ -43,7 +43,7 @@ export async function runRelocation(options: RelocationOptions, signal: AbortSig
   const both = AbortSignal.any([signal, failed.signal]);
   const shared = {
     verify,
-    source: { host: agent.host, port: agent.nbdPort, tls: agent.tls },
+    source: { host: agent.host, port: agent.nbdPort, tls: agent.tls, clock, log },
     session: new AgentSession(client, clock, log),
     slots: new FairSlots(SLOTS),
     buffers: new BufferPool(DATA_PIECE),

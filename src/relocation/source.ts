@@ -1,4 +1,9 @@
+import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/errors.ts";
+import type { Logger } from "../base/logging.ts";
 import { NbdClient } from "../nbd/client.ts";
+import { NbdError } from "../nbd/errors.ts";
+import { Backoff } from "./backoff.ts";
 
 const ALLOCATION = "base:allocation";
 /** The meta context that names the pages of the frozen generation. */
@@ -19,17 +24,23 @@ export interface SourceOptions {
   readonly host: string;
   readonly port: number;
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly clock: Clock;
+  readonly log: Logger;
 }
 
 /** A disk at the media agent, over one NBD connection. When that breaks, everything under way fails with NbdError. */
 export class Source {
   readonly #client: NbdClient;
+  readonly #options: SourceOptions;
+  readonly #closing = new AbortController();
 
-  private constructor(client: NbdClient) {
+  private constructor(client: NbdClient, options: SourceOptions) {
     this.#client = client;
+    this.#options = options;
   }
 
-  static async connect(disk: string, { host, port, tls }: SourceOptions): Promise<Source> {
+  static async connect(disk: string, options: SourceOptions): Promise<Source> {
+    const { host, port, tls } = options;
     const client = await NbdClient.connect({
       host,
       port,
@@ -37,16 +48,31 @@ export class Source {
       contexts: [DIRTY],
       ...(tls === undefined ? {} : { tls }),
     });
-    return new Source(client);
+    return new Source(client, options);
   }
 
   get size(): number {
     return this.#client.size;
   }
 
-  /** @param buffer where the bytes go, if given */
+  /**
+   * Waits while the agent cannot read: its repository may be away, and everything else that was copied is still good.
+   *
+   * @param buffer where the bytes go, if given
+   */
   async read(offset: number, length: number, buffer?: Buffer): Promise<Buffer> {
-    return length === 0 ? Buffer.alloc(0) : this.#client.read(offset, length, buffer);
+    if (length === 0) return Buffer.alloc(0);
+    const { clock, log } = this.#options;
+    const backoff = new Backoff(clock);
+    for (;;) {
+      try {
+        return await this.#client.read(offset, length, buffer);
+      } catch (error) {
+        if (!(error instanceof NbdError) || error.code !== "NBD_IO") throw error;
+        log.warn({ offset, length, reason: errorMessage(error) }, "the media agent cannot read; trying again");
+        await backoff.wait(this.#closing.signal);
+      }
+    }
   }
 
   /**
@@ -68,6 +94,7 @@ export class Source {
   }
 
   close(): void {
+    this.#closing.abort(new NbdError("NBD_DISCONNECTED", "the connection was closed from this side"));
     this.#client.close();
   }
 
