@@ -40,7 +40,6 @@ export const agentConfig = z.strictObject({
 });
 
 export type AgentConfig = z.infer<typeof agentConfig>;
-export type DiskConfig = z.infer<typeof diskConfig>;
 
 /** Ports of a media agent's pod and Service. */
 export const AGENT_PORTS = { nfs: 2049, nbd: 10809, control: 8443, metrics: 9464 } as const;

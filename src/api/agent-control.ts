@@ -104,7 +104,6 @@ export const controlError = z.strictObject({ code: z.string(), message: z.string
 export { bootProfile };
 export type PhaseRequest = z.infer<typeof phaseRequest>;
 export type AgentPhase = PhaseRequest["phase"];
-export type SealRequest = z.infer<typeof sealRequest>;
 export type Generation = z.infer<typeof generation>;
 export type RelocationProgress = z.infer<typeof relocationProgress>;
 export type DiskStatus = z.infer<typeof diskStatus>;

@@ -5,7 +5,7 @@ import * as z from "zod";
  * termination message, so the whole of it stays under 4,096 bytes of JSON: no manifest, only what sizing and checks need.
  */
 
-export const inspectedDisk = z.strictObject({
+const inspectedDisk = z.strictObject({
   /** The VM's volume name. */
   name: z.string(),
   path: z.string(),

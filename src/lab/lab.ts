@@ -12,11 +12,14 @@ import { RestCluster } from "../operator/runtime/rest-cluster.ts";
 import { Transport } from "../operator/runtime/transport.ts";
 import type { PodLogs } from "./apiserver/http/pod-log.ts";
 import { startControlPlane } from "./control-plane.ts";
+import { runGarbageCollector } from "./controllers/garbage-collector.ts";
 import { runJobController } from "./controllers/job.ts";
 import { STORAGE_CLASSES } from "./controllers/kinds.ts";
 import type { LabContext } from "./controllers/lab-controller.ts";
+import { runNamespaceController } from "./controllers/namespace.ts";
 import { runStatefulSetController } from "./controllers/stateful-set.ts";
 import { FOLDER_PROVISIONER, runVolumeBinder } from "./controllers/volume-binder.ts";
+import { runVolumeProtection } from "./controllers/volume-protection.ts";
 import { guestCacheDirectory } from "./guest/recipe-cache.ts";
 import { buildTinyGuest } from "./guest/tiny-guest.ts";
 import { chooseAccelerator } from "./hypervisor/accelerator.ts";
@@ -104,6 +107,9 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     runVolumeBinder(context, volumes, ending.signal),
     runJobController(context, ending.signal),
     runStatefulSetController(context, ending.signal),
+    runVolumeProtection(context, ending.signal),
+    runNamespaceController(context, ending.signal),
+    runGarbageCollector(context, ending.signal),
   ];
   for (const part of parts)
     part.catch((error: unknown) => logger.error({ error: errorMessage(error) }, "a part of the lab ended"));

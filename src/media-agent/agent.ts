@@ -125,7 +125,7 @@ export class MediaAgent implements ControlledAgent, DiskObserver {
       .catch(report("staging ended"));
     if (snapshot.pin && !state.current.unpinned) pin.keep(signal).catch(report("pinning ended"));
     else pin.message = state.current.unpinned ? "the pin was removed" : "pinning is switched off";
-    this.#watchFreeSpace(directory, signal).catch(report("the overlay's free space is unknown"));
+    this.#watchFreeSpace(directory, signal).catch(report("the overlay's free space is not watched"));
   }
 
   /** Every server listens. */
@@ -257,7 +257,7 @@ export class MediaAgent implements ControlledAgent, DiskObserver {
 
   async #watchFreeSpace(directory: { free(): Promise<number> }, signal: AbortSignal): Promise<void> {
     for (;;) {
-      this.#overlayFree = await directory.free();
+      this.#overlayFree = await directory.free().catch(() => this.#overlayFree);
       await this.#options.clock.sleep(FREE_SPACE_MS, signal);
     }
   }

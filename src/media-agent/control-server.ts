@@ -52,7 +52,7 @@ export interface ControlServerOptions {
  */
 export async function serveControl(options: ControlServerOptions): Promise<() => Promise<void>> {
   const server = createServer(
-    { ...options.tls, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.2" },
+    { ...options.tls, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.2", handshakeTimeout: 10_000 },
     (request, response) => {
       answer(options, request).then(
         (body) => send(response, body === undefined ? 204 : 200, body),
@@ -60,7 +60,7 @@ export async function serveControl(options: ControlServerOptions): Promise<() =>
       );
     },
   );
-  server.maxConnections = 64;
+  server.maxConnections = 256;
   server.requestTimeout = 30_000;
   server.headersTimeout = 10_000;
   return listen(server, options.address, options.port);

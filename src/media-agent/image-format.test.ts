@@ -1,12 +1,14 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, expect, test } from "@jest/globals";
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { foreignFormat } from "./image-format.ts";
+import { ImageWorkshop } from "./testing/disk-images.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "image-format-"));
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
+let workshop: ImageWorkshop;
+
+beforeAll(async () => {
+  workshop = await ImageWorkshop.create();
+});
+afterAll(() => workshop.remove());
 
 test.each([
   ["raw", undefined],
@@ -16,11 +18,12 @@ test.each([
   ["vpc", "VHD"],
   ["vpc,subformat=fixed", "VHD"],
   ["vdi", "VDI"],
-])("an image that qemu-img made as %s", (format, expected) => {
-  const path = join(directory, "image");
+  ["qed", "QED"],
+])("an image that qemu-img made as %s", async (format, expected) => {
   const [name = "", option] = format.split(",");
-  execFileSync("qemu-img", ["create", "-q", "-f", name, ...(option === undefined ? [] : ["-o", option]), path, "2M"]);
-  const content = readFileSync(path);
+  const options = option === undefined ? [] : ["-o", option];
+  await workshop.run("qemu-img", "create", "-q", "-f", name, ...options, "image", "2M");
+  const content = await readFile(workshop.path("image"));
   expect(foreignFormat(content.subarray(0, 512), content.subarray(-512))).toBe(expected);
 });
 

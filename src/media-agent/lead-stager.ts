@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Deferred, deferred } from "../base/deferred.ts";
 import type { FileBlob } from "../repository/repository-file.ts";
 import type { BlobTracker } from "./blob-tracker.ts";
@@ -5,7 +6,10 @@ import type { BlobTracker } from "./blob-tracker.ts";
 /** Behind the cursor by this much (or half a window), a blob that was not read is not going to be. */
 const PASSED_BYTES = 64 * 1024 * 1024;
 
-export interface LeadDisk {
+/** Blobs looked at before others get their turn: most of a large disk is zeros, or in the cache already. */
+const LOOKS_AT_ONCE = 1000;
+
+interface LeadDisk {
   readonly file: {
     readonly size: number;
     readonly blobCount: number;
@@ -70,6 +74,10 @@ export class LeadStager {
     const worker = async (): Promise<void> => {
       while (!signal.aborted) {
         const blob = this.#reason === undefined ? undefined : this.#choose();
+        if (blob === "more") {
+          await nextTurn();
+          continue;
+        }
         if (blob === undefined || this.#reason === undefined) {
           await this.#changed.promise;
           continue;
@@ -82,14 +90,16 @@ export class LeadStager {
     await Promise.all(Array.from({ length: this.#options.atOnce }, worker));
   }
 
-  /** The next blob to fetch, the disks in turns; undefined where the window is full or nothing is left. */
-  #choose(): FileBlob | undefined {
+  /** The next blob to fetch, the disks in turns; undefined where the window is full or nothing is left; `more` to ask again. */
+  #choose(): FileBlob | "more" | undefined {
     const { cache, tracker, windowBytes } = this.#options;
-    for (const place of this.#places) this.#follow(place);
+    let looks = LOOKS_AT_ONCE;
+    for (const place of this.#places) looks = this.#follow(place, looks);
     for (let tried = 0; tried < this.#places.length; tried++) {
       const place = this.#places[this.#turn++ % this.#places.length];
       if (place === undefined) return undefined;
       for (; place.next < place.disk.file.blobCount; place.next++) {
+        if (looks-- <= 0) return "more";
         const blob = place.disk.file.blob(place.next);
         if (blob.zero) continue;
         if (tracker.leadBytes + this.#inFlight + blob.length > windowBytes) return undefined;
@@ -103,8 +113,8 @@ export class LeadStager {
     return undefined;
   }
 
-  /** Goes where the cursor is, and lets go of what it has left behind. */
-  #follow(place: Place): void {
+  /** Goes where the cursor is, and lets go of what it has left behind. Gives back how many looks are left. */
+  #follow(place: Place, looks: number): number {
     const { file, cursor } = place.disk;
     const position = Math.min(cursor.position, file.size);
     const at = position === file.size ? file.blobCount : file.indexAt(position);
@@ -114,9 +124,12 @@ export class LeadStager {
     place.cursor = position;
     const behind = Math.max(0, position - Math.min(PASSED_BYTES, this.#options.windowBytes / 2));
     const left = position === file.size ? file.blobCount : file.indexAt(behind);
-    for (; place.passed < left; place.passed++) {
+    const until = Math.min(left, place.passed + Math.max(0, looks));
+    const looked = Math.max(0, until - place.passed);
+    for (; place.passed < until; place.passed++) {
       const blob = file.blob(place.passed);
       if (!blob.zero) this.#options.tracker.passed(blob.id);
     }
+    return looks - looked;
   }
 }

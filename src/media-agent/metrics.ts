@@ -86,8 +86,8 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     this.#gauge("snapshot_pinned", "1 while a pin keeps the snapshot's data", () => +status().repository.pinned);
     this.#gauge("cache_bytes", "Bytes in the cache", () => cache().bytes);
     this.#gauge("cache_limit_bytes", "Bytes that the cache may take", () => cache().limit);
-    this.#gauge("cache_evicted", "Blobs evicted since the start", () => cache().evicted);
-    this.#gauge("cache_corrupted", "Blobs dropped for a wrong checksum since the start", () => cache().corrupted);
+    this.#total("cache_evicted_total", "Blobs evicted", () => cache().evicted);
+    this.#total("cache_corrupted_total", "Blobs dropped for a wrong checksum", () => cache().corrupted);
     this.#gauge("boot_set_bytes", "Bytes of the boot set", () => status().bootSet.bytes);
     this.#gauge("boot_set_staged_bytes", "Bytes of the boot set that are staged", () => status().bootSet.staged);
     this.#gauge("boot_guest_reads", "Guest reads while booting", () => status().bootSet.guestReads);
@@ -98,7 +98,7 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     this.#gauge("overlay_full", "1 while writes wait for space", () => +status().overlay.full);
     this.#gauge("nfs_connections", "Open NFS connections", () => status().connections.nfs);
     this.#gauge("nbd_connections", "Open NBD connections", () => status().connections.nbd);
-    this.#gauge("nfs_refused", "Handles and paths refused since the start", () => sources.nfs().refused);
+    this.#total("nfs_refused_total", "Handles and paths refused", () => sources.nfs().refused);
     this.#perDisk(
       "disk_dirty_bytes",
       "Bytes written since the last frozen generation",
@@ -140,6 +140,19 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
       help,
       registers: [this.registry],
       collect: () => gauge.set(value()),
+    });
+  }
+
+  /** Counts up; what it shows is what something else has counted. */
+  #total(name: string, help: string, value: () => number): void {
+    const counter: Counter = new Counter({
+      name: `vmrestore_agent_${name}`,
+      help,
+      registers: [this.registry],
+      collect: () => {
+        counter.reset();
+        counter.inc(value());
+      },
     });
   }
 

@@ -7,7 +7,7 @@ const RETRY_MS = 60_000;
 const CHECK_MS = 10 * 60_000;
 
 /** What a pin needs of a repository; see repository/pin.ts. */
-export interface PinnableRepository {
+interface PinnableRepository {
   pin(
     snapshotId: string,
     uid: string,

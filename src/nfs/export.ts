@@ -1,6 +1,9 @@
 /**
  * What the NFS server needs of something that it exports: one directory that holds one regular file. It knows nothing of
  * disks or backups.
+ *
+ * By the `code` of what a method rejects with, the client is told: `DISK_SEALED` → NFS3ERR_ROFS, `OVERLAY_FULL` → NFS3ERR_NOSPC,
+ * `TRY_LATER` → NFS3ERR_JUKEBOX, anything else → NFS3ERR_IO.
  */
 export interface NfsExport {
   /** The path a client mounts, unguessable, e.g. `/9f2c…`. Whoever knows it may mount. */
@@ -24,9 +27,3 @@ export interface NfsExport {
   /** Resolves when every write that resolved before is durable. */
   commit(): Promise<void>;
 }
-
-/**
- * The errors that {@link NfsExport} methods may reject with by `code`, and what the client is told. Anything else is
- * NFS3ERR_IO: `DISK_SEALED` → NFS3ERR_ROFS, `OVERLAY_FULL` → NFS3ERR_NOSPC, `TRY_LATER` → NFS3ERR_JUKEBOX.
- */
-export type NfsExportErrorCode = "DISK_SEALED" | "OVERLAY_FULL" | "TRY_LATER";

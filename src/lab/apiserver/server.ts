@@ -14,6 +14,7 @@ import { writeKubeconfig } from "./kubeconfig.ts";
 import { OpenApiDocuments } from "./openapi/documents.ts";
 import { builtInDefinitions } from "./registry/built-in.ts";
 import { Registry } from "./registry/registry.ts";
+import { FileJournal } from "./store/journal.ts";
 import { Store } from "./store/store.ts";
 
 const YEAR_MS = 365 * 24 * 3600 * 1000;
@@ -59,7 +60,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     "kubernetes.default.svc",
   ]);
   const token = randomBytes(32).toString("base64url");
-  const store = new Store();
+  const { store, closeStore } = openStore(options.dataDir);
   const registry = new Registry([...builtInDefinitions(options.serviceClusterIpRange), crdDefinition()]);
   const cluster = { store, registry, clock, newUid: randomUUID };
   bootstrapObjects(cluster);
@@ -88,6 +89,15 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
         server.close(() => resolve());
         server.closeAllConnections();
       });
+      closeStore();
     },
   };
+}
+
+function openStore(dataDir: string | undefined): { readonly store: Store; readonly closeStore: () => void } {
+  if (dataDir === undefined) return { store: new Store(), closeStore: () => {} };
+  const { journal, kept } = FileJournal.open(dataDir);
+  const store = new Store({ journal });
+  store.load(kept.objects, kept.revision);
+  return { store, closeStore: () => journal.close() };
 }

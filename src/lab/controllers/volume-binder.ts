@@ -176,19 +176,19 @@ async function reconcileVolume({ cluster }: LabContext, directory: string, name:
   const isBound = claim !== undefined && claim.metadata.uid === claimRef?.uid;
   const phase = isBound ? "Bound" : claimRef?.uid === undefined ? "Available" : "Released";
   const isOurs = volume.metadata.annotations?.[PROVISIONED_BY] === FOLDER_PROVISIONER;
-  if (phase === "Released" && isOurs && volume.spec.persistentVolumeReclaimPolicy === "Delete") {
-    await cluster.delete(VOLUMES, volume);
-    // Only what was made here is removed, whatever the object says.
-    await rm(join(directory, name), { recursive: true, force: true });
-    return undefined;
-  }
-  if (volume.status?.phase !== phase && volume.metadata.deletionTimestamp === undefined) {
+  // Told first: a volume that looks bound is protected from deletion.
+  if (volume.status?.phase !== phase) {
     await cluster.applyStatus(VOLUMES, {
       apiVersion: "v1",
       kind: "PersistentVolume",
       metadata: { name },
       status: { phase },
     });
+  }
+  if (phase === "Released" && isOurs && volume.spec.persistentVolumeReclaimPolicy === "Delete") {
+    if (volume.metadata.deletionTimestamp === undefined) await cluster.delete(VOLUMES, volume);
+    // Only what was made here is removed, whatever the object says.
+    await rm(join(directory, name), { recursive: true, force: true });
   }
   return undefined;
 }

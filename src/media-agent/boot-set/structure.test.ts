@@ -89,3 +89,15 @@ test("time that runs out keeps what was found until then", async () => {
   expect(extents.length).toBeGreaterThan(3);
   expect(extents.at(-1)).toEqual({ offset: 0, length: 64 * MIB });
 });
+
+test("a part of the disk that is damaged in the repository does not take the rest away", async () => {
+  const source = memorySource(disk);
+  const broken = {
+    ...source,
+    read: (offset: number, length: number, readClass: "staging") =>
+      offset > 9 * MIB ? Promise.reject(new Error("damaged")) : source.read(offset, length, readClass),
+  };
+  const extents = await structureExtents(broken as typeof source, systemClock);
+  expect(extents.length).toBeGreaterThan(3);
+  expect(extents.at(-1)).toEqual({ offset: 0, length: 64 * MIB });
+});

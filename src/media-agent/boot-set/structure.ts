@@ -19,9 +19,8 @@ const BYTES_LIMIT = 384 * MIB;
 
 /**
  * What a boot is likely to read, from the disk's own structure: in the order of importance, within the disk, overlaps
- * possible. Bounded in reads, time and bytes, whatever the disk claims; what was found until a bound counts.
- *
- * @throws what reading the disk rejects with
+ * possible. Bounded in reads, time and bytes, whatever the disk claims. What was found until a bound, or until a part of the
+ * disk that cannot be read, counts.
  */
 export async function structureExtents(source: BlockSource, clock: Clock): Promise<Extent[]> {
   const found: Extent[] = [];
@@ -34,11 +33,7 @@ export async function structureExtents(source: BlockSource, clock: Clock): Promi
     found.push(piece);
   };
   add({ offset: 0, length: MIB });
-  try {
-    await addStructure(new BoundedDisk(source, clock), add);
-  } catch (error) {
-    if (!(error instanceof BudgetSpentError)) throw error;
-  }
+  await addStructure(new BoundedDisk(source, clock), add).catch(() => undefined);
   bytes = Math.min(bytes, BYTES_LIMIT - HEAD_BYTES);
   if (found.length < EXTENTS_LIMIT) add({ offset: 0, length: HEAD_BYTES });
   return found;

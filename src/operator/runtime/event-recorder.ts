@@ -6,6 +6,7 @@ import type { Cluster } from "./cluster.ts";
 import type { KubernetesObject, ResourceType } from "./objects.ts";
 
 interface Event extends KubernetesObject {
+  reason?: string;
   kind: "Event";
   count?: number;
   firstTimestamp?: string;

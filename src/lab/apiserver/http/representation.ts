@@ -68,9 +68,15 @@ export class Presenter {
   list(stored: readonly KubeObject[], metadata: JsonObject, now: number): JsonValue {
     const { group, listKind } = this.#definition;
     const objects = stored.map((object) => this.#definition.toVersion(object, this.#version));
+    const isCustom = this.#definition.custom;
     switch (this.#representation.as) {
       case "Object":
-        return { kind: listKind, apiVersion: apiVersionOf(group, this.#version), metadata, items: objects };
+        return {
+          kind: listKind,
+          apiVersion: apiVersionOf(group, this.#version),
+          metadata,
+          items: isCustom ? objects : objects.map(untyped),
+        };
       case "PartialObjectMetadata": {
         const { version } = this.#representation;
         const items = objects.map((object) => metadataOnly(object, version));
@@ -83,6 +89,11 @@ export class Presenter {
         });
     }
   }
+}
+
+/** Items of a list of a built-in kind do not repeat what the list says. */
+function untyped({ apiVersion: _, kind: __, ...rest }: KubeObject): JsonObject {
+  return rest;
 }
 
 function metadataOnly(object: KubeObject, version: string): KubeObject {

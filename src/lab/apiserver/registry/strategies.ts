@@ -1,25 +1,39 @@
-import type { KubeObject } from "../object.ts";
-import type { Store } from "../store/store.ts";
+import { coreStrategies } from "../kinds/core.ts";
+import type { KindStrategy } from "../kinds/kind.ts";
+import { podStrategy } from "../kinds/pod.ts";
+import { serviceStrategy } from "../kinds/service.ts";
+import { storageStrategies } from "../kinds/storage.ts";
+import { workloadStrategies } from "../kinds/workloads.ts";
 import type { CatalogEntry } from "./catalog.ts";
 import type { Strategy } from "./definition.ts";
-import { PREPARE_CREATE, PREPARE_UPDATE } from "./kind-strategies.ts";
 
-const nothing = (): void => {};
-
-/** What a built-in kind does beyond being stored. */
+/**
+ * What a built-in kind does beyond being stored.
+ *
+ * @param serviceRange where Services get their addresses from, in CIDR notation
+ */
 export function builtInStrategy(entry: CatalogEntry, serviceRange: string): Strategy {
+  const own = ownStrategy(`${entry.group}/${entry.kind}`, serviceRange);
+  const validateCreate = own.validateCreate ?? (() => []);
   return {
     generation: entry.generation,
     returnsDeleted: entry.returnsDeleted,
     requiresRevision: false,
+    // batch/v1 keeps a Job's pods where the client does not say; every client of today says.
     deletion: entry.kind === "Job" ? "Orphan" : "Background",
-    applyDefaults: nothing,
-    prepareCreate: (object: KubeObject, store: Store) => {
+    applyDefaults: own.applyDefaults ?? (() => {}),
+    prepareCreate: (object, store) => {
       if (entry.status) delete object.status;
-      PREPARE_CREATE[entry.kind]?.(object, store, serviceRange);
+      own.prepareCreate?.(object, store);
     },
-    prepareUpdate: (object: KubeObject, old: KubeObject) => PREPARE_UPDATE[entry.kind]?.(object, old),
-    validateCreate: () => [],
-    validateUpdate: () => [],
+    prepareUpdate: own.prepareUpdate ?? (() => {}),
+    validateCreate,
+    validateUpdate: own.validateUpdate ?? validateCreate,
   };
+}
+
+function ownStrategy(key: string, serviceRange: string): KindStrategy {
+  if (key === "/Pod") return podStrategy;
+  if (key === "/Service") return serviceStrategy(serviceRange);
+  return coreStrategies[key] ?? storageStrategies[key] ?? workloadStrategies[key] ?? {};
 }
