@@ -73,6 +73,11 @@ func main() {
 			fail(encoder.Encode(value))
 			return strings.TrimSuffix(out.String(), "\n")
 		},
+		"fromYaml": func(text string) map[string]interface{} {
+			parsed := map[string]interface{}{}
+			fail(yaml.Unmarshal([]byte(text), &parsed))
+			return parsed
+		},
 		"include": func(name string, data interface{}) (string, error) {
 			var out bytes.Buffer
 			err := root.ExecuteTemplate(&out, name, data)

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { parseAllDocuments } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 
 const ROOT = join(import.meta.dirname, "../..");
 const CHART = join(ROOT, "charts/vmrestore-operator");
@@ -57,6 +57,21 @@ test("renders an operator that is probed, unprivileged, and told its namespace a
   const labels = deployment.spec.template.metadata.labels;
   expect(labels).toMatchObject(deployment.spec.selector.matchLabels);
   for (const object of objects) expect(object.metadata.labels["app.kubernetes.io/managed-by"]).toBe("Helm");
+});
+
+test("the operator's account may do what deploy/rbac.yaml says, and nothing else", () => {
+  const objects = render({});
+  const roles = parse(readFileSync(join(ROOT, "deploy/rbac.yaml"), "utf8"));
+  expect(one(objects, "ClusterRole").rules).toEqual(roles.cluster);
+  expect(one(objects, "Role").rules).toEqual(roles.namespace);
+  for (const [binding, role] of [
+    ["ClusterRoleBinding", "ClusterRole"],
+    ["RoleBinding", "Role"],
+  ] as const) {
+    const bound = one(objects, binding);
+    expect(bound.roleRef).toMatchObject({ kind: role, name: one(objects, role).metadata.name });
+    expect(bound.subjects).toEqual([{ kind: "ServiceAccount", name: "vmrestore", namespace: "vmrestore-system" }]);
+  }
 });
 
 test("values reach the objects", () => {
