@@ -1,5 +1,7 @@
 import { expect, test } from "@jest/globals";
+import { describeProgress } from "./follow.ts";
 import { createOutput } from "./output.ts";
+import { textOf } from "./page.ts";
 import { formatBytes, formatDuration, progressBar, renderTimeline } from "./timeline.ts";
 
 test("a terminal's progress line is written over, a log's is printed now and then", () => {
@@ -37,6 +39,19 @@ test("figures are written as people read them", () => {
   expect([0, 900, 12_345, 125_000].map(formatDuration)).toEqual(["0.0 s", "0.9 s", "12.3 s", "2 min 5 s"]);
   expect(progressBar(0.5, 10)).toBe("█████░░░░░");
   expect(progressBar(2, 4)).toBe("████");
+});
+
+test("a page is shown as what it says", () => {
+  expect(textOf("<!doctype html>\n<title>orders-db</title>\n<p>boots=2\n")).toBe("orders-db boots=2");
+});
+
+test("a copy's progress is told in bytes, and nothing is told that is not known", () => {
+  const relocation = { percent: 25, bytesPerSecond: 1024 * 1024 };
+  const disks = [{ name: "root", size: 100, bytesTotal: 4096, bytesRelocated: 1024 }];
+  expect(describeProgress({ phase: "Relocating", relocation, disks })).toBe(
+    "relocating ██████░░░░░░░░░░░░░░░░░░ 25 %  1.0 KiB of 4.0 KiB durable at the target, 1.0 MiB/s",
+  );
+  expect(describeProgress({ phase: "Pending" })).toBe("Pending: waiting");
 });
 
 test("the timeline draws each step where it lay in time", () => {

@@ -8,10 +8,18 @@ export async function fetchPage(address: string, signal: AbortSignal): Promise<s
   try {
     const within = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
     const answer = await fetch(`http://${address}/`, { signal: within });
-    return answer.ok ? (await answer.text()).trim() : undefined;
+    return answer.ok ? textOf(await answer.text()) : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** What a page says, without its tags. */
+export function textOf(html: string): string {
+  return html
+    .replace(/<[^>]*>/g, " ")
+    .replace(/\s+/g, " ")
+    .trim();
 }
 
 /** Waits until the page answers. @param address asked for each time: it is known only once the machine runs */

@@ -116,7 +116,7 @@ async function restore({ examples, output, signal }: QuickstartOptions, cluster:
     const elapsed = performance.now() - applied;
     const [claim, status] = await Promise.all([cluster.machineClaim(VM_NAME), cluster.restoreStatus(VM_NAME)]);
     const relocated = (status?.disks ?? []).reduce((sum, disk) => sum + (disk.bytesRelocated ?? 0), 0);
-    output.line(`the machine's page answered after ${formatDuration(elapsed)}: ${page.split("\n")[0]}`);
+    output.line(`the machine's page answered after ${formatDuration(elapsed)}: ${page}`);
     output.line(
       `its disk is the claim ${claim}, served from the backup; ${formatBytes(relocated)} are at the target yet`,
     );
@@ -129,7 +129,7 @@ async function restore({ examples, output, signal }: QuickstartOptions, cluster:
 
   output.step("The machine runs from its target volume; the media agent is gone");
   const page = await waitForPage(() => cluster.machineAddress(VM_NAME), signal);
-  output.line(`its page: ${page.split("\n")[0]}`);
+  output.line(`its page: ${page}`);
   output.line(`its disk is the claim ${await cluster.machineClaim(VM_NAME)}`);
   const left = await cluster.kubectl(["get", "pods", "--namespace", OPERATOR_NAMESPACE, "--output", "name"], signal);
   output.line(`pods of the restore that are left: ${left.trim() === "" ? "none" : left.trim().replaceAll("\n", ", ")}`);

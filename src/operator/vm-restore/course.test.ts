@@ -35,6 +35,18 @@ async function settle(world: World): Promise<void> {
   await play(world, () => false, 15).catch(() => undefined);
 }
 
+test("while it copies, each disk tells how many bytes are durable, of how many", async () => {
+  const world = new World();
+  world.restore();
+  const restore = await play(
+    world,
+    (seen) => seen?.status?.phase === "Relocating" && seen.status.relocation !== undefined,
+  );
+  const [disk] = restore?.status?.disks ?? [];
+  expect(disk?.bytesTotal).toBeGreaterThan(0);
+  expect(disk?.bytesRelocated).toBeDefined();
+});
+
 test("a restore goes through its phases in order and tells the truth", async () => {
   const world = new World();
   world.restore();

@@ -53,8 +53,9 @@ export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStat
   const becameReady = isTrue(conditions, "GuestReady") && before.timeToGuestReady === undefined;
   return {
     ...before,
-    ...observedOfAgent(observed),
     ...outcome.status,
+    // What the agent says now is newer than what a decision carried over.
+    ...observedOfAgent(observed),
     ...mergedAgent(observed, outcome),
     observedGeneration: generation,
     phase,
