@@ -48,7 +48,7 @@ bench: setup build ## Speed, with the peers beside, in one run
 	@node test/bench/main.ts $(BENCH_FLAGS)
 
 chaos: setup build ## Faults at random moments, many runs
-	@VMRESTORE_CHAOS_RUNS=$${VMRESTORE_CHAOS_RUNS:-200} scripts/run-tests --testMatch '<rootDir>/test/chaos/**/*.test.ts'
+	@VMRESTORE_CHAOS_RUNS=$${VMRESTORE_CHAOS_RUNS:-50} scripts/run-tests --testMatch '<rootDir>/test/chaos/**/*.test.ts'
 
 e2e: setup build ## The scenarios of test/e2e, in the lab or in the cluster that KUBECONFIG names
 	@scripts/run-tests --testMatch '<rootDir>/test/e2e/**/*.test.ts'

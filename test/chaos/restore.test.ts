@@ -1,0 +1,56 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { expect, test } from "@jest/globals";
+import { lostRecords, RestoreScenario, type Victim } from "../scenario/restore-scenario.ts";
+
+/** `make chaos`: whole restores, with kills at random moments from the first to the last. VMRESTORE_CHAOS_RUNS says how many. */
+const RUNS = Number(process.env.VMRESTORE_CHAOS_RUNS ?? 20);
+const SEED = Number(process.env.VMRESTORE_CHAOS_SEED ?? Date.now() % 1_000_000);
+const LIMIT_MS = 10 * 60_000;
+const VICTIMS: readonly Victim[] = ["media-agent", "relocate", "operator"];
+
+/** Numbers in [0, 1) that a seed determines (mulberry32). */
+function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
+  "seed %i: nothing that the guest was told is written is lost",
+  async (seed) => {
+    const next = random(seed);
+    const bandwidthLimit = `${2 + Math.floor(next() * 10)}Mi`;
+    const relocation = {
+      target: { storageClassName: "fast", volumeMode: "Filesystem" },
+      bandwidthLimit,
+      cutover: { when: "Automatic", verify: true },
+    };
+    const scenario = await RestoreScenario.start({ relocation }, AbortSignal.timeout(LIMIT_MS));
+    const over = new AbortController();
+    const kills = (async () => {
+      while (!over.signal.aborted) {
+        await delay(500 + next() * 8000, undefined, { signal: over.signal }).catch(() => undefined);
+        const victim = VICTIMS[Math.floor(next() * VICTIMS.length)] as Victim;
+        if (!over.signal.aborted) await Promise.race([scenario.kill(victim), delay(3000)]);
+      }
+    })();
+    try {
+      await scenario.until(({ phase }) => phase === "Completed");
+      over.abort();
+      await kills;
+      const target = await scenario.readTarget();
+      expect(lostRecords(await scenario.acknowledged(), target)).toEqual([]);
+    } catch (error) {
+      process.stderr.write(`${scenario.logs()}\n`);
+      throw error;
+    } finally {
+      over.abort();
+      await scenario.close();
+    }
+  },
+  LIMIT_MS + 60_000,
+);

@@ -1,0 +1,207 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { openSync, readdirSync, readFileSync } from "node:fs";
+import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { parse, stringify } from "yaml";
+import type { VMRestoreStatus } from "../../src/api/vm-restore-status.ts";
+import { rootPartition, setKernelArguments } from "../../src/lab/guest/disk-layout.ts";
+import { guestCacheDirectory } from "../../src/lab/guest/recipe-cache.ts";
+import { buildTinyGuest, TINY_RECORDS_ARGUMENTS } from "../../src/lab/guest/tiny-guest.ts";
+import { type Lab, startLab } from "../../src/lab/lab.ts";
+import { backUp } from "../../src/lab/quickstart/backup.ts";
+import { Cluster } from "../../src/lab/quickstart/cluster.ts";
+import { OPERATOR_NAMESPACE, repositoryManifests } from "../../src/lab/quickstart/manifests.ts";
+import { ordersDatabase, VM_NAME } from "../../src/lab/quickstart/virtual-machine.ts";
+
+const run = promisify(execFile);
+const ROOT = join(import.meta.dirname, "../..");
+const CLI = join(ROOT, "src/cli/main.ts");
+const MIB = 2 ** 20;
+const TINY = { size: 128 * MIB, bootSize: 32 * MIB };
+const LOOK_EVERY_MS = 50;
+
+/** Which processes a test may kill: as the kernel would, without warning. */
+export type Victim = "media-agent" | "relocate" | "operator";
+
+/** What the guest was told is written: which boot wrote which record. */
+export interface Acknowledged {
+  readonly record: number;
+  readonly boot: number;
+}
+
+/**
+ * A whole restore in a lab of its own: a tiny guest that writes numbered, fsynced records from the moment it boots, its backup by
+ * restic, the operator as a process.
+ */
+export class RestoreScenario {
+  readonly directory: string;
+  readonly cluster: Cluster;
+  readonly #lab: Lab;
+  readonly #signal: AbortSignal;
+  #operator: ChildProcess;
+  #ending = false;
+
+  private constructor(directory: string, lab: Lab, signal: AbortSignal) {
+    this.directory = directory;
+    this.#lab = lab;
+    this.#signal = signal;
+    this.cluster = new Cluster(lab.kubeconfigPath);
+    this.#operator = this.#startOperator();
+  }
+
+  /** @param spec is laid over the spec of examples/vmrestore.yaml */
+  static async start(spec: Record<string, unknown>, signal: AbortSignal): Promise<RestoreScenario> {
+    const directory = await mkdtemp(join(tmpdir(), "restore-"));
+    const disk = join(directory, "guest.img");
+    await copyFile(await buildTinyGuest({ directory: guestCacheDirectory(), signal }), disk);
+    await setKernelArguments(disk, TINY_RECORDS_ARGUMENTS, signal);
+    const repository = join(directory, "repository");
+    const passwordFile = join(directory, "password");
+    await writeFile(passwordFile, "scenario", { mode: 0o600 });
+    await backUp({
+      repository,
+      passwordFile,
+      disk,
+      manifest: ordersDatabase(),
+      host: VM_NAME,
+      scratch: join(directory, "scratch"),
+      signal,
+    });
+    const lab = await startLab({ directory: join(directory, "lab"), cliEntry: CLI, crds: join(ROOT, "crds") });
+    const scenario = new RestoreScenario(directory, lab, signal);
+    const example = parse(await readFile(join(ROOT, "examples/vmrestore.yaml"), "utf8")) as {
+      spec: Record<string, unknown>;
+    };
+    example.spec = { ...example.spec, ...spec };
+    const manifests = [
+      repositoryManifests({ directory: repository, password: "scenario" }),
+      await readFile(join(ROOT, "examples/backuprepository.yaml"), "utf8"),
+      stringify(example),
+    ];
+    await writeFile(join(directory, "all.yaml"), manifests.join("---\n"), { mode: 0o600 });
+    await scenario.cluster.kubectl(["apply", "-f", join(directory, "all.yaml")], signal);
+    return scenario;
+  }
+
+  /** Waits until the restore's status is as wanted. */
+  async until(wanted: (status: VMRestoreStatus) => boolean): Promise<VMRestoreStatus> {
+    for (;;) {
+      const status = await this.cluster.restoreStatus(VM_NAME);
+      if (status?.phase === "Failed") throw new Error(`the restore failed: ${status.message}`);
+      if (status !== undefined && wanted(status)) return status;
+      await delay(LOOK_EVERY_MS, undefined, { signal: this.#signal });
+    }
+  }
+
+  /** Kills a process of this scenario; waits until there is one. The operator is started again, as its Deployment would. */
+  async kill(victim: Victim): Promise<void> {
+    if (victim === "operator") {
+      this.#operator.kill("SIGKILL");
+      return;
+    }
+    for (;;) {
+      const found = this.#processes(victim);
+      for (const pid of found) process.kill(pid, "SIGKILL");
+      if (found.length > 0) return;
+      await delay(LOOK_EVERY_MS, undefined, { signal: this.#signal });
+    }
+  }
+
+  /** Every record that a guest was told is on its disk, from the serial consoles of all its boots. */
+  async acknowledged(): Promise<Acknowledged[]> {
+    const consoles = join(this.directory, "lab/consoles");
+    const all: Acknowledged[] = [];
+    for (const name of await readdir(consoles).catch(() => [])) {
+      const text = await readFile(join(consoles, name), "utf8");
+      const boot = Number(/TINY READY boots=(\d+)/.exec(text)?.[1]);
+      for (const [, record] of text.matchAll(/^ACK (\d+)\r?$/gm)) all.push({ record: Number(record), boot });
+    }
+    return all;
+  }
+
+  /** Halts the machine and gives back what lies on its target volume: its records, after a check of the filesystem. */
+  async readTarget(): Promise<string[]> {
+    const patch = '{"spec":{"runStrategy":"Halted"}}';
+    await this.cluster.kubectl(["patch", "virtualmachine", VM_NAME, "--type", "merge", "-p", patch], this.#signal);
+    await this.cluster.kubectl(
+      ["wait", "--for=delete", `virtualmachineinstance/${VM_NAME}`, "--timeout=120s"],
+      this.#signal,
+    );
+    const claim = await this.cluster.machineClaim(VM_NAME);
+    const volume = await this.cluster.kubectl(
+      ["get", "persistentvolumeclaim", `${claim}`, "-o", "jsonpath={.spec.volumeName}"],
+      this.#signal,
+    );
+    const { offset, length } = rootPartition(TINY);
+    const filesystem = join(this.directory, "root.ext4");
+    const image = join(this.directory, "lab/volumes", volume, "disk.img");
+    await run("dd", [
+      `if=${image}`,
+      `of=${filesystem}`,
+      "bs=1M",
+      `skip=${offset / MIB}`,
+      `count=${length / MIB}`,
+      "status=none",
+    ]);
+    await run("e2fsck", ["-f", "-n", filesystem]);
+    await run("debugfs", ["-R", `dump records ${join(this.directory, "records")}`, filesystem]);
+    const records = await readFile(join(this.directory, "records"), "latin1");
+    return records.match(/.{511}\n/g)?.map((record) => record.trim()) ?? [];
+  }
+
+  /** What everybody said, for when a test fails. */
+  logs(): string {
+    const lab = join(this.directory, "lab");
+    const files = readdirSync(lab, { recursive: true, encoding: "utf8" }).filter((name) =>
+      /^(pods|consoles).*\.log$/.test(name),
+    );
+    const all = [join(this.directory, "operator.log"), ...files.map((name) => join(lab, name))];
+    return all.map((file) => `--- ${file}\n${readFileSync(file, "utf8").slice(-3000)}`).join("\n");
+  }
+
+  async close(): Promise<void> {
+    this.#ending = true;
+    this.#operator.kill("SIGKILL");
+    await this.#lab.close();
+    await rm(this.directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  #startOperator(): ChildProcess {
+    const log = openSync(join(this.directory, "operator.log"), "a");
+    const args = [CLI, "operator", "--namespace", OPERATOR_NAMESPACE, "--kubeconfig", this.#lab.kubeconfigPath];
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", process.execPath, ...args], {
+      stdio: ["ignore", log, log],
+      env: { ...process.env, NODE_OPTIONS: "" },
+    });
+    child.once("exit", () => {
+      if (this.#ending) return;
+      setTimeout(() => {
+        if (!this.#ending) this.#operator = this.#startOperator();
+      }, 500);
+    });
+    return child;
+  }
+
+  /** Process ids of this lab's pods that run a command, found by their arguments: they name the lab's directory. */
+  #processes(command: string): number[] {
+    return readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+      .filter((pid) => {
+        try {
+          const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+          return args[1] === CLI && args[2] === command && args.some((arg) => arg.includes(this.directory));
+        } catch {
+          return false; // it has just ended
+        }
+      });
+  }
+}
+
+/** The records that are not on the target as the guest that was told so wrote them. */
+export function lostRecords(acknowledged: readonly Acknowledged[], target: readonly string[]): Acknowledged[] {
+  return acknowledged.filter(({ record, boot }) => target[record - 1] !== `record ${record} boot ${boot}`);
+}
