@@ -5,6 +5,8 @@ import { lostRecords, RestoreScenario, type Victim } from "../scenario/restore-s
 /** `make chaos`: whole restores, with kills at random moments from the first to the last. VMRESTORE_CHAOS_RUNS says how many. */
 const RUNS = Number(process.env.VMRESTORE_CHAOS_RUNS ?? 20);
 const SEED = Number(process.env.VMRESTORE_CHAOS_SEED ?? Date.now() % 1_000_000);
+/** In one restore: what is killed without end never ends. */
+const KILLS = 8;
 const LIMIT_MS = 10 * 60_000;
 const VICTIMS: readonly Victim[] = ["media-agent", "relocate", "operator"];
 
@@ -32,7 +34,7 @@ test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
     const scenario = await RestoreScenario.start({ relocation }, AbortSignal.timeout(LIMIT_MS));
     const over = new AbortController();
     const kills = (async () => {
-      while (!over.signal.aborted) {
+      for (let count = 0; count < KILLS && !over.signal.aborted; count++) {
         await delay(500 + next() * 8000, undefined, { signal: over.signal }).catch(() => undefined);
         const victim = VICTIMS[Math.floor(next() * VICTIMS.length)] as Victim;
         if (!over.signal.aborted) await Promise.race([scenario.kill(victim), delay(3000)]);
