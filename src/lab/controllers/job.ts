@@ -113,9 +113,7 @@ export function runJobController(context: LabContext, signal: AbortSignal): Prom
         failed,
         ready: pods.filter(isReady).length,
         ...(conditions?.type === "Complete" ? { completionTime: now } : {}),
-        ...(conditions === undefined
-          ? {}
-          : { conditions: [{ ...conditions, status: "True", lastProbeTime: now, lastTransitionTime: now }] }),
+        ...(conditions === undefined ? {} : { conditions: finalConditions(conditions, now) }),
       },
     });
     return decision.waitMs;
@@ -125,6 +123,18 @@ export function runJobController(context: LabContext, signal: AbortSignal): Prom
     { type: PODS, keys: controllerKey("Job") },
   ];
   return runLabController({ name: "job", watches, reconcile }, context, signal);
+}
+
+/** The condition that says how it ended, and before it the one that said it was about to: the API server asks for both. */
+function finalConditions(final: NonNullable<JobDecision["conditions"]>, now: string): object[] {
+  const before = final.type === "Complete" ? "SuccessCriteriaMet" : "FailureTarget";
+  return [before, final.type].map((type) => ({
+    ...final,
+    type,
+    status: "True",
+    lastProbeTime: now,
+    lastTransitionTime: now,
+  }));
 }
 
 /** One more than the highest attempt among the pods: the number at the end of their names. */
