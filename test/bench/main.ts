@@ -1,8 +1,10 @@
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { benchNbd } from "./nbd.ts";
+import { benchRelocation } from "./relocation.ts";
 import { benchTimeToUsable } from "./time-to-usable.ts";
-import { prepareWorkplace } from "./workplace.ts";
+import { prepareNoise, prepareWorkplace } from "./workplace.ts";
 
 /** `make bench`: speed, with the peers beside, in one run. `BENCH_FLAGS="--only usable --rounds 5"` chooses. */
 const { values } = parseArgs({
@@ -14,12 +16,14 @@ const { values } = parseArgs({
   },
 });
 const root = join(import.meta.dirname, "../..");
-const workplace = await prepareWorkplace(root, join(root, ".cache/bench"));
+const place = join(root, ".cache/bench");
 const rounds = Number(values.rounds);
 const sections: Record<string, () => Promise<string>> = {
-  usable: () =>
+  nbd: async () => benchNbd(await prepareNoise(place), rounds),
+  relocation: async () => benchRelocation(await prepareNoise(place), join(root, "dist/cli/main.js"), rounds),
+  usable: async () =>
     benchTimeToUsable({
-      workplace,
+      workplace: await prepareWorkplace(root, place),
       rounds,
       delayMs: Number(values["delay-ms"]),
       bytesPerSecond: Number(values["megabytes-per-second"]) * 1e6,

@@ -74,3 +74,36 @@ export async function prepareWorkplace(root: string, directory: string): Promise
     cliEntry: join(root, "dist/cli/main.js"),
   };
 }
+
+/** A disk of bytes that neither repeat nor compress, and its backup. */
+export interface NoiseDisk {
+  readonly directory: string;
+  readonly disk: string;
+  readonly bytes: number;
+  readonly repository: string;
+  readonly passwordFile: string;
+  readonly password: string;
+  readonly snapshot: string;
+  /** Of the disk in the snapshot. */
+  readonly path: string;
+}
+
+export async function prepareNoise(directory: string): Promise<NoiseDisk> {
+  await mkdir(directory, { recursive: true });
+  const bytes = 512 * 2 ** 20;
+  const disk = join(directory, "noise.img");
+  const repository = join(directory, "noise-repository");
+  const passwordFile = join(directory, "password");
+  const password = "benchmark";
+  await writeFile(passwordFile, password, { mode: 0o600 });
+  const restic = (args: readonly string[]): Promise<{ stdout: string }> =>
+    run("restic", ["--no-cache", "-r", repository, "-p", passwordFile, ...args], { cwd: directory });
+  if (!existsSync(join(repository, "config"))) {
+    await run("dd", ["if=/dev/urandom", `of=${disk}`, "bs=1M", `count=${bytes / 2 ** 20}`, "status=none"]);
+    await restic(["init"]);
+    await restic(["backup", "noise.img"]);
+  }
+  const [snapshot] = JSON.parse((await restic(["snapshots", "--json", "--latest", "1"])).stdout) as { id: string }[];
+  if (snapshot === undefined) throw new Error("the repository holds no snapshot");
+  return { directory, disk, bytes, repository, passwordFile, password, snapshot: snapshot.id, path: "/noise.img" };
+}

@@ -1,0 +1,72 @@
+import { execFile, spawn } from "node:child_process";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { AGENT_PORTS } from "../../src/api/agent-config.ts";
+import { AgentProcess } from "./agent-process.ts";
+import { median, renderTable } from "./table.ts";
+import type { NoiseDisk } from "./workplace.ts";
+
+const run = promisify(execFile);
+const WITHIN_MS = 10 * 60_000;
+
+/** From the same media agent, over the same mutual TLS, to a synced file: our copy Job against nbdcopy, interleaved. */
+export async function benchRelocation(data: NoiseDisk, cliEntry: string, rounds: number): Promise<string> {
+  const results = { ours: [] as number[], nbdcopy: [] as number[] };
+  for (let round = 0; round < rounds; round++) {
+    const scratch = await mkdtemp(join(data.directory, "relocation-"));
+    const agent = await AgentProcess.start({
+      cliEntry,
+      directory: scratch,
+      address: `127.84.0.${round + 1}`,
+      repositoryDir: data.repository,
+      password: data.password,
+      config: {
+        repository: { local: {} },
+        snapshot: { id: data.snapshot, pin: false },
+        disks: [{ name: "root", path: data.path, format: "raw", size: data.bytes }],
+        cache: { sizeBytes: 2 * data.bytes },
+      },
+    });
+    try {
+      const uri = `nbds://${agent.address}:${AGENT_PORTS.nbd}/root?tls-certificates=${agent.tlsDir}`;
+      await run("nbdcopy", [uri, "null:"]); // both then read from the cache
+      const order = round % 2 === 0 ? (["ours", "nbdcopy"] as const) : (["nbdcopy", "ours"] as const);
+      for (const name of order) {
+        const target = join(scratch, name);
+        await mkdir(target);
+        const start = performance.now();
+        if (name === "nbdcopy") await run("nbdcopy", ["--flush", uri, join(target, "disk.img")]);
+        else await relocate(agent, cliEntry, target);
+        results[name].push(data.bytes / 2 ** 20 / ((performance.now() - start) / 1000));
+      }
+    } finally {
+      await agent.stop();
+      await rm(scratch, { recursive: true, force: true });
+    }
+  }
+  const ceiling = median(results.nbdcopy);
+  const rows = Object.entries(results).map(([name, all]) => [
+    name === "ours" ? "VMRestore relocate (resumable, to durable)" : "nbdcopy --flush",
+    median(all).toFixed(0),
+    `${Math.min(...all).toFixed(0)}–${Math.max(...all).toFixed(0)}`,
+    `${(median(all) / ceiling).toFixed(2)} ×`,
+  ]);
+  return `Relocation, ${data.bytes / 2 ** 20} MiB from the agent's cache over mutual TLS (${rounds} rounds)\n\n${renderTable(["", "MiB/s", "spread", "to nbdcopy"], rows)}`;
+}
+
+/** Runs the Job until its first pass is durable; then it is ended: the rest waits for a cutover. */
+async function relocate(agent: AgentProcess, cliEntry: string, target: string): Promise<void> {
+  const args = [cliEntry, "relocate", "--agent", agent.address, "--tls-dir", agent.tlsDir, "--disk", `root=${target}`];
+  const job = spawn(process.execPath, args, { stdio: "ignore", env: { ...process.env, NODE_OPTIONS: "" } });
+  try {
+    await agent.until(
+      ({ disks }) => ["Converging", "Converged"].includes(disks[0]?.relocation?.state ?? ""),
+      WITHIN_MS,
+    );
+  } finally {
+    const ended = new Promise((resolve) => job.once("exit", resolve));
+    job.kill("SIGKILL");
+    await ended;
+  }
+}
