@@ -52,8 +52,8 @@ export class RestoreScenario {
     this.#operator = this.#startOperator();
   }
 
-  /** @param spec is laid over the spec of examples/vmrestore.yaml */
-  static async start(spec: Record<string, unknown>, signal: AbortSignal): Promise<RestoreScenario> {
+  /** The lab, the operator, and the backup in its volume: what is there before anything is restored. */
+  static async prepare(signal: AbortSignal): Promise<RestoreScenario> {
     const directory = await mkdtemp(join(tmpdir(), "restore-"));
     const disk = join(directory, "guest.img");
     await copyFile(await buildTinyGuest({ directory: guestCacheDirectory(), signal }), disk);
@@ -61,28 +61,23 @@ export class RestoreScenario {
     const repository = join(directory, "repository");
     const passwordFile = join(directory, "password");
     await writeFile(passwordFile, "scenario", { mode: 0o600 });
-    await backUp({
-      repository,
-      passwordFile,
-      disk,
-      manifest: ordersDatabase(),
-      host: VM_NAME,
-      scratch: join(directory, "scratch"),
-      signal,
-    });
+    const scratch = join(directory, "scratch");
+    await backUp({ repository, passwordFile, disk, manifest: ordersDatabase(), host: VM_NAME, scratch, signal });
     const lab = await startLab({ directory: join(directory, "lab"), cliEntry: CLI, crds: join(ROOT, "crds") });
     const scenario = new RestoreScenario(directory, lab, signal);
+    await scenario.#apply("repository.yaml", repositoryManifests({ directory: repository, password: "scenario" }));
+    return scenario;
+  }
+
+  /** @param spec is laid over the spec of examples/vmrestore.yaml, which is applied then */
+  static async start(spec: Record<string, unknown>, signal: AbortSignal): Promise<RestoreScenario> {
+    const scenario = await RestoreScenario.prepare(signal);
     const example = parse(await readFile(join(ROOT, "examples/vmrestore.yaml"), "utf8")) as {
       spec: Record<string, unknown>;
     };
     example.spec = { ...example.spec, ...spec };
-    const manifests = [
-      repositoryManifests({ directory: repository, password: "scenario" }),
-      await readFile(join(ROOT, "examples/backuprepository.yaml"), "utf8"),
-      stringify(example),
-    ];
-    await writeFile(join(directory, "all.yaml"), manifests.join("---\n"), { mode: 0o600 });
-    await scenario.cluster.kubectl(["apply", "-f", join(directory, "all.yaml")], signal);
+    const repository = await readFile(join(ROOT, "examples/backuprepository.yaml"), "utf8");
+    await scenario.#apply("restore.yaml", [repository, stringify(example)].join("---\n"));
     return scenario;
   }
 
@@ -102,7 +97,7 @@ export class RestoreScenario {
       this.#operator.kill("SIGKILL");
       return;
     }
-    for (;;) {
+    while (!this.#ending) {
       const found = this.#processes(victim);
       for (const pid of found) process.kill(pid, "SIGKILL");
       if (found.length > 0) return;
@@ -167,6 +162,12 @@ export class RestoreScenario {
     this.#operator.kill("SIGKILL");
     await this.#lab.close();
     await rm(this.directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  async #apply(name: string, manifests: string): Promise<void> {
+    const file = join(this.directory, name);
+    await writeFile(file, manifests, { mode: 0o600 });
+    await this.cluster.kubectl(["apply", "-f", file], this.#signal);
   }
 
   #startOperator(): ChildProcess {
