@@ -14,7 +14,7 @@ for word in $(cat /proc/cmdline); do
 done
 modules=$(ls -d /usr/lib/uml/modules/*/kernel | head -n 1)
 for module in fs/netfs/netfs fs/fscache/fscache net/sunrpc/sunrpc fs/nfs_common/grace fs/lockd/lockd fs/nfs/nfs fs/nfs_common/nfs_acl fs/nfs/nfsv3; do
-  insmod "$modules/$module.ko" 2>/dev/null
+  insmod "$modules/$module.ko"
 done
 ip link set lo up
 ip address add 10.77.0.2/24 dev vec0

@@ -8,6 +8,8 @@ import { setTimeout as delay } from "node:timers/promises";
  */
 interface HostOptions {
   readonly directory: string;
+  /** Shared object that linux.uml needs on new processors. */
+  readonly preload: string;
   readonly exportPath: string;
   readonly mountOptions: string;
   /** Command that serves NFS on 10.77.0.1:2049. */
@@ -48,7 +50,11 @@ const uml = spawn(
     `uml_export=${options.exportPath}`,
     ...(options.mountOptions === "" ? [] : [`uml_options=${options.mountOptions}`]),
   ],
-  { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, TMPDIR: "/dev/shm" }, detached: true },
+  {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, TMPDIR: "/dev/shm", LD_PRELOAD: options.preload },
+    detached: true,
+  },
 );
 const stopUml = (): void => {
   try {

@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { chmod, copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 interface UmlRun {
   /** Shell script; the export is mounted at /run/mnt. A line `KILL-SERVER` on the console kills the server, which comes back 2 s later. */
@@ -25,7 +26,23 @@ export async function runInUml(run: UmlRun): Promise<string> {
     await copyFile(join(import.meta.dirname, "guest-init.sh"), join(directory, "init.sh"));
     await chmod(join(directory, "init.sh"), 0o755);
     await writeFile(join(directory, "script.sh"), run.script);
-    const options = { directory, exportPath: run.exportPath, mountOptions: run.mountOptions ?? "", server: run.server };
+    const preload = join(directory, "whole-xstate.so");
+    await promisify(execFile)("gcc", [
+      "-O2",
+      "-shared",
+      "-fPIC",
+      "-o",
+      preload,
+      join(import.meta.dirname, "whole-xstate.c"),
+      "-ldl",
+    ]);
+    const options = {
+      directory,
+      preload,
+      exportPath: run.exportPath,
+      mountOptions: run.mountOptions ?? "",
+      server: run.server,
+    };
     const namespace = process.getuid?.() === 0 ? ["--net"] : ["--net", "--map-root-user"];
     const child = spawn(
       "unshare",
