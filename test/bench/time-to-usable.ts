@@ -148,8 +148,10 @@ async function resticMount(
         () => true,
         () => false,
       ))
-    )
+    ) {
+      if (restic.exitCode !== null) throw new Error("restic mount ended: it needs fusermount3 and /dev/fuse");
       await delay(100);
+    }
     const overlay = join(scratch, "overlay.qcow2");
     await run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", image, "-F", "raw", overlay]);
     // O_DIRECT does not exist on this FUSE mount.
