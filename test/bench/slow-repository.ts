@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** One link for all requests: each answer waits `delayMs`, and all of them together pass `bytesPerSecond`. */
@@ -127,8 +128,8 @@ export class SlowRepository {
       return;
     }
     const pieces = createReadStream(path, { start, end, highWaterMark: PIECE });
-    Readable.from(this.#shaped(pieces)).pipe(response);
-    response.once("close", () => pieces.destroy());
+    // A reader that goes away in the middle ends this answer, and nothing else.
+    await pipeline(Readable.from(this.#shaped(pieces)), response).catch(() => pieces.destroy());
   }
 
   async *#shaped(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
