@@ -19,7 +19,7 @@ const STATUS = {
   epoch: 3,
   snapshot: "4bba301e",
   serving: true,
-  bootSet: { source: "Profile", complete: true, bytes: 1, staged: 1, guestReads: 0, guestHits: 0 },
+  bootSet: { source: "Profile", complete: true, launchable: true, bytes: 1, staged: 1, guestReads: 0, guestHits: 0 },
   repository: { reachable: true, message: "", bytesFetched: 0, pinned: true, pinMessage: "" },
   overlay: { full: false, bytesUsed: 0, bytesFree: 1 },
   connections: { nfs: 0, nbd: 0 },

@@ -78,6 +78,8 @@ export const agentStatus = z.strictObject({
   bootSet: z.strictObject({
     source: z.enum(["Profile", "Structure"]),
     complete: z.boolean(),
+    /** A machine that is started now finds what it reads staged: what is left is staged before the machine comes to it. */
+    launchable: z.boolean(),
     bytes: z.int(),
     staged: z.int(),
     /** Guest reads while booting that found their data in the cache or overlay, of all such reads. */

@@ -11,6 +11,7 @@ import { Overlay } from "../disk/overlay/overlay.ts";
 import { NbdServer } from "../nbd/server.ts";
 import { NfsServer } from "../nfs/server.ts";
 import type { AgentState } from "./agent-state.ts";
+import { isLaunchable } from "./boot-set/launch.ts";
 import { BootWatch } from "./boot-watch.ts";
 import type { ControlledAgent } from "./control-routes.ts";
 import type { TlsFiles } from "./control-server.ts";
@@ -62,6 +63,8 @@ export class MediaAgent implements ControlledAgent, DiskObserver {
   #listening = false;
   #waiting = "starting";
   #bootSetSource: "Profile" | "Structure" = "Structure";
+  /** When the boot set was chosen, in monotonic milliseconds. */
+  #stagingSince = 0;
   #overlayFree = 0;
   #manifest: Promise<unknown> | undefined;
 
@@ -144,6 +147,7 @@ export class MediaAgent implements ControlledAgent, DiskObserver {
       bootSet: {
         source: this.#bootSetSource,
         complete: reads?.bootSet.complete ?? false,
+        launchable: this.#isLaunchable(),
         bytes: reads?.bootSet.total ?? 0,
         staged: reads?.bootSet.staged ?? 0,
         guestReads: this.#boot.guestReads,
@@ -244,7 +248,15 @@ export class MediaAgent implements ControlledAgent, DiskObserver {
     return this.#serving;
   }
 
+  #isLaunchable(): boolean {
+    const { bootSet } = this.#serving?.reads ?? {};
+    if (bootSet === undefined) return false;
+    const elapsedMs = this.#options.clock.monotonic() - this.#stagingSince;
+    return isLaunchable({ complete: bootSet.complete, total: bootSet.total, staged: bootSet.staged, elapsedMs });
+  }
+
   #logBootSet(source: "Profile" | "Structure"): void {
+    this.#stagingSince = this.#options.clock.monotonic();
     this.#bootSetSource = source;
     this.#options.log.info({ source }, "staging the boot set");
   }

@@ -111,7 +111,7 @@ async function mediaAgent(
   try {
     await agent.control.setPhase("Staging");
     const { disks } = await agent
-      .until((status) => status.bootSet.complete, BOOT_SET_LIMIT_MS)
+      .until((status) => status.bootSet.launchable, BOOT_SET_LIMIT_MS)
       .catch(() => agent.control.status());
     await agent.control.setPhase("Booting");
     let hits = 0;

@@ -82,12 +82,12 @@ export function bootSetOutcome(observed: Observed): Outcome {
     );
   if (set === undefined)
     return waits(no("BootSetStaged", "Staging", "The media agent has not told yet what is staged."), POLL_MS);
-  if (set.complete)
+  if (set.launchable)
     return passed(
       yes(
         "BootSetStaged",
         "Staged",
-        `${set.staged} bytes are staged, chosen by ${set.source === "Profile" ? "the machine's profile" : "the disk's structure"}.`,
+        `${set.staged} of ${set.bytes} bytes are staged, chosen by ${set.source === "Profile" ? "the machine's profile" : "the disk's structure"}${set.complete ? "" : "; the rest will be before the machine comes to it"}.`,
       ),
     );
   const serving = conditionOf(conditionsBefore(observed), "AgentReady");

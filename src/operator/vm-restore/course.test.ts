@@ -47,6 +47,23 @@ test("while it copies, each disk tells how many bytes are durable, of how many",
   expect(disk?.bytesRelocated).toBeDefined();
 });
 
+test("the machine starts when the agent says that staging keeps ahead of it, not when all is staged", async () => {
+  const world = new World();
+  world.staged = 40;
+  world.launchable = false;
+  world.restore();
+  const told = (restore: VMRestore | undefined) => conditionOf(restore?.status?.conditions, "BootSetStaged")?.message;
+  const waiting = await play(world, (restore) => told(restore)?.includes("40 of 100 bytes are staged") === true);
+  expect(waiting?.status?.phase).toBe("Staging");
+  expect(world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db")).toBeUndefined();
+  world.launchable = true;
+  const launched = await play(world, phaseIs("Launching"));
+  expect(conditionOf(launched?.status?.conditions, "BootSetStaged")).toMatchObject({
+    status: "True",
+    reason: "Staged",
+  });
+});
+
 test("a restore goes through its phases in order and tells the truth", async () => {
   const world = new World();
   world.restore();

@@ -63,6 +63,9 @@ export class World {
     },
   };
   guestReady = true;
+  /** Bytes of the boot set, of 100. */
+  staged = 100;
+  launchable = true;
   agentAnswers = true;
   verifyFails = false;
   /** Requests that changed something at the agent. */
@@ -174,7 +177,15 @@ export class World {
       epoch: 1,
       snapshot: "a".repeat(64),
       serving: true,
-      bootSet: { source: "Structure", complete: true, bytes: 100, staged: 100, guestReads: 4, guestHits: 3 },
+      bootSet: {
+        source: "Structure",
+        complete: this.staged === 100,
+        launchable: this.launchable,
+        bytes: 100,
+        staged: this.staged,
+        guestReads: 4,
+        guestHits: 3,
+      },
       repository: { reachable: true, message: "", bytesFetched: 1000, pinned: this.#pinned, pinMessage: "" },
       overlay: { full: false, bytesUsed: 0, bytesFree: 1 },
       connections: { nfs: 0, nbd: 0 },
