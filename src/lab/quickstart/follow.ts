@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { VmRestoreError } from "../../base/errors.ts";
+import { formatBytes } from "../../base/format-bytes.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Output } from "./output.ts";
-import { formatBytes, progressBar } from "./timeline.ts";
+import { progressBar } from "./timeline.ts";
 
 const LOOK_EVERY_MS = 400;
 

@@ -2,7 +2,7 @@ import { expect, test } from "@jest/globals";
 import { describeProgress } from "./follow.ts";
 import { createOutput } from "./output.ts";
 import { textOf } from "./page.ts";
-import { formatBytes, formatDuration, progressBar, renderTimeline } from "./timeline.ts";
+import { formatDuration, progressBar, renderTimeline } from "./timeline.ts";
 
 test("a terminal's progress line is written over, a log's is printed now and then", () => {
   let seen = "";
@@ -29,13 +29,6 @@ test("a terminal's progress line is written over, a log's is printed now and the
 });
 
 test("figures are written as people read them", () => {
-  expect([0, 999, 1024, 1536, 5 * 1024 ** 3].map(formatBytes)).toEqual([
-    "0 B",
-    "999 B",
-    "1.0 KiB",
-    "1.5 KiB",
-    "5.0 GiB",
-  ]);
   expect([0, 900, 12_345, 125_000].map(formatDuration)).toEqual(["0.0 s", "0.9 s", "12.3 s", "2 min 5 s"]);
   expect(progressBar(0.5, 10)).toBe("█████░░░░░");
   expect(progressBar(2, 4)).toBe("████");

@@ -4,6 +4,7 @@ import { openSync } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode } from "../../base/errors.ts";
+import { formatBytes } from "../../base/format-bytes.ts";
 import { bootOnce } from "../guest/boot-once.ts";
 import { buildGuestImage } from "../guest/debian-guest.ts";
 import { buildTinyGuest } from "../guest/tiny-guest.ts";
@@ -15,7 +16,7 @@ import { followRestore } from "./follow.ts";
 import { OPERATOR_NAMESPACE, repositoryManifests } from "./manifests.ts";
 import type { Output } from "./output.ts";
 import { waitForPage } from "./page.ts";
-import { formatBytes, formatDuration, renderTimeline } from "./timeline.ts";
+import { formatDuration, renderTimeline } from "./timeline.ts";
 import { ordersDatabase, VM_NAME } from "./virtual-machine.ts";
 
 const TIMELINE_WIDTH = 40;
@@ -118,7 +119,7 @@ async function restore({ examples, output, signal }: QuickstartOptions, cluster:
     const relocated = (status?.disks ?? []).reduce((sum, disk) => sum + (disk.bytesRelocated ?? 0), 0);
     output.line(`the machine's page answered after ${formatDuration(elapsed)}: ${page}`);
     output.line(
-      `its disk is the claim ${claim}, served from the backup; ${formatBytes(relocated)} are at the target yet`,
+      `its disk is the claim ${claim}, served from the backup; ${formatBytes(relocated)} are at the target so far`,
     );
     return elapsed;
   });

@@ -5,18 +5,6 @@ interface TimelineStep {
   readonly finishedAt?: string | undefined;
 }
 
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
-
-export function formatBytes(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return unit === 0 ? `${value} B` : `${value.toFixed(1)} ${UNITS[unit]}`;
-}
-
 /** @param ms milliseconds */
 export function formatDuration(ms: number): string {
   if (ms < 100_000) return `${(Math.floor(ms / 100) / 10).toFixed(1)} s`;
