@@ -7,6 +7,7 @@ import { changedConditions } from "../conditions.ts";
 import { BACKUP_REPOSITORIES, CLAIMS, JOBS, PODS, SECRETS, VOLUMES } from "../kinds.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
+import { identityOf } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import { decideRepository, type ObservedRepository } from "./decide.ts";
 import { mountName } from "./mount.ts";
@@ -33,7 +34,7 @@ export async function reconcileRepository(
     await cluster.applyStatus(BACKUP_REPOSITORIES, {
       apiVersion: repository.apiVersion,
       kind: repository.kind,
-      metadata: { name, namespace },
+      metadata: identityOf(repository),
       status: decision.status,
     });
     for (const { status, reason, message } of changedConditions(

@@ -22,7 +22,10 @@ export interface Cluster {
   /** Server-side apply: makes the object, or changes the fields that `object` names. Takes them over from other managers. */
   apply(type: ResourceType, object: Manifest): Promise<void>;
 
-  /** Server-side apply of the status subresource; fields applied before and not named any more go away. */
+  /**
+   * Server-side apply of the status subresource; fields applied before and not named any more go away. Fails with a conflict where
+   * the object names a `metadata.uid` or `metadata.resourceVersion` that is no longer so.
+   */
   applyStatus(type: ResourceType, object: Manifest): Promise<void>;
 
   /** Replaces the whole object; fails with a conflict where it is no longer the one of `metadata.resourceVersion`. */

@@ -20,6 +20,20 @@ export interface ResourceType<T extends KubernetesObject = KubernetesObject> {
   readonly namespaced: boolean;
 }
 
+/**
+ * What a write that must meet the very object that was read bears of it: where it changed meanwhile, or another has its name, the
+ * write fails with a conflict.
+ */
+export function identityOf({ metadata }: KubernetesObject): ObjectMeta {
+  const { name, namespace, uid, resourceVersion } = metadata;
+  return {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+  };
+}
+
 /** The request path of a kind, a namespace of it, or one object. */
 export function resourcePath(type: ResourceType, namespace: string | undefined, name?: string): string {
   const root = type.apiVersion.includes("/") ? `/apis/${type.apiVersion}` : `/api/${type.apiVersion}`;

@@ -1,13 +1,15 @@
 import type { AgentPhase } from "../../api/agent-control.ts";
 import { parseDuration } from "../../api/duration.ts";
+import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, create } from "../actions.ts";
+import { sentence } from "../backup-repository/decide.ts";
 import { conditionOf, isTrue } from "../conditions.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, SECRETS, SERVICES, STATEFUL_SETS } from "../kinds.ts";
 import { agentObjects } from "./agent-objects.ts";
 import { isGuestLate, isGuestReady } from "./guest.ts";
 import { generateKeys, readKeys, tlsSecret } from "./keys.ts";
-import { restoreLabels, restoreNames } from "./names.ts";
+import { isOurs, restoreLabels, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 import { relocationBegun } from "./relocation-step.ts";
@@ -18,6 +20,7 @@ const POLL_MS = 300;
 /** The media agent: its objects, each made once where it is missing, and whether it serves. */
 export function runAgent(observed: Observed, plan: Plan): Outcome {
   const { restore, spec, settings, service, keys, now } = observed;
+  if (observed.overlay === undefined && hadOverlay(observed)) return waits(overlayLost(observed), 10_000);
   const starting = (message: string) => no("AgentReady", "Starting", message);
   const objects = agentObjects(restore, spec, plan, settings);
   const recorded = restore.status?.mediaAgent?.address;
@@ -37,9 +40,36 @@ export function runAgent(observed: Observed, plan: Plan): Outcome {
   const status = { mediaAgent: { ...restore.status?.mediaAgent, address, name: restoreNames(restore, "").agent } };
   const { status: told, problem } = observed.agent;
   if (told?.serving === true)
-    return { ...passed(yes("AgentReady", "Serving", `The media agent serves ${plan.disks.length} disk(s).`)), status };
+    return {
+      ...passed(
+        yes(
+          "AgentReady",
+          "Serving",
+          `The media agent serves ${plan.disks.length === 1 ? "1 disk" : `${plan.disks.length} disks`}.`,
+        ),
+      ),
+      status,
+    };
   const trouble = podTrouble(observed.agentPods) ?? problem ?? "it opens the backup";
   return { ...waits(starting(`The media agent does not serve yet: ${trouble}.`), POLL_MS), status };
+}
+
+/** Whether the machine may have written to an overlay: it is made before the StatefulSet is, and before there is a machine. */
+function hadOverlay(observed: Observed): boolean {
+  const { restore, statefulSet, machine } = observed;
+  const before = conditionsBefore(observed);
+  const ready = conditionOf(before, "AgentReady");
+  return (
+    statefulSet !== undefined || isOurs(restore, machine) || ready?.status === "True" || ready?.reason === "OverlayLost"
+  );
+}
+
+/** An empty overlay in its place would be the machine's disk as it was when it was backed up, under a running machine. */
+function overlayLost({ restore, spec, settings }: Observed) {
+  const { name } = spec.virtualMachine;
+  const claim = restoreNames(restore, name).overlay;
+  const message = `Claim ${claim} in namespace ${settings.namespace} is gone, and with it what the machine wrote since it was restored. Nothing is changed. Put the claim back from a copy of its storage, or delete VirtualMachine ${name} and this VMRestore, and restore anew.`;
+  return no("AgentReady", "OverlayLost", message);
 }
 
 function missingObjects({ restore, spec, settings, ...observed }: Observed, plan: Plan): Action[] {
@@ -87,20 +117,23 @@ export function bootSetOutcome(observed: Observed): Outcome {
       yes(
         "BootSetStaged",
         "Staged",
-        `${set.staged} of ${set.bytes} bytes are staged, chosen by ${set.source === "Profile" ? "the machine's profile" : "the disk's structure"}${set.complete ? "" : "; the rest will be before the machine comes to it"}.`,
+        `${formatBytes(set.staged)} of ${formatBytes(set.bytes)} are staged, chosen by ${set.source === "Profile" ? "the machine's profile" : "the disk's structure"}${set.complete ? "" : "; the rest will be before the machine comes to it"}.`,
       ),
     );
   const serving = conditionOf(conditionsBefore(observed), "AgentReady");
   const since = serving?.status === "True" ? Date.parse(serving.lastTransitionTime) : now;
   const left = since + parseDuration(spec.launch.bootSetTimeout) - now;
-  const amount = `${set.staged} of ${set.bytes} bytes are staged`;
+  const amount =
+    set.bytes === 0
+      ? "what the machine will read first is still being chosen"
+      : `${formatBytes(set.staged)} of ${formatBytes(set.bytes)} that the machine will read first are staged`;
   if (left <= 0)
     return passed(
       yes(
         "BootSetStaged",
         "TimedOut",
-        `${amount} after ${spec.launch.bootSetTimeout}; the machine starts all the same.`,
+        sentence(`${amount} after ${spec.launch.bootSetTimeout}; the machine starts all the same`),
       ),
     );
-  return waits(no("BootSetStaged", "Staging", `${amount}.`), Math.min(POLL_MS, left));
+  return waits(no("BootSetStaged", "Staging", sentence(amount)), Math.min(POLL_MS, left));
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { conditionOf } from "../conditions.ts";
-import { BACKUP_REPOSITORIES, CLAIMS, STORAGE_CLASSES, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
+import { BACKUP_REPOSITORIES, CLAIMS, INSTANCES, STORAGE_CLASSES, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import type { FakeCluster } from "../runtime/testing/fake-cluster.ts";
 import { phaseIs, play } from "./testing/run.ts";
 import { DISK_SIZE, manifest, TENANT, World } from "./testing/world.ts";
@@ -34,6 +34,15 @@ const foreignClaim = (name: string) => ({
   spec: {},
 });
 const found = new World().found;
+/** What `vmrestore inspect` told, until it is mended. */
+const inspectionFails = (code: string, message: string, hint: string) => ({
+  spoil: (world: World): void => {
+    world.found = { error: { code, message, hint } };
+  },
+  mend: (world: World): void => {
+    world.found = found;
+  },
+});
 
 interface Case {
   readonly name: string;
@@ -61,16 +70,80 @@ const cases: Case[] = [
     mend: ({ cluster }) => setRepository(cluster, "True", ""),
   },
   {
+    name: "a repository that was ready and cannot be reached now",
+    reason: "RepositoryNotFound",
+    advice: /Check the path/,
+    ...inspectionFails("REPOSITORY_NOT_FOUND", "there is no repository", "Check the path, and that it is mounted."),
+  },
+  {
+    name: "a password that was right once",
+    reason: "WrongPassword",
+    advice: /Correct the password/,
+    ...inspectionFails("WRONG_PASSWORD", "no key of the repository opens", "Correct the password in the Secret."),
+  },
+  {
     name: "an unknown snapshot",
     reason: "SnapshotNotFound",
     advice: /Choose another one/,
-    spoil: (world) => {
-      world.found = {
-        error: { code: "SNAPSHOT_NOT_FOUND", message: "there is no such snapshot", hint: "choose another one" },
-      };
-    },
+    ...inspectionFails("SNAPSHOT_NOT_FOUND", "there is no such snapshot", "choose another one"),
+  },
+  {
+    name: "a disk path that is not in the snapshot",
+    reason: "PathNotFound",
+    advice: /\/disks holds: root\.img/,
+    spec: { source: { ...SPEC.source, disks: [{ name: "root", path: "/disks/rood.img" }] } },
+    spoil: inspectionFails("PATH_NOT_FOUND", "no /disks/rood.img in the snapshot", "/disks holds: root.img.").spoil,
     mend: (world) => {
       world.found = found;
+      world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+        restore.spec = { ...SPEC, source: { ...SPEC.source, disks: [{ name: "root", path: "/disks/root.img" }] } };
+      });
+    },
+  },
+  {
+    name: "a file that is no whole number of sectors",
+    reason: "DiskSizeUnaligned",
+    advice: /Give the path of the disk's raw image/,
+    ...inspectionFails("DISK_SIZE_UNALIGNED", "4097 bytes", "Give the path of the disk's raw image."),
+  },
+  {
+    name: "a snapshot without a manifest",
+    reason: "NoManifest",
+    advice: /from: Inline/,
+    spoil: (world) => {
+      const { virtualMachine: _, ...snapshot } = found.snapshot ?? { virtualMachine: "" };
+      world.found = { snapshot: snapshot as NonNullable<typeof found.snapshot> };
+    },
+    mend: ({ cluster }) =>
+      cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+        const virtualMachine = { name: "orders-db", manifest: { from: "Inline", template: manifest() } };
+        restore.spec = { ...SPEC, virtualMachine };
+      }),
+  },
+  {
+    name: "an inline manifest that has no such volume",
+    reason: "ManifestMismatch",
+    advice: /Name the disks in spec\.source\.disks as its volumes are named/,
+    spec: { virtualMachine: { name: "orders-db", manifest: { from: "Inline", template: manifest(["system"]) } } },
+    mend: ({ cluster }) => mendSpec(cluster),
+  },
+  {
+    name: "an inline manifest that is something else",
+    reason: "InvalidManifest",
+    advice: /Give one/,
+    spec: { virtualMachine: { name: "orders-db", manifest: { from: "Inline", template: { kind: "Pod" } } } },
+    mend: ({ cluster }) => mendSpec(cluster),
+  },
+  {
+    name: "a disk whose name no volume can have",
+    reason: "InvalidDiskName",
+    advice: /Name the disks in spec\.source\.disks/,
+    spoil: (world) => world.backUp("../root"),
+    mend: (world) => {
+      world.backUp("root");
+      world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+        restore.spec = { ...SPEC, source: { ...SPEC.source, disks: [{ name: "root", path: "/disks/root.img" }] } };
+      });
     },
   },
   {
@@ -79,7 +152,14 @@ const cases: Case[] = [
     advice: /spec\.source\.disks/,
     spoil: (world) => {
       world.found = {
-        snapshot: { id: "a".repeat(64), time: "2026-01-01T00:00:00Z", host: "h", disks: [], dataBytes: 0 },
+        snapshot: {
+          id: "a".repeat(64),
+          time: "2026-01-01T00:00:00Z",
+          host: "h",
+          virtualMachine: "orders-db",
+          disks: [],
+          dataBytes: 0,
+        },
       };
     },
     mend: (world) => {
@@ -122,6 +202,50 @@ const cases: Case[] = [
     spoil: ({ cluster }) =>
       cluster.put(VIRTUAL_MACHINES, { ...manifest(), metadata: { name: "orders-db", namespace: TENANT } }),
     mend: ({ cluster }) => cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db"),
+  },
+  {
+    name: "a name that a machine without a VirtualMachine has",
+    reason: "VirtualMachineExists",
+    advice: /Wait until it is gone, delete it, or choose another/,
+    spoil: (world) => {
+      world.cluster.put(INSTANCES, {
+        apiVersion: "kubevirt.io/v1",
+        kind: "VirtualMachineInstance",
+        metadata: { name: "orders-db", namespace: TENANT, finalizers: ["example.org/stays"] },
+        spec: {},
+      });
+    },
+    mend: ({ cluster }) => {
+      cluster.change(INSTANCES, TENANT, "orders-db", ({ metadata }) => {
+        delete metadata.finalizers;
+      });
+      cluster.erase(INSTANCES, TENANT, "orders-db");
+    },
+  },
+  {
+    name: "a target that is the claim which the agent serves",
+    reason: "ClaimNameTaken",
+    advice: /Set another claimName/,
+    spec: {
+      relocation: {
+        ...SPEC.relocation,
+        target: { storageClassName: "fast", perDisk: [{ name: "root", claimName: "orders-db-root-restoring" }] },
+      },
+    },
+    mend: ({ cluster }) => mendSpec(cluster),
+  },
+  {
+    name: "one target for two disks",
+    reason: "ClaimNameTaken",
+    advice: /Disks root and data have the same target claim .* Set another claimName/,
+    spec: {
+      relocation: {
+        ...SPEC.relocation,
+        target: { storageClassName: "fast", perDisk: [{ name: "data", claimName: "orders-db-root" }] },
+      },
+    },
+    spoil: (world) => world.backUp("root", "data"),
+    mend: ({ cluster }) => mendSpec(cluster),
   },
   {
     name: "a claim name that is taken",
@@ -217,7 +341,7 @@ test.each(cases)(
   },
 );
 
-test("a snapshot without a manifest waits for one, and takes it inline", async () => {
+test("a manifest that the agent cannot give is waited for, and taken inline", async () => {
   const world = new World();
   const connect = world.connect;
   world.connect = () => ({ ...connect(), manifest: async () => undefined });

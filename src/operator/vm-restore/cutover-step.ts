@@ -1,43 +1,18 @@
 import { formatDuration, parseDuration } from "../../api/duration.ts";
+import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, remove } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { JOBS, VIRTUAL_MACHINES, type VirtualMachine } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
+import { CUTOVER_ANNOTATIONS, cutoverBegun } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
-import { isOurs } from "./names.ts";
+import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
-import { diskStatus, progressOf } from "./relocation-step.ts";
+import { dirtyBytes, diskStatus, progressOf } from "./relocation-step.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
-/** On the machine while it is cut over, so that a new operator knows what it was like before. RFC 3339 times. */
-const ANNOTATIONS = {
-  began: "vmrestore.io/cutover-began",
-  switched: "vmrestore.io/cutover-switched",
-  runStrategy: "vmrestore.io/cutover-run-strategy",
-} as const;
 const POLL_MS = 500;
-
-/** Whether the machine was halted for cutover and not switched yet: from here there is no way back, only forward. */
-export function cutoverBegun({ restore, machine }: Observed): boolean {
-  const annotations = machine?.metadata.annotations ?? {};
-  return isOurs(restore, machine) && annotations[ANNOTATIONS.runStrategy] !== undefined;
-}
-
-/** Whether the machine's disks are the target claims, so that it needs the agent no more. */
-export function isSwitched(observed: Observed): boolean {
-  const { restore, machine, disks } = observed;
-  const before = conditionOf(conditionsBefore(observed), "CutOver");
-  // The machine may be deleted afterwards.
-  if (before?.status === "True" || before?.reason === "Starting") return true;
-  if (!isOurs(restore, machine) || disks.length === 0) return false;
-  const claims = new Map(
-    machine?.spec?.template?.spec?.volumes?.map((volume) => [volume.name, volume.persistentVolumeClaim?.claimName]),
-  );
-  return disks.every(
-    ({ name, target, targetClaim }) => targetClaim !== undefined && claims.get(name) === target.claimName,
-  );
-}
 
 /** May the machine be halted now? */
 export function awaitCutover(observed: Observed): Outcome {
@@ -64,7 +39,12 @@ export function awaitCutover(observed: Observed): Outcome {
 export function cutOver(observed: Observed): Outcome {
   const { machine, instance, mountingPods, disks, job, jobPods } = observed;
   if (machine === undefined) return waits(no("CutOver", "Halting", "The machine is gone."));
-  const halting = no("CutOver", "Halting", "The machine is being shut down.");
+  const pod = instance === undefined ? mountingPods[0] : undefined;
+  const halting = no(
+    "CutOver",
+    "Halting",
+    pod === undefined ? "The machine is being shut down." : `Pod ${pod.metadata.name} still has a disk open.`,
+  );
   if (!cutoverBegun(observed)) return acts([halt(machine, observed.now)], halting);
   // Somebody started it meanwhile.
   if (machine.spec?.runStrategy !== "Halted") return acts([haltAgain(machine)], halting);
@@ -80,7 +60,7 @@ export function cutOver(observed: Observed): Outcome {
     );
   }
   if (disks.some(({ name }) => progressOf(observed, name)?.state !== "Done")) {
-    return waits(no("CutOver", "FinalPass", "The last writes are being copied and compared."), POLL_MS);
+    return waits(no("CutOver", "FinalPass", whatRemains(observed)), POLL_MS);
   }
   const switching = no("CutOver", "Switching", "The machine's disks are being switched to the target.");
   if (job !== undefined || jobPods.length > 0) {
@@ -91,10 +71,24 @@ export function cutOver(observed: Observed): Outcome {
   return acts([switchDisks(observed, machine)], switching);
 }
 
+/** What is still to be done for disks that nobody writes to any more. */
+function whatRemains(observed: Observed): string {
+  const states = observed.disks.map(({ name }) => progressOf(observed, name)?.state);
+  if (states.every((state) => state === "Verifying" || state === "Done"))
+    return "Every byte is on the target; its checksums are being compared.";
+  const dirty = dirtyBytes(observed);
+  return dirty === 0
+    ? "The disks are sealed; the last pass looks for what is not on the target yet."
+    : `The last ${formatBytes(dirty)} that the machine wrote are being copied.`;
+}
+
 function halt(machine: VirtualMachine, now: number): Action {
   const runStrategy = machine.spec?.runStrategy ?? (machine.spec?.running === false ? "Halted" : "Always");
   return update(machine, {
-    annotations: { [ANNOTATIONS.began]: new Date(now).toISOString(), [ANNOTATIONS.runStrategy]: runStrategy },
+    annotations: {
+      [CUTOVER_ANNOTATIONS.began]: new Date(now).toISOString(),
+      [CUTOVER_ANNOTATIONS.runStrategy]: runStrategy,
+    },
     spec: { runStrategy: "Halted" },
   });
 }
@@ -103,16 +97,21 @@ function haltAgain(machine: VirtualMachine): Action {
   return update(machine, { annotations: {}, spec: { runStrategy: "Halted" } });
 }
 
-function switchDisks({ disks, now }: Observed, machine: VirtualMachine): Action {
-  const targets = new Map(disks.map(({ name, target }) => [name, target.claimName]));
+function switchDisks({ restore, spec, disks, now }: Observed, machine: VirtualMachine): Action {
+  const names = restoreNames(restore, spec.virtualMachine.name);
+  // By claim, not by volume: people may have renamed a volume meanwhile, and none may be left on the agent.
+  const targets = new Map(disks.map(({ name, target }) => [names.served(name).claim, target.claimName]));
   const template = machine.spec?.template;
   const volumes = (template?.spec?.volumes ?? []).map((volume) => {
-    const claimName = targets.get(volume.name);
+    const claimName = targets.get(volume.persistentVolumeClaim?.claimName ?? "");
     return claimName === undefined ? volume : { name: volume.name, persistentVolumeClaim: { claimName } };
   });
-  const runStrategy = machine.metadata.annotations?.[ANNOTATIONS.runStrategy] ?? "Always";
+  const runStrategy = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy] ?? "Always";
   return update(machine, {
-    annotations: { [ANNOTATIONS.switched]: new Date(now).toISOString(), [ANNOTATIONS.runStrategy]: undefined },
+    annotations: {
+      [CUTOVER_ANNOTATIONS.switched]: new Date(now).toISOString(),
+      [CUTOVER_ANNOTATIONS.runStrategy]: undefined,
+    },
     spec: { runStrategy, template: { ...template, spec: { ...template?.spec, volumes } } },
   });
 }
@@ -152,7 +151,7 @@ export function awaitTarget(observed: Observed): Outcome {
       `The machine's disks are on the target. It is not running: its run strategy is ${runStrategy}.`,
     );
   }
-  const { began, switched } = ANNOTATIONS;
+  const { began, switched } = CUTOVER_ANNOTATIONS;
   const annotations = machine.metadata.annotations ?? {};
   if (isGuestReady(observed)) {
     const downtime = formatDuration(now - Date.parse(annotations[began] ?? ""));

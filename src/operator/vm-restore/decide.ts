@@ -1,11 +1,12 @@
 import { parseDuration } from "../../api/duration.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type Action, create, remove } from "../actions.ts";
-import { isTrue } from "../conditions.ts";
+import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
 import { JOBS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { bootSetOutcome, runAgent, tellPhase } from "./agent-step.ts";
-import { awaitCutover, awaitTarget, cutOver, cutoverBegun, isSwitched } from "./cutover-step.ts";
+import { cutoverBegun, goesToTarget, isSwitched } from "./cutover-state.ts";
+import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
 import { awaitGuest, keepProfile, makeMachine } from "./machine-step.ts";
 import { isOurs } from "./names.ts";
@@ -13,9 +14,8 @@ import { conditionsBefore, type Observed } from "./observed.ts";
 import { makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetReady } from "./preflight-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
-import { findSource, sourceReady } from "./source-step.ts";
+import { findSource, isOldInspection, sourceReady } from "./source-step.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
-import { strategyOf } from "./strategy.ts";
 import { tearDown } from "./teardown.ts";
 
 /** Keeps the object until nothing depends on the media agent any more. */
@@ -64,6 +64,10 @@ function prepare(observed: Observed): Outcome {
     };
   const target = checkTarget(observed, planned.plan);
   if (target.status !== "True") return { passes: false, conditions: [...conditions, target], againMs: 10_000 };
+  if (inspection.job !== undefined && isOldInspection(observed, inspection.job)) {
+    const again = no("SourceReady", "Inspecting", "The backup is looked at once more: it may have changed meanwhile.");
+    return { passes: false, conditions: [target, again], actions: [remove(JOBS, inspection.job)] };
+  }
   const secret = planSecret({
     restore,
     plan: planned.plan,
@@ -73,12 +77,20 @@ function prepare(observed: Observed): Outcome {
     settings,
   });
   const cleanUp = inspection.job === undefined ? [] : [remove(JOBS, inspection.job)];
-  return { passes: false, conditions: [...conditions, target], actions: [create(SECRETS, secret), ...cleanUp] };
+  const starting = no("AgentReady", "Starting", "The media agent is being made.");
+  return {
+    passes: false,
+    conditions: [...conditions, target, starting],
+    actions: [create(SECRETS, secret), ...cleanUp],
+  };
 }
 
 function goOn(observed: Observed, plan: Plan): Outcome {
   const steps: Step[] = [
-    () => ({ ...passed(sourceReady(plan.snapshot), targetReady), status: planStatus(observed, plan) }),
+    () => ({
+      ...passed(sourceReady(plan.snapshot), targetReady, ...neverExpires(observed)),
+      status: planStatus(observed, plan),
+    }),
     (seen) => passed(degraded(seen)),
     (seen) => runAgent(seen, plan),
     tellPhase,
@@ -87,7 +99,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     awaitGuest,
     keepProfile,
     relocate,
-    (seen) => (strategyOf(seen.spec) === "None" ? liveMount(seen) : passed()),
+    (seen) => (goesToTarget(seen) ? passed() : liveMount(seen)),
     awaitCutover,
     cutOver,
   ];
@@ -96,23 +108,35 @@ function goOn(observed: Observed, plan: Plan): Outcome {
 
 /** Nothing more to do for a live mount but to tell when it ends. */
 function liveMount(observed: Observed): Outcome {
+  const runs = "The machine runs from its backup, a live mount, as spec.relocation.strategy says";
   const end = expiry(observed);
-  if (end === undefined) return { passes: false, againMs: 5000 };
+  if (end === undefined) return waits(no("Expired", "Never", `${runs}. It does not expire.`), 5000);
   const left = end - observed.now;
-  const expired =
-    left > 0 ? [] : [yes("Expired", "Kept", "The live mount expired. It is kept, as spec.liveMount.onExpiry says.")];
+  const time = new Date(end).toISOString();
+  const fate = observed.spec.liveMount.onExpiry === "Discard" ? "is discarded" : "is kept all the same";
   return {
     passes: false,
-    conditions: expired,
-    status: { expiresAt: new Date(end).toISOString() },
+    conditions: [
+      left > 0
+        ? no("Expired", "NotYet", `${runs}. It expires at ${time} and ${fate} then.`)
+        : yes("Expired", "Kept", "The live mount expired. It is kept, as spec.liveMount.onExpiry says."),
+    ],
+    status: { expiresAt: time },
     againMs: left > 0 ? Math.min(left, 5000) : 5000,
   };
 }
 
-function expiry({ spec, machine, restore }: Observed): number | undefined {
+/** What was a live mount once is relocated now: nothing expires any more. */
+function neverExpires(observed: Observed): ConditionDraft[] {
+  if (!goesToTarget(observed) || conditionOf(conditionsBefore(observed), "Expired") === undefined) return [];
+  return [no("Expired", "Relocating", "The disks are relocated: nothing expires.")];
+}
+
+function expiry(observed: Observed): number | undefined {
+  const { spec, machine, restore } = observed;
   const { expiresAfter } = spec.liveMount;
   const created = isOurs(restore, machine) ? machine?.metadata.creationTimestamp : undefined;
-  if (expiresAfter === undefined || created === undefined || strategyOf(spec) !== "None") return undefined;
+  if (expiresAfter === undefined || created === undefined || goesToTarget(observed)) return undefined;
   return Date.parse(created) + parseDuration(expiresAfter);
 }
 
@@ -137,13 +161,13 @@ function finish(observed: Observed): Outcome {
   if (torn.done)
     return {
       passes: true,
-      conditions: [...conditions, AGENT_GONE, completed(observed)],
+      conditions: [...conditions, ...torn.conditions, AGENT_GONE, completed(observed)],
       status,
     };
   return {
     passes: false,
     actions: torn.actions,
-    conditions: [...conditions, no("TornDown", "TearingDown", torn.message)],
+    conditions: [...conditions, ...torn.conditions, no("TornDown", "TearingDown", torn.message)],
     againMs: POLL_MS,
     status,
   };
@@ -180,7 +204,11 @@ function release(observed: Observed, done: () => Outcome): Outcome {
       againMs: POLL_MS,
     };
   const torn = tearDown(observed);
-  if (!torn.done) return { ...acts(torn.actions, no("TornDown", "TearingDown", torn.message)), againMs: POLL_MS };
+  if (!torn.done)
+    return {
+      ...acts(torn.actions, ...torn.conditions, no("TornDown", "TearingDown", torn.message)),
+      againMs: POLL_MS,
+    };
   return done();
 }
 
@@ -212,16 +240,31 @@ function decideDeletion(observed: Observed): Outcome {
   if (isOurs(restore, machine) || (machine === undefined && instance !== undefined)) {
     const relocation = removeRelocation(observed);
     const message = `VirtualMachine ${spec.virtualMachine.name} runs from the media agent, which stays until the machine is deleted. To discard the machine, set spec.deletionPolicy to Discard.`;
-    return { ...acts(relocation.actions, no("TornDown", "MachineDependsOnAgent", message)), againMs: 5000 };
+    const depends = no("TornDown", "MachineDependsOnAgent", message);
+    if (!relocation.done) return { ...acts(relocation.actions, depends), againMs: POLL_MS };
+    return keepServing(observed, plan, depends);
   }
   return release(observed, letGo);
 }
 
-function planStatus({ restore, spec }: Observed, plan: Plan): Partial<VMRestoreStatus> {
-  const before = restore.status?.disks;
+/** For as long as the machine needs it, the agent is cared for as before. */
+function keepServing(observed: Observed, plan: Plan, depends: ConditionDraft): Outcome {
+  const steps: Step[] = [(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), tellPhase];
+  if (observed.machine !== undefined) steps.push((seen) => makeMachine(seen, plan));
+  const kept = runSteps(steps, observed);
+  return {
+    ...kept,
+    passes: false,
+    conditions: [...(kept.conditions ?? []), depends],
+    againMs: Math.min(kept.againMs ?? 5000, 5000),
+  };
+}
+
+function planStatus(observed: Observed, plan: Plan): Partial<VMRestoreStatus> {
+  const before = observed.restore.status?.disks;
   return {
     snapshot: plan.snapshot,
-    strategy: strategyOf(spec),
+    ...(goesToTarget(observed) ? { strategy: "Copy", expiresAt: undefined } : { strategy: "None" }),
     disks: plan.disks.map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
   };
 }

@@ -16,6 +16,14 @@ export function degraded(observed: Observed) {
       `The media agent does not answer: ${agent.problem ?? "no reason known"}. The machine's reads and writes wait for it.`,
     );
   }
+  // somebody deleted what the machine writes to; it goes when nothing uses it any more
+  if (observed.overlay?.metadata.deletionTimestamp !== undefined) {
+    return yes(
+      "Degraded",
+      "OverlayDeleting",
+      `Claim ${observed.overlay.metadata.name} in the operator's namespace was deleted: when the media agent's pod ends, all that the machine wrote is lost. Let the cutover happen before that.`,
+    );
+  }
   // no room for what the guest writes
   if (agent.status?.overlay.full === true) {
     return yes(

@@ -1,8 +1,9 @@
 import { API_VERSION } from "../../api/group.ts";
-import { type Action, create } from "../actions.ts";
+import { type Action, create, remove } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
-import type { Manifest } from "../runtime/objects.ts";
+import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
+import { cutoverBegun } from "./cutover-state.ts";
 import { guestTrouble, isGuestLate, isGuestReady } from "./guest.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -12,6 +13,7 @@ import { servedVolume } from "./served-volume.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const CREATED = "VirtualMachineCreated";
+const STARTING = "The machine is being started.";
 export const LEARNED_FROM = "vmrestore.io/learned-from";
 
 /** The volumes that the agent serves, and the machine on them. Made once: a machine that its users deleted stays deleted. */
@@ -19,7 +21,11 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
   const { restore, spec, machine } = observed;
   const name = spec.virtualMachine.name;
   if (machine !== undefined) {
-    if (isOurs(restore, machine)) return passed(created(observed));
+    if (isOurs(restore, machine)) {
+      // Somebody may have deleted a claim, and it went when the machine stopped. After cutover nobody needs it.
+      const lost = cutoverBegun(observed) ? [] : missingVolumes(observed);
+      return lost.length > 0 ? acts(lost, created(observed)) : passed(created(observed));
+    }
     const message = `There is a VirtualMachine ${name} that this restore did not make. Delete one of the two.`;
     return waits(no(CREATED, "VirtualMachineExists", message));
   }
@@ -36,7 +42,7 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
   const volumes = missingVolumes(observed);
   const starting = no(CREATED, "Creating", "The machine's volumes are being made.");
   if (volumes.length > 0) return acts(volumes, starting);
-  if (observed.disks.some(({ claim }) => claim?.metadata.deletionTimestamp !== undefined)) return waits(starting, 1000);
+  if (!observed.disks.every(({ volume, claim }) => stands(volume) && stands(claim))) return waits(starting, 1000);
   return createMachine(observed, plan);
 }
 
@@ -60,6 +66,7 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
   return acts(
     [create(VIRTUAL_MACHINES, made.machine as unknown as Manifest)],
     yes(CREATED, "Created", `VirtualMachine ${name} was made.${left}`),
+    no("GuestReady", "Booting", STARTING),
   );
 }
 
@@ -74,11 +81,19 @@ function missingVolumes({ restore, spec, disks, service, agent }: Observed): Act
     if (served === undefined) return [];
     const address = service?.spec?.clusterIP ?? "";
     const objects = servedVolume(restore, spec.virtualMachine.name, disk, { address, exportPath: served.exportPath });
+    const { volume, claim } = disk;
+    // A volume whose claim is gone is never bound again: both are made anew, to the same export.
+    if (volume !== undefined && claim === undefined && volume.spec?.claimRef?.uid !== undefined)
+      return volume.metadata.deletionTimestamp === undefined ? [remove(VOLUMES, volume)] : [];
     return [
-      ...(disk.volume === undefined ? [create(VOLUMES, objects.volume)] : []),
-      ...(disk.claim === undefined ? [create(CLAIMS, objects.claim)] : []),
+      ...(volume === undefined ? [create(VOLUMES, objects.volume)] : []),
+      ...(claim === undefined ? [create(CLAIMS, objects.claim)] : []),
     ];
   });
+}
+
+function stands(object: KubernetesObject | undefined): boolean {
+  return object !== undefined && object.metadata.deletionTimestamp === undefined;
 }
 
 /** The guest, once: what it does afterwards is its users' affair. */
@@ -106,7 +121,16 @@ export function awaitGuest(observed: Observed): Outcome {
       `The guest was not ready within ${timeout}; it is still waited for.${wait}${trouble === undefined ? "" : ` ${trouble}`}`,
     );
   }
-  return outcome("Booting", trouble ?? "The guest boots.");
+  return outcome("Booting", trouble ?? bootMessage(observed));
+}
+
+function bootMessage({ instance, spec }: Observed): string {
+  const phase = instance?.status?.phase;
+  if (phase === undefined) return STARTING;
+  if (phase !== "Running") return `The machine is being started: it is ${phase}.`;
+  return spec.launch.guestReady.probe === "GuestAgent"
+    ? "The guest boots; its guest agent is waited for."
+    : "The guest boots.";
 }
 
 /** Keeps what was learned from this boot, for the next restore. Nothing waits for it. */

@@ -39,14 +39,16 @@ export interface ObserveOptions {
 }
 
 /** Reads everything that the next decision about a restore needs. Writes nothing. */
-export async function observe(options: ObserveOptions, restore: VMRestore, spec: VMRestoreSpec): Promise<Observed> {
+export async function observe(options: ObserveOptions, restore: VMRestore, given: VMRestoreSpec): Promise<Observed> {
   const { cluster, settings, now } = options;
   const own = settings.namespace;
   const { namespace, uid } = restore.metadata;
-  const machineName = spec.virtualMachine.name;
-  const names = restoreNames(restore, machineName);
-  const planSecret = await cluster.get(SECRETS, own, names.plan);
+  const planSecret = await cluster.get(SECRETS, own, restoreNames(restore, "").plan);
   const plan = planSecret === undefined ? undefined : readPlan(planSecret);
+  const machineName = plan?.machine ?? given.virtualMachine.name;
+  // A machine that was renamed in the spec later would be a second one on the same disks.
+  const spec = { ...given, virtualMachine: { ...given.virtualMachine, name: machineName } };
+  const names = restoreNames(restore, machineName);
   const inspectionJob = await cluster.get(JOBS, own, names.inspection);
   const pods = await cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`);
   const inspectionPods = pods.filter((pod) => pod.metadata.labels?.["job-name"] === names.inspection);
@@ -107,12 +109,17 @@ export async function observe(options: ObserveOptions, restore: VMRestore, spec:
     machine,
     instance,
     mountingPods: podsBeside.filter((pod) => !hasEnded(pod) && mountsAny(pod, servedClaims)),
-    job,
+    job: isOurs(restore, job) ? job : undefined,
     jobPods: podsBeside.filter((pod) => pod.metadata.labels?.["job-name"] === names.relocation && !hasEnded(pod)),
-    jobSecret,
+    jobSecret: isOurs(restore, jobSecret) ? jobSecret : undefined,
+    inTheWay: [job, jobSecret].find((object) => object !== undefined && !isOurs(restore, object)),
     profile,
   };
-  return { ...without, agent: await observeAgent(options.session, without, plan) };
+  const agent = await observeAgent(options.session, without, plan);
+  // A pod that ended on a node which does not answer may still hold the mount: then the agent sees its connection.
+  const isMounted = (agent.status?.connections.nfs ?? 0) > 0;
+  const ended = isMounted ? podsBeside.filter((pod) => hasEnded(pod) && mountsAny(pod, servedClaims)) : [];
+  return { ...without, agent, mountingPods: [...without.mountingPods, ...ended] };
 }
 
 function inspectedDisks(job: Job | undefined, pods: readonly Pod[]): readonly { name: string; size: number }[] {

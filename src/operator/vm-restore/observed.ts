@@ -16,6 +16,7 @@ import type {
   VirtualMachineInstance,
   Volume,
 } from "../kinds.ts";
+import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { Plan } from "./plan.ts";
 import type { Target } from "./relocation-objects.ts";
@@ -70,6 +71,8 @@ export interface Observed {
   readonly job: Job | undefined;
   readonly jobPods: readonly Pod[];
   readonly jobSecret: Secret | undefined;
+  /** What bears the name of the relocation Job or of its Secret and was made by somebody else. */
+  readonly inTheWay: KubernetesObject | undefined;
   readonly profile: VMProfile | undefined;
 }
 

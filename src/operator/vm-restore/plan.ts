@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { type AgentConfig, agentConfig } from "../../api/agent-config.ts";
 import { type BootProfile, bootProfile } from "../../api/boot-profile.ts";
+import { dnsLabel, objectName } from "../../api/common.ts";
 import { LABELS } from "../../api/group.ts";
 import type { Inspection, InspectionRequest } from "../../api/inspection.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
@@ -12,8 +13,10 @@ import { restoreLabels, restoreNames } from "./names.ts";
 import { cacheSize, overlaySize, usableCache } from "./sizing.ts";
 
 const plan = z.object({
+  /** The name that the machine gets. */
+  machine: dnsLabel,
   snapshot: z.object({ id: z.string(), time: z.string(), host: z.string() }),
-  disks: z.array(z.object({ name: z.string(), size: z.int().positive() })).min(1),
+  disks: z.array(z.object({ name: dnsLabel, size: z.int().positive() })).min(1),
   mount: z.object({ claimName: z.string(), secretName: z.string(), path: z.string().optional() }),
   overlay: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
   cache: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
@@ -28,6 +31,8 @@ const plan = z.object({
  */
 export type Plan = z.infer<typeof plan>;
 
+/** What the status has room for. */
+const HOST_LIMIT = 253;
 const FILES = { plan: "plan.json", config: "config.json", profile: "profile.json" } as const;
 /** The one media agent of a restore; a StatefulSet of one replica never runs two. */
 export const EPOCH = 1;
@@ -47,6 +52,13 @@ export function makePlan(
       problem: "The snapshot holds no disk that the manifest names. Name the disks in spec.source.disks.",
     };
   }
+  const odd = found.disks.find(({ name }) => !dnsLabel.safeParse(name).success);
+  if (odd !== undefined) {
+    return {
+      reason: "InvalidDiskName",
+      problem: `Disk ${JSON.stringify(odd.name)} cannot be a volume's name: only lower-case letters, digits and \`-\` are allowed. Name the disks in spec.source.disks.`,
+    };
+  }
   const diskBytes = found.disks.reduce((sum, { size }) => sum + size, 0);
   const overlay = overlaySize(spec.mediaAgent.overlay.size, diskBytes);
   if ("problem" in overlay) return { reason: "OverlayTooSmall", problem: overlay.problem };
@@ -56,12 +68,14 @@ export function makePlan(
   const cacheClass = spec.mediaAgent.cache.storageClassName;
   return {
     plan: {
-      snapshot: { id: found.id, time: found.time, host: found.host },
+      machine: spec.virtualMachine.name,
+      snapshot: { id: found.id, time: found.time, host: found.host.slice(0, HOST_LIMIT) },
       disks: found.disks.map(({ name, size }) => ({ name, size })),
       mount: { ...mount },
       overlay: { bytes: overlay.bytes, ...(overlayClass === undefined ? {} : { storageClassName: overlayClass }) },
       cache: { bytes: cache.bytes, ...(cacheClass === undefined ? {} : { storageClassName: cacheClass }) },
-      ...(found.virtualMachine === undefined ? {} : { backedUpAs: found.virtualMachine }),
+      // Whatever else it may be, it has to be able to name a VMProfile.
+      ...(objectName.safeParse(found.virtualMachine).success ? { backedUpAs: found.virtualMachine } : {}),
       hasProfile,
     },
   };

@@ -2,9 +2,10 @@ import type { ConditionDraft } from "../conditions.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { overlayClassName, type Plan } from "./plan.ts";
-import { targetOf } from "./relocation-objects.ts";
+import { recreate } from "./recreate.ts";
 import { no, yes } from "./step.ts";
 import { usesTargets } from "./strategy.ts";
+import { targetProblem } from "./target-check.ts";
 
 /** Provisioners whose volumes lie on one node's own disks. */
 const NODE_LOCAL = [
@@ -31,13 +32,20 @@ export const targetReady: ConditionDraft = yes(
 
 /** What stands in the way of making the machine and its claims; nothing is made until nothing does. A chain, first match counts. */
 export function checkTarget(observed: Observed, plan: Plan): ConditionDraft {
-  const { restore, spec, machine } = observed;
+  const { restore, spec, machine, instance } = observed;
   const name = spec.virtualMachine.name;
   // a machine of that name, not made by this restore → VirtualMachineExists
   if (machine !== undefined && !isOurs(restore, machine)) {
     return refuse(
       "VirtualMachineExists",
       `There is a VirtualMachine ${name} already, and it is not touched. Delete it, or choose another spec.virtualMachine.name.`,
+    );
+  }
+  // one that runs without a VirtualMachine, or whose VirtualMachine was just deleted → VirtualMachineExists
+  if (machine === undefined && instance !== undefined && !isOurs(restore, instance)) {
+    return refuse(
+      "VirtualMachineExists",
+      `There is a VirtualMachineInstance ${name}: a machine of that name is running or shutting down, and it is not touched. Wait until it is gone, delete it, or choose another spec.virtualMachine.name.`,
     );
   }
   // LiveMigration → StrategyNotSupported
@@ -47,7 +55,7 @@ export function checkTarget(observed: Observed, plan: Plan): ConditionDraft {
       "This version cannot relocate by live migration. Set spec.relocation.strategy to Copy (one restart at cutover) or Auto.",
     );
   }
-  return checkClasses(observed) ?? checkClaims(observed, plan) ?? targetReady;
+  return checkManifest(observed, plan) ?? checkClasses(observed) ?? checkClaims(observed, plan) ?? targetReady;
 }
 
 /** classes named in the spec that do not exist; an overlay on one node's disk that nobody allowed */
@@ -100,26 +108,19 @@ function checkClaims(observed: Observed, plan: Plan): ConditionDraft | undefined
         `There is a claim ${names.served(disk.name).claim} already, and it is not touched. Rename or delete it.`,
       );
     }
-    if (!usesTargets(spec)) continue;
-    const target = targetOf(spec, disk);
-    if (seen?.targetClaim !== undefined && !isOurs(restore, seen.targetClaim)) {
-      return refuse(
-        "ClaimExists",
-        `There is a claim ${target.claimName} already, and it is not touched. Delete it, or set another claimName for disk ${disk.name} in spec.relocation.target.perDisk.`,
-      );
-    }
-    if ("problem" in target.size) return refuse("TargetTooSmall", `Disk ${disk.name}: ${target.size.problem}`);
   }
-  const unknown = (spec.relocation.target.perDisk ?? []).find(
-    ({ name }) => !plan.disks.some((disk) => disk.name === name),
-  );
-  if (unknown !== undefined) {
-    return refuse(
-      "DiskNotFound",
-      `spec.relocation.target.perDisk names disk ${unknown.name}, which the backup does not hold. It holds ${plan.disks.map(({ name }) => name).join(", ")}.`,
-    );
-  }
-  return undefined;
+  const problem = usesTargets(spec) ? targetProblem(observed, plan.disks) : undefined;
+  return problem === undefined ? undefined : refuse(problem.reason, problem.message);
+}
+
+/** a manifest in the spec that no machine can be made from; one in the backup is seen by the media agent only */
+function checkManifest({ restore, spec }: Observed, plan: Plan): ConditionDraft | undefined {
+  const { from, template } = spec.virtualMachine.manifest;
+  if (from !== "Inline") return undefined;
+  const names = restoreNames(restore, spec.virtualMachine.name);
+  const claims = new Map(plan.disks.map(({ name }) => [name, names.served(name).claim]));
+  const made = recreate(restore, spec, template, claims);
+  return "problem" in made ? refuse(made.reason, made.problem) : undefined;
 }
 
 function defaultClass(classes: Observed["storageClasses"]) {

@@ -12,6 +12,7 @@ import type { Cluster } from "../runtime/cluster.ts";
 import { isConflict } from "../runtime/errors.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
 import type { OperatorMetrics } from "../runtime/metrics.ts";
+import { identityOf } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import { type AgentConnector, AgentSession } from "./agent-session.ts";
 import { decide } from "./decide.ts";
@@ -62,7 +63,11 @@ export class RestoreReconciler {
       await perform(actions, cluster, session.control);
     } catch (error) {
       if (isConflict(error)) throw error;
-      await this.#writeStatus(restore, statusAfter(observed, { conditions: [actionFailed(error)], passes: false }));
+      const failed = statusAfter(observed, { conditions: [actionFailed(error)], passes: false });
+      // What went wrong first is what is to be told.
+      await this.#writeStatus(restore, failed).catch((later: unknown) => {
+        if (!isConflict(later)) throw later;
+      });
       throw error;
     }
     for (const action of actions) {
@@ -76,8 +81,8 @@ export class RestoreReconciler {
     }
     const status = statusAfter(observed, outcome);
     metrics.restoreIs(uid, status.phase);
-    // With the last finalizer the object is gone, and has no status any more.
-    if (!letsGo(outcome)) await this.#writeStatus(restore, status);
+    // An object that was just written is another one than was read: the next reconcile reads it, where it is still there.
+    if (!writesItself(outcome)) await this.#writeStatus(restore, status);
     return actions.length > 0 ? 0 : outcome.againMs;
   }
 
@@ -106,11 +111,10 @@ export class RestoreReconciler {
     const { cluster, events } = this.#options;
     const clean = JSON.parse(JSON.stringify(status)) as VMRestoreStatus;
     if (isDeepStrictEqual(clean, restore.status ?? {})) return;
-    const { name, namespace } = restore.metadata;
     await cluster.applyStatus(VM_RESTORES, {
       apiVersion: restore.apiVersion,
       kind: restore.kind,
-      metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
+      metadata: identityOf(restore),
       status: clean,
     });
     for (const { type, status: value, reason, message } of changedConditions(
@@ -147,13 +151,6 @@ function actionFailed(error: unknown) {
   return { type: "Degraded", status: "True", reason: "ActionFailed", message: sentence(errorMessage(error)) } as const;
 }
 
-function letsGo({ actions }: Outcome): boolean {
-  return (
-    actions?.some(
-      (action) =>
-        action.do === "replace" &&
-        action.type === VM_RESTORES &&
-        (action.object.metadata.finalizers ?? []).length === 0,
-    ) ?? false
-  );
+function writesItself({ actions }: Outcome): boolean {
+  return actions?.some((action) => action.do === "replace" && action.type === VM_RESTORES) ?? false;
 }

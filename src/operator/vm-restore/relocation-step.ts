@@ -1,28 +1,32 @@
 import type { DiskStatus, RelocationProgress } from "../../api/agent-control.ts";
+import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, create, remove } from "../actions.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
+import { goesToTarget } from "./cutover-state.ts";
 import { readKeys } from "./keys.ts";
 import { isOurs } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
-import { strategyOf, strategyReason, usesTargets } from "./strategy.ts";
+import { strategyReason } from "./strategy.ts";
+import { targetProblem } from "./target-check.ts";
 
 const POLL_MS = 2000;
 const JOB_RETRY_MS = 10_000;
 const NOTHING_COPIED: RelocationProgress = { cursor: 0, bytesTotal: 0, bytesDurable: 0, rate: 0, state: "FirstPass" };
 
 /** Whether copying has begun and was not taken back. */
-export function relocationBegun({ restore, spec, disks, job }: Observed): boolean {
-  if (!usesTargets(spec)) return false;
+export function relocationBegun(observed: Observed): boolean {
+  const { restore, disks, job } = observed;
+  if (!goesToTarget(observed)) return false;
   return job !== undefined || disks.some(({ targetClaim: claim }) => isOurs(restore, claim));
 }
 
 /** Copies the disks until only what the guest writes at this moment is missing at the target. */
 export function relocate(observed: Observed): Outcome {
   const { spec } = observed;
-  if (strategyOf(spec) === "None") return takeBack(observed);
+  if (!goesToTarget(observed)) return takeBack(observed);
   const { begin } = spec.relocation;
   if (!relocationBegun(observed)) {
     if (begin === "Manual") {
@@ -51,15 +55,13 @@ export function relocate(observed: Observed): Outcome {
 /** Claims and certificate; undefined once they stand and the agent's progress is about these very claims. */
 function prepareTargets(observed: Observed): Outcome | undefined {
   const { restore, disks, job } = observed;
-  const preparing = no("Relocated", "Preparing", strategyReason(observed.spec));
-  const foreign = disks.find(({ targetClaim: claim }) => claim !== undefined && !isOurs(restore, claim));
-  if (foreign !== undefined) {
-    const message = `There is a claim ${foreign.target.claimName} that this restore did not make. Delete it, or set another claimName in spec.relocation.target.perDisk.`;
-    return waits(no("Relocated", "ClaimExists", message), 10_000);
-  }
-  const small = disks.find(({ target }) => "problem" in target.size);
-  if (small !== undefined && "problem" in small.target.size) {
-    return waits(no("Relocated", "TargetTooSmall", `Disk ${small.name}: ${small.target.size.problem}`));
+  const preparing = preparingTargets(observed);
+  const problem = targetProblem(observed);
+  if (problem !== undefined) return waits(no("Relocated", problem.reason, problem.message), 10_000);
+  if (observed.inTheWay !== undefined) {
+    const { kind, metadata } = observed.inTheWay;
+    const message = `There is a ${kind} ${metadata.name} that this restore did not make, and it is not touched. Delete it.`;
+    return waits(no("Relocated", `${kind}Exists`, message), 10_000);
   }
   if (disks.some(({ targetClaim: claim }) => claim?.metadata.deletionTimestamp !== undefined)) {
     // The Job's pod holds a claim that somebody deleted.
@@ -80,6 +82,10 @@ function prepareTargets(observed: Observed): Outcome | undefined {
   return undefined;
 }
 
+function preparingTargets({ spec }: Observed) {
+  return no("Relocated", "Preparing", `The target claims are being made. ${strategyReason(spec)}`);
+}
+
 /**
  * The agent remembers how far it copied, not where to. A claim that was deleted and made anew is empty, so the progress is
  * taken back first, then the claim's uid is written down, and only then a Job is made.
@@ -89,7 +95,7 @@ function bindProgress(observed: Observed): Outcome | undefined {
   const recorded = new Map(restore.status?.targetClaims?.map(({ disk, uid }) => [disk, uid]));
   const changed = disks.filter(({ name, targetClaim: claim }) => recorded.get(name) !== claim?.metadata.uid);
   if (changed.length === 0) return undefined;
-  const preparing = no("Relocated", "Preparing", strategyReason(observed.spec));
+  const preparing = preparingTargets(observed);
   if (job !== undefined || jobPods.length > 0) {
     const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
     return { ...acts(stop, preparing), againMs: 500 };
@@ -119,7 +125,7 @@ function hasProgress(progress: RelocationProgress | undefined): boolean {
 
 function runJob(observed: Observed, progress: readonly (RelocationProgress | undefined)[]): Outcome {
   const { restore, spec, settings, machine, job, jobPods, service, disks } = observed;
-  const copying = no("Relocated", "Copying", strategyReason(spec));
+  const copying = no("Relocated", "Copying", copyMessage(observed, progress));
   if (job === undefined) {
     if (jobPods.length > 0) return waits(copying, 500);
     const targets = disks.map(({ target }) => target);
@@ -134,7 +140,13 @@ function runJob(observed: Observed, progress: readonly (RelocationProgress | und
   );
   if (settled)
     return {
-      ...passed(no("Relocated", "Converged", "All is copied but what the guest writes at this moment.")),
+      ...passed(
+        no(
+          "Relocated",
+          "Converged",
+          `All is copied but what the machine writes at this moment: ${formatBytes(dirtyBytes(observed))}.`,
+        ),
+      ),
       againMs: POLL_MS,
     };
   const trouble = podTrouble(jobPods);
@@ -142,6 +154,17 @@ function runJob(observed: Observed, progress: readonly (RelocationProgress | und
     trouble === undefined ? copying : no("Relocated", "Copying", `The relocation Job waits: ${trouble}`),
     POLL_MS,
   );
+}
+
+/** How far it is, in bytes that are durable at the target. */
+function copyMessage(observed: Observed, progress: readonly (RelocationProgress | undefined)[]): string {
+  const known = progress.filter((disk) => disk !== undefined);
+  const total = known.reduce((sum, { bytesTotal }) => sum + bytesTotal, 0);
+  if (known.length < progress.length || total === 0) return "The relocation Job starts.";
+  const durable = known.reduce((sum, { bytesDurable }) => sum + bytesDurable, 0);
+  const dirty = dirtyBytes(observed);
+  const again = dirty === 0 ? "" : `; ${formatBytes(dirty)} that the machine wrote since are copied again`;
+  return `${formatBytes(durable)} of ${formatBytes(total)} are durable at the target${again}.`;
 }
 
 /** A Job that ended before everything was done is replaced after a while; the agent knows how far it got. */
@@ -206,6 +229,11 @@ export function removeRelocation(observed: Observed): { actions: Action[]; done:
 
 export function progressOf(observed: Observed, disk: string): RelocationProgress | undefined {
   return diskStatus(observed, disk)?.relocation;
+}
+
+/** Bytes, of all disks, that were written since they were copied. */
+export function dirtyBytes({ agent }: Observed): number {
+  return (agent.status?.disks ?? []).reduce((sum, disk) => sum + disk.dirtyBytes, 0);
 }
 
 export function diskStatus({ agent }: Observed, disk: string): DiskStatus | undefined {

@@ -6,7 +6,7 @@ import { complaint, reasonOf, sentence } from "../backup-repository/decide.ts";
 import { type RepositoryMount, repositoryMount } from "../backup-repository/mount.ts";
 import { conditionOf } from "../conditions.ts";
 import { inspectionJob, inspectionOutcome } from "../inspection-job.ts";
-import { JOBS } from "../kinds.ts";
+import { JOBS, type Job } from "../kinds.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { selectorOf } from "./plan.ts";
@@ -15,6 +15,9 @@ import { no, type Outcome, waits, yes } from "./step.ts";
 const INPUT_ANNOTATION = "vmrestore.io/input";
 /** A repository may be mended at any time: look again so long after a failure. */
 const RETRY_MS = 15_000;
+
+/** Older findings are not built upon: the snapshot may have been forgotten, or a newer one made. */
+const OLD_MS = 5 * 60_000;
 
 export type Found = NonNullable<Inspection["snapshot"]>;
 
@@ -75,7 +78,16 @@ function inspect(observed: Observed, mount: RepositoryMount): Outcome & { readon
   if (error !== undefined) return failed(observed, reasonOf(error.code), complaint(error));
   if (snapshot === undefined)
     return failed(observed, "InspectionFailed", "The inspection told nothing about the snapshot.");
+  if (snapshot.virtualMachine === undefined && spec.virtualMachine.manifest.from === "Snapshot") {
+    const message = `Snapshot ${snapshot.id.slice(0, 8)} holds no VirtualMachine manifest that can be read. Give one with spec.virtualMachine.manifest.from: Inline.`;
+    return failed(observed, "NoManifest", message);
+  }
   return { passes: true, conditions: [sourceReady(snapshot)], found: snapshot };
+}
+
+/** Whether what was found may no longer be so: the restore waited for something else since. */
+export function isOldInspection({ now }: Observed, job: Job): boolean {
+  return now - Date.parse(job.metadata.creationTimestamp ?? "") > OLD_MS;
 }
 
 /** Says what is wrong, and looks again after a while: the Job goes, and the next reconcile makes another. */

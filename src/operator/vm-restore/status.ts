@@ -2,11 +2,20 @@ import type { Condition } from "../../api/common.ts";
 import { formatDuration } from "../../api/duration.ts";
 import type { RestorePhase, VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
+import { goesToTarget } from "./cutover-state.ts";
 import type { Observed } from "./observed.ts";
 import type { Outcome } from "./step.ts";
 
 /** Reasons that nothing but people get a restore out of. */
-const FAILED_REASONS = ["VerificationFailed", "VirtualMachineDeleted", "PlanLost"];
+const FAILED_REASONS = ["VerificationFailed", "VirtualMachineDeleted", "PlanLost", "OverlayLost"];
+/** States in which bytes go to the target. */
+const MOVING = ["FirstPass", "Converging", "FinalPass"];
+const ALL_WELL: ConditionDraft = {
+  type: "Degraded",
+  status: "False",
+  reason: "AsExpected",
+  message: "Nothing is wrong.",
+};
 const CUTTING_OVER = ["Halting", "Sealing", "FinalPass", "Switching", "Starting"];
 /** The phase is nothing but a summary of the conditions, latest first. */
 export function phaseOf(conditions: readonly Condition[]): RestorePhase {
@@ -75,8 +84,11 @@ function withCleared({ restore }: Observed, outcome: Outcome): NonNullable<Outco
     drafts.push({ type: "SpecValid", status: "True", reason: "Valid", message: "The spec can be followed." });
   }
   if (conditionOf(before, "Degraded")?.reason === "ActionFailed" && !isDrafted("Degraded")) {
-    drafts.push({ type: "Degraded", status: "False", reason: "AsExpected", message: "Nothing is wrong." });
+    drafts.push(ALL_WELL);
   }
+  // What was wrong with the media agent is over with it.
+  const isOver = drafts.some(({ type, status }) => type === "Completed" && status === "True");
+  if (isOver && conditionOf(before, "Degraded")?.status === "True" && !isDrafted("Degraded")) drafts.push(ALL_WELL);
   return drafts;
 }
 
@@ -90,8 +102,11 @@ function summary(
   if (completed?.status === "True") return completed.message;
   const degraded = conditionOf(conditions, "Degraded");
   if (degraded?.status === "True" && degraded.reason !== "NotPinned") return degraded.message;
-  const waiting = drafts.findLast(({ type, status }) => status === "False" && type !== "Degraded");
-  return waiting?.message ?? drafts.findLast(({ type }) => type !== "Degraded")?.message ?? before ?? "";
+  const isWaitedFor = ({ type, status }: ConditionDraft) => status === "False" && type !== "Degraded";
+  // A step that only acts says nothing of what comes after it: then what was waited for before still is.
+  const waiting = drafts.findLast(isWaitedFor) ?? conditions.findLast(isWaitedFor);
+  const said = drafts.findLast(({ type }) => type !== "Degraded");
+  return waiting?.message || said?.message || before || "The restore begins.";
 }
 
 function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial<VMRestoreStatus> {
@@ -103,13 +118,15 @@ function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial
 
 function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
   const { agent, plan, now, restore } = observed;
+  const isCopied = goesToTarget(observed);
   const status = agent.status;
   if (status === undefined || plan === undefined) return {};
   const { bootSet } = status;
   const disks = plan.disks.map((disk) => {
     const seen = status.disks.find(({ name }) => name === disk.name);
     if (seen === undefined) return disk;
-    const copy = seen.relocation;
+    // The agent remembers a copy that was called off.
+    const copy = isCopied ? seen.relocation : undefined;
     return {
       ...disk,
       bytesStaged: seen.bootSetStaged,
@@ -129,9 +146,7 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
       bytesStaged: bootSet.staged,
       ...(bootSet.guestReads === 0 ? {} : { hitRatio: (bootSet.guestHits / bootSet.guestReads).toFixed(2) }),
     },
-    ...(copies.length === 0 || copies.length < plan.disks.length
-      ? { relocation: restore.status?.relocation }
-      : { relocation: relocationOf(copies, now) }),
+    relocation: isCopied ? (relocationOf(copies, now, plan.disks.length) ?? restore.status?.relocation) : undefined,
   };
 }
 
@@ -139,7 +154,9 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
 function relocationOf(
   copies: readonly { bytesTotal: number; bytesDurable: number; rate: number; state: string; dirtyBytes: number }[],
   now: number,
-): NonNullable<VMRestoreStatus["relocation"]> {
+  disks: number,
+): VMRestoreStatus["relocation"] {
+  if (copies.length === 0 || copies.length < disks) return undefined;
   const sum = (pick: (copy: (typeof copies)[number]) => number) =>
     copies.reduce((total, copy) => total + pick(copy), 0);
   const total = sum(({ bytesTotal }) => bytesTotal);
@@ -147,10 +164,12 @@ function relocationOf(
   const rate = sum((copy) => copy.rate);
   const isDone = copies.every(({ state }) => state === "Done");
   const left = Math.max(0, total - durable) + sum(({ dirtyBytes }) => dirtyBytes);
+  // Once nothing is left but what the machine writes at this moment, or a comparison, no rate tells when that ends.
+  const isMoving = copies.some(({ state }) => MOVING.includes(state));
   const percent = isDone ? 100 : Math.min(99, total === 0 ? 0 : Math.floor((100 * durable) / total));
   return {
     percent,
-    ...(isDone || rate <= 0
+    ...(!isMoving || rate <= 0
       ? {}
       : {
           bytesPerSecond: Math.round(rate),

@@ -1,17 +1,21 @@
 import { type Action, remove } from "../actions.ts";
-import { conditionOf } from "../conditions.ts";
+import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { CLAIMS, JOBS, SECRETS, SERVICES, STATEFUL_SETS, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
+import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 /** How long a silent agent is waited for, to take its pin out of the repository. */
 const UNPIN_MS = 120_000;
+const PIN_REMOVED = "PinRemoved";
+const PIN_GONE = yes(PIN_REMOVED, "Removed", "Nothing of this restore is left in the repository.");
 
 export interface Teardown {
   readonly actions: readonly Action[];
   readonly done: boolean;
   readonly message: string;
+  readonly conditions: readonly ConditionDraft[];
 }
 
 type Found = readonly [ResourceType, KubernetesObject];
@@ -22,13 +26,8 @@ type Found = readonly [ResourceType, KubernetesObject];
  */
 export function tearDown(observed: Observed): Teardown {
   const { mountingPods, disks, restore } = observed;
-  if (mountingPods.length > 0) {
-    return {
-      actions: [],
-      done: false,
-      message: `Pod ${mountingPods[0]?.metadata.name} still mounts a disk of the media agent.`,
-    };
-  }
+  if (mountingPods.length > 0)
+    return going([], `Pod ${mountingPods[0]?.metadata.name} still mounts a disk of the media agent.`);
   const stages: (readonly [string, readonly Found[]])[] = [
     ["claims", disks.flatMap(({ claim }) => found(CLAIMS, isOurs(restore, claim) ? claim : undefined))],
     ["volumes", disks.flatMap(({ volume }) => found(VOLUMES, isOurs(restore, volume) ? volume : undefined))],
@@ -38,17 +37,13 @@ export function tearDown(observed: Observed): Teardown {
     ],
   ];
   for (const [what, objects] of stages) {
-    if (objects.length > 0)
-      return { actions: deletions(objects), done: false, message: `The media agent's ${what} are being removed.` };
+    if (objects.length > 0) return going(deletions(objects), `The media agent's ${what} are being removed.`);
   }
   const pin = removePin(observed);
-  if (pin !== undefined) return pin;
+  if (!pin.passes) return going(pin.actions ?? [], pin.conditions?.[0]?.message ?? "", pin.conditions);
   if (observed.statefulSet !== undefined || observed.agentPods.length > 0) {
-    return {
-      actions: deletions(found(STATEFUL_SETS, observed.statefulSet)),
-      done: false,
-      message: "The media agent is being stopped.",
-    };
+    const actions = deletions(found(STATEFUL_SETS, observed.statefulSet));
+    return going(actions, "The media agent is being stopped.", pin.conditions);
   }
   const rest = [
     ...found(SERVICES, observed.service),
@@ -58,25 +53,43 @@ export function tearDown(observed: Observed): Teardown {
     ...found(CLAIMS, observed.cache),
   ];
   if (rest.length > 0)
-    return { actions: deletions(rest), done: false, message: "The media agent's claims and keys are being removed." };
+    return going(deletions(rest), "The media agent's claims and keys are being removed.", pin.conditions);
   const plan = found(SECRETS, observed.planSecret);
-  return { actions: deletions(plan), done: plan.length === 0, message: "The media agent is gone." };
+  return { ...going(deletions(plan), "The media agent is gone.", pin.conditions), done: plan.length === 0 };
 }
 
-function removePin({ statefulSet, agent, now, restore, ...observed }: Observed): Teardown | undefined {
-  if (statefulSet === undefined || statefulSet.metadata.deletionTimestamp !== undefined) return undefined;
-  const message = "The snapshot's pin is being removed from the repository.";
-  if (agent.status?.repository.pinned === true) {
-    return { actions: [{ do: "agent", what: "unpin", call: (control) => control.unpin() }], done: false, message };
+function going(actions: readonly Action[], message: string, conditions: readonly ConditionDraft[] = []): Teardown {
+  return { actions, done: false, message, conditions };
+}
+
+/** Takes the pin out of the repository. Has a condition of its own, which tells since when that is tried. */
+function removePin(observed: Observed): Outcome {
+  const { statefulSet, agent, now } = observed;
+  const before = conditionOf(conditionsBefore(observed), PIN_REMOVED);
+  const since = before?.status === "False" ? Date.parse(before.lastTransitionTime) : now;
+  const isLate = now - since > UNPIN_MS;
+  if (statefulSet === undefined || statefulSet.metadata.deletionTimestamp !== undefined) {
+    // The agent was let go, and why was perhaps not written down.
+    if (before?.reason !== "Removing") return passed();
+    return passed(isLate ? leftBehind(observed) : PIN_GONE);
   }
-  if (agent.status !== undefined) return undefined;
-  const since = conditionOf(conditionsBefore({ restore, statefulSet, agent, now, ...observed }), "TornDown");
-  if (since !== undefined && now - Date.parse(since.lastTransitionTime) > UNPIN_MS) return undefined;
-  return {
-    actions: [],
-    done: false,
-    message: `${message} The media agent does not answer: ${agent.problem ?? "no reason known"}.`,
-  };
+  if (agent.status?.repository.pinned === false) return passed(PIN_GONE);
+  const message = "The snapshot's pin is being removed from the repository.";
+  if (agent.status !== undefined) {
+    const unpin: Action = { do: "agent", what: "unpin", call: (control) => control.unpin() };
+    return acts([unpin], no(PIN_REMOVED, "Removing", message));
+  }
+  if (isLate) return passed(leftBehind(observed));
+  return waits(
+    no(PIN_REMOVED, "Removing", `${message} The media agent does not answer: ${agent.problem ?? "no reason known"}.`),
+    1000,
+  );
+}
+
+function leftBehind({ restore }: Observed): ConditionDraft {
+  const host = `vmrestore-pin-${restore.metadata.uid}`;
+  const message = `The media agent did not answer, so a second snapshot of the same data may be left in the repository. \`restic snapshots --host ${host}\` lists it; remove it with \`restic forget\` and its id.`;
+  return no(PIN_REMOVED, "LeftBehind", message);
 }
 
 function found(type: ResourceType, object: KubernetesObject | undefined): Found[] {

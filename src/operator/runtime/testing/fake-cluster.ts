@@ -76,6 +76,9 @@ export class FakeCluster implements Cluster {
     this.#write({ verb: "patch", type, subresource: "status" }, object, () => {
       const before = this.#objects.get(key);
       if (before === undefined) throw new ApiError(`${key} is not there`, { status: 404 });
+      const { uid, resourceVersion } = { ...before.metadata, ...object.metadata };
+      if (uid !== before.metadata.uid || resourceVersion !== before.metadata.resourceVersion)
+        throw new ApiError(`${key} was changed`, { status: 409, reason: "Conflict" });
       this.#store(key, { ...before, status: structuredClone(object.status) });
     });
   }

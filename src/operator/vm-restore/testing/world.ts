@@ -22,7 +22,10 @@ export const TENANT = "default";
 export const OWN = "vmrestore-system";
 export const DISK_SIZE = 64 * 2 ** 20;
 
-export function manifest() {
+const diskOf = (name: string) => ({ name, path: `/disks/${name}.img`, format: "raw" as const, size: DISK_SIZE });
+
+/** @param disks names of its volumes */
+export function manifest(disks: readonly string[] = ["root"]) {
   return {
     apiVersion: "kubevirt.io/v1",
     kind: "VirtualMachine",
@@ -35,12 +38,12 @@ export function manifest() {
           domain: {
             firmware: { uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223" },
             devices: {
-              disks: [{ name: "root", disk: { bus: "virtio" } }],
+              disks: disks.map((name) => ({ name, disk: { bus: "virtio" } })),
               interfaces: [{ name: "default", masquerade: {}, macAddress: "02:5a:17:00:00:21" }],
             },
           },
           networks: [{ name: "default", pod: {} }],
-          volumes: [{ name: "root", persistentVolumeClaim: { claimName: "orders-db-root" } }],
+          volumes: disks.map((name) => ({ name, persistentVolumeClaim: { claimName: `orders-db-${name}` } })),
         },
       },
     },
@@ -58,7 +61,7 @@ export class World {
       time: "2026-01-01T00:00:00Z",
       host: "orders-db",
       virtualMachine: "orders-db",
-      disks: [{ name: "root", path: "/disks/root.img", format: "raw", size: DISK_SIZE }],
+      disks: [diskOf("root")],
       dataBytes: 8_000_000,
     },
   };
@@ -66,6 +69,10 @@ export class World {
   /** Bytes of the boot set, of 100. */
   staged = 100;
   launchable = true;
+  /** Of the backed-up machine. */
+  disks: readonly string[] = ["root"];
+  /** Mounts that the agent sees. */
+  nfsConnections = 0;
   agentAnswers = true;
   verifyFails = false;
   /** Requests that changed something at the agent. */
@@ -112,6 +119,13 @@ export class World {
     });
   }
 
+  /** The backup holds these disks. */
+  backUp(...disks: string[]): void {
+    this.disks = disks;
+    if (this.found.snapshot !== undefined)
+      this.found = { ...this.found, snapshot: { ...this.found.snapshot, disks: disks.map(diskOf) } };
+  }
+
   /** Lets everybody but the operator do what is to be done now. */
   step(): void {
     for (const { metadata } of this.cluster.all(SERVICES)) {
@@ -145,7 +159,7 @@ export class World {
   connect = (): AgentControl & { close(): void } => ({
     close: () => undefined,
     status: async () => this.#status(),
-    manifest: async () => manifest(),
+    manifest: async () => manifest(this.disks),
     profile: async () => ({ boots: 1, disks: [{ name: "root", size: DISK_SIZE, extents: "0+2" }] }),
     setPhase: async (phase) => this.#tell(`phase ${phase}`, () => undefined),
     seal: async () =>
@@ -188,20 +202,18 @@ export class World {
       },
       repository: { reachable: true, message: "", bytesFetched: 1000, pinned: this.#pinned, pinMessage: "" },
       overlay: { full: false, bytesUsed: 0, bytesFree: 1 },
-      connections: { nfs: 0, nbd: 0 },
-      disks: [
-        {
-          name: "root",
-          size: DISK_SIZE,
-          exportPath: "/export/capability",
-          sealed: this.#sealed,
-          overlayBytes: 0,
-          dirtyBytes: 0,
-          bootSetStaged: 100,
-          bootSetTotal: 100,
-          ...(this.#relocation === undefined ? {} : { relocation: this.#relocation }),
-        },
-      ],
+      connections: { nfs: this.nfsConnections, nbd: 0 },
+      disks: this.disks.map((name) => ({
+        name,
+        size: DISK_SIZE,
+        exportPath: "/export/capability",
+        sealed: this.#sealed,
+        overlayBytes: 0,
+        dirtyBytes: 0,
+        bootSetStaged: 100,
+        bootSetTotal: 100,
+        ...(this.#relocation === undefined ? {} : { relocation: this.#relocation }),
+      })),
     };
   }
 
@@ -306,7 +318,7 @@ export class World {
     if (progress === undefined) return;
     const done = { ...progress, cursor: DISK_SIZE, bytesTotal: DISK_SIZE, bytesDurable: DISK_SIZE };
     if (progress.state === "FirstPass") this.#relocation = { ...done, state: "Converging", rate: 1e6 };
-    else if (progress.state === "Converging") this.#relocation = { ...done, state: "Converged", rate: 0 };
+    else if (progress.state === "Converging") this.#relocation = { ...done, state: "Converged" };
     else if (progress.state === "Converged" && this.#sealed) this.#relocation = { ...done, state: "Verifying" };
     else if (progress.state === "Verifying") {
       this.#relocation = this.verifyFails

@@ -1,0 +1,39 @@
+import { conditionOf } from "../conditions.ts";
+import { isOurs, restoreNames } from "./names.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
+import { usesTargets } from "./strategy.ts";
+
+/** On the machine while it is cut over, so that a new operator knows what it was like before. RFC 3339 times. */
+export const CUTOVER_ANNOTATIONS = {
+  began: "vmrestore.io/cutover-began",
+  switched: "vmrestore.io/cutover-switched",
+  runStrategy: "vmrestore.io/cutover-run-strategy",
+} as const;
+
+/** Whether the machine was halted for cutover and not switched yet: from here there is no way back, only forward. */
+export function cutoverBegun({ restore, machine }: Observed): boolean {
+  const annotations = machine?.metadata.annotations ?? {};
+  return isOurs(restore, machine) && annotations[CUTOVER_ANNOTATIONS.runStrategy] !== undefined;
+}
+
+/** Whether the disks are on their way to the target: as the spec says, and in any case once the machine was halted for it. */
+export function goesToTarget(observed: Observed): boolean {
+  return usesTargets(observed.spec) || cutoverBegun(observed);
+}
+
+/**
+ * Whether the machine's disks are the target claims, so that it needs the agent no more. Told by the mark that this operator sets in
+ * the same write as the claims: claims alone prove nothing, because people edit machines, and may do so while half is copied.
+ */
+export function isSwitched(observed: Observed): boolean {
+  const { restore, machine, disks, spec } = observed;
+  const before = conditionOf(conditionsBefore(observed), "CutOver");
+  // The machine may be deleted afterwards.
+  if (before?.status === "True" || before?.reason === "Starting") return true;
+  if (!isOurs(restore, machine) || machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched] === undefined)
+    return false;
+  const names = restoreNames(restore, spec.virtualMachine.name);
+  const served = new Set<string | undefined>(disks.map(({ name }) => names.served(name).claim));
+  const volumes = machine.spec?.template?.spec?.volumes ?? [];
+  return volumes.every(({ persistentVolumeClaim: claim }) => !served.has(claim?.claimName));
+}
