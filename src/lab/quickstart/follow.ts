@@ -33,7 +33,7 @@ export async function followRestore(
   for (;;) {
     const status = await cluster.restoreStatus(name);
     if (status !== undefined) {
-      if (status.phase !== phase) output.line(`${status.phase}${status.message ? `: ${status.message}` : ""}`);
+      if (status.phase !== phase) output.line(inWords(status));
       phase = status.phase;
       if (status.phase === "Failed") throw new RestoreFailedError(status);
       if (until(status)) return status;
@@ -46,15 +46,28 @@ export async function followRestore(
 /** One line on where a restore stands. */
 export function describeProgress(status: VMRestoreStatus): string {
   const { bootSet, relocation, phase } = status;
-  if (relocation !== undefined && (phase === "Relocating" || phase === "CuttingOver")) {
+  if (relocation !== undefined && phase === "Relocating") {
     const disks = status.disks ?? [];
     const done = disks.reduce((sum, disk) => sum + (disk.bytesRelocated ?? 0), 0);
     const total = disks.reduce((sum, disk) => sum + (disk.bytesTotal ?? 0), 0);
     const rate = relocation.bytesPerSecond === undefined ? "" : `, ${formatBytes(relocation.bytesPerSecond)}/s`;
-    return `relocating ${progressBar(relocation.percent / 100, 24)} ${relocation.percent} %  ${formatBytes(done)} of ${formatBytes(total)} durable at the target${rate}`;
+    return `relocating ${progressBar(relocation.percent / 100, 24)} ${relocation.percent} %  ${formatBytes(done)} of ${formatBytes(total)} durable at the target${rate}${done < total ? "" : whatRemains(status)}`;
   }
-  if (bootSet !== undefined && phase === "Staging") {
+  if (bootSet !== undefined && bootSet.bytes > 0 && phase === "Staging") {
     return `staging    ${progressBar(bootSet.bytesStaged / Math.max(1, bootSet.bytes), 24)} ${formatBytes(bootSet.bytesStaged)} of ${formatBytes(bootSet.bytes)}`;
   }
-  return `${phase ?? "Pending"}: ${status.message ?? "waiting"}`;
+  return inWords(status);
+}
+
+function inWords({ phase, message }: VMRestoreStatus): string {
+  return `${phase ?? "Pending"}: ${message ?? "the operator has not looked at it yet"}`;
+}
+
+/** Of a copy whose every byte is durable once, and which is not over. */
+function whatRemains({ disks = [], relocation }: VMRestoreStatus): string {
+  if (relocation?.percent === 100) return "";
+  const dirty = disks.reduce((sum, disk) => sum + (disk.bytesDirty ?? 0), 0);
+  return dirty > 0
+    ? `; ${formatBytes(dirty)} written since are still to be copied`
+    : "; the last pass and the comparison remain";
 }

@@ -4,7 +4,7 @@ export interface Output {
   step(title: string): void;
   /** Something worth keeping on the screen. */
   line(text: string): void;
-  /** Replaces the last progress line where that can be seen; elsewhere it is printed now and then. */
+  /** Replaces the last progress line where that can be seen; elsewhere it is printed now and then. Nothing is said twice. */
   progress(text: string): void;
 }
 
@@ -13,6 +13,7 @@ export function createOutput(write: (text: string) => void, isTerminal: boolean,
   let count = 0;
   let hasProgress = false;
   let lastProgress = Number.NEGATIVE_INFINITY;
+  let lastText: string | undefined;
   const clear = (): void => {
     if (isTerminal && hasProgress) write("\r\u001b[K");
     hasProgress = false;
@@ -26,14 +27,18 @@ export function createOutput(write: (text: string) => void, isTerminal: boolean,
     },
     line(text) {
       clear();
+      lastText = text;
       write(`   ${text}\n`);
     },
     progress(text) {
+      if (text === lastText) return;
       if (isTerminal) {
+        lastText = text;
         write(`\r\u001b[K   ${text}`);
         hasProgress = true;
       } else if (now() - lastProgress >= PLAIN_EVERY_MS) {
         lastProgress = now();
+        lastText = text;
         write(`   ${text}\n`);
       }
     },

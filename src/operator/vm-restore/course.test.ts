@@ -53,7 +53,7 @@ test("the machine starts when the agent says that staging keeps ahead of it, not
   world.launchable = false;
   world.restore();
   const told = (restore: VMRestore | undefined) => conditionOf(restore?.status?.conditions, "BootSetStaged")?.message;
-  const waiting = await play(world, (restore) => told(restore)?.includes("40 of 100 bytes are staged") === true);
+  const waiting = await play(world, (restore) => told(restore)?.includes("40 B of 100 B are staged") === true);
   expect(waiting?.status?.phase).toBe("Staging");
   expect(world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db")).toBeUndefined();
   world.launchable = true;
@@ -62,6 +62,41 @@ test("the machine starts when the agent says that staging keeps ahead of it, not
     status: "True",
     reason: "Staged",
   });
+});
+
+test("at every step the status says in words what is waited for", async () => {
+  for (const spec of [{}, relocation({ strategy: "None" }), relocation({ begin: "Immediately" })]) {
+    const world = new World();
+    world.guestReady = false;
+    world.restore(spec);
+    const said = new Set<string>();
+    const step = world.step.bind(world);
+    world.step = () => {
+      const { phase, message } = restoreIn(world)?.status ?? {};
+      if (phase !== undefined) said.add(`${phase}: ${message}`);
+      step();
+    };
+    await settle(world);
+    world.guestReady = true;
+    await play(world, () => false, 40).catch(() => undefined);
+    const lines = [...said];
+    expect(lines.length).toBeGreaterThan(5);
+    for (const line of lines) expect(line).toMatch(/^\w+: [A-Z\d].{10,}\.$/);
+    // What is true already is no answer to what is waited for.
+    for (const line of lines) expect(line).not.toMatch(/(media agent serves|was made|Checked|guest is ready\.)\b/);
+    for (const line of lines) expect(line).not.toMatch(/0 of 0 bytes|disk\(s\)|\d{6} bytes/);
+  }
+});
+
+test("no end is foretold for what waits for people, or for a comparison", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  const waiting = await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  expect(waiting?.status?.relocation).toEqual({ percent: 99 });
+  const copying = new World();
+  copying.restore();
+  const moving = await play(copying, (restore) => restore?.status?.relocation?.bytesPerSecond !== undefined);
+  expect(moving?.status?.relocation?.estimatedEnd).toBeDefined();
 });
 
 test("a restore goes through its phases in order and tells the truth", async () => {

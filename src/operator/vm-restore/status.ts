@@ -17,6 +17,18 @@ const ALL_WELL: ConditionDraft = {
   message: "Nothing is wrong.",
 };
 const CUTTING_OVER = ["Halting", "Sealing", "FinalPass", "Switching", "Starting"];
+/** What is waited for between one step's end and the next one's beginning. */
+const IN_BETWEEN: Readonly<Record<RestorePhase, string>> = {
+  Pending: "The backup is about to be looked at.",
+  Preparing: "The media agent is about to be made.",
+  Staging: "What the machine will read first is about to be staged.",
+  Launching: "The machine is about to be made.",
+  Running: "The guest is ready, and its disks are about to be copied.",
+  Relocating: "The disks are being copied.",
+  CuttingOver: "The machine is being moved to its target.",
+  Completed: "The restore is over.",
+  Failed: "The restore cannot go on.",
+};
 /** The phase is nothing but a summary of the conditions, latest first. */
 export function phaseOf(conditions: readonly Condition[]): RestorePhase {
   const reason = (type: string) => conditionOf(conditions, type)?.reason ?? "";
@@ -68,7 +80,7 @@ export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStat
     ...mergedAgent(observed, outcome),
     observedGeneration: generation,
     phase,
-    message: summary(conditions, drafts, before.message),
+    message: summary(conditions, drafts, phase),
     conditions,
     timeline: advanceTimeline(before.timeline ?? [], phase, now, created),
     ...(becameReady && created !== undefined ? { timeToGuestReady: formatDuration(now - Date.parse(created)) } : {}),
@@ -93,11 +105,7 @@ function withCleared({ restore }: Observed, outcome: Outcome): NonNullable<Outco
 }
 
 /** What it waits for: the last thing decided that is not true yet, or what people should look at first. */
-function summary(
-  conditions: readonly Condition[],
-  drafts: readonly ConditionDraft[],
-  before: string | undefined,
-): string {
+function summary(conditions: readonly Condition[], drafts: readonly ConditionDraft[], phase: RestorePhase): string {
   const completed = conditionOf(conditions, "Completed");
   if (completed?.status === "True") return completed.message;
   const degraded = conditionOf(conditions, "Degraded");
@@ -105,8 +113,8 @@ function summary(
   const isWaitedFor = ({ type, status }: ConditionDraft) => status === "False" && type !== "Degraded";
   // A step that only acts says nothing of what comes after it: then what was waited for before still is.
   const waiting = drafts.findLast(isWaitedFor) ?? conditions.findLast(isWaitedFor);
-  const said = drafts.findLast(({ type }) => type !== "Degraded");
-  return waiting?.message || said?.message || before || "The restore begins.";
+  const ended = drafts.findLast(({ type }) => type === "Expired" || type === "Discarded");
+  return waiting?.message ?? ended?.message ?? IN_BETWEEN[phase];
 }
 
 function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial<VMRestoreStatus> {

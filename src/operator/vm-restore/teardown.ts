@@ -29,15 +29,21 @@ export function tearDown(observed: Observed): Teardown {
   if (mountingPods.length > 0)
     return going([], `Pod ${mountingPods[0]?.metadata.name} still mounts a disk of the media agent.`);
   const stages: (readonly [string, readonly Found[]])[] = [
-    ["claims", disks.flatMap(({ claim }) => found(CLAIMS, isOurs(restore, claim) ? claim : undefined))],
-    ["volumes", disks.flatMap(({ volume }) => found(VOLUMES, isOurs(restore, volume) ? volume : undefined))],
     [
-      "relocation Job",
+      "The media agent's claims are being removed.",
+      disks.flatMap(({ claim }) => found(CLAIMS, isOurs(restore, claim) ? claim : undefined)),
+    ],
+    [
+      "The media agent's volumes are being removed.",
+      disks.flatMap(({ volume }) => found(VOLUMES, isOurs(restore, volume) ? volume : undefined)),
+    ],
+    [
+      "What relocation left is being removed.",
       [...found(JOBS, observed.job), ...found(SECRETS, observed.jobSecret), ...found(JOBS, observed.inspection.job)],
     ],
   ];
   for (const [what, objects] of stages) {
-    if (objects.length > 0) return going(deletions(objects), `The media agent's ${what} are being removed.`);
+    if (objects.length > 0) return going(deletions(objects), what);
   }
   const pin = removePin(observed);
   if (!pin.passes) return going(pin.actions ?? [], pin.conditions?.[0]?.message ?? "", pin.conditions);
@@ -55,7 +61,7 @@ export function tearDown(observed: Observed): Teardown {
   if (rest.length > 0)
     return going(deletions(rest), "The media agent's claims and keys are being removed.", pin.conditions);
   const plan = found(SECRETS, observed.planSecret);
-  return { ...going(deletions(plan), "The media agent is gone.", pin.conditions), done: plan.length === 0 };
+  return { ...going(deletions(plan), "The restore's plan is being removed.", pin.conditions), done: plan.length === 0 };
 }
 
 function going(actions: readonly Action[], message: string, conditions: readonly ConditionDraft[] = []): Teardown {
