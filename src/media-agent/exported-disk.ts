@@ -74,8 +74,10 @@ export class ExportedDisk {
     return this.overlay.dropGeneration(id);
   }
 
-  reportRelocation(progress: RelocationProgress): Promise<void> {
-    return this.#options.state.setRelocation(this.name, progress);
+  /** What was read up to here is durable at the target; it is durable here too before that is remembered. */
+  async reportRelocation(progress: RelocationProgress): Promise<void> {
+    await this.overlay.settle();
+    await this.#options.state.setRelocation(this.name, progress);
   }
 
   status(bootSet: { readonly total: number; readonly staged: number }): DiskStatus {

@@ -48,18 +48,16 @@ export function encodeCheckpoint({ map, size, epoch, journal }: Checkpoint): Buf
 
 /** @throws DiskError OVERLAY_CORRUPT */
 export function decodeCheckpoint(bytes: Buffer, what: string): Checkpoint {
-  const corrupt = (detail: string): DiskError =>
-    new DiskError("OVERLAY_CORRUPT", `${what}: ${detail}`, {
-      hint: "The claim's content was altered from outside. Restore anew, or put a copy of the claim in its place.",
-    });
-  if (bytes.length < HEADER + 4 || bytes.toString("latin1", 0, 8) !== MAGIC) throw corrupt("not an overlay's map");
+  if (bytes.length < HEADER + 4 || bytes.toString("latin1", 0, 8) !== MAGIC)
+    throw corrupt(`${what} is not an overlay's map`);
   const end = bytes.length - 4;
-  if (crc32(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) throw corrupt("its checksum does not fit");
+  if (crc32(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) throw corrupt(`the checksum of ${what} does not fit`);
   const size = Number(bytes.readBigUInt64LE(8));
   const map = new PageMap(Math.ceil(size / 4096));
   const bitmapBytes = Math.ceil(map.pages / 8);
   const partials = bytes.readUInt32LE(36);
-  if (end !== HEADER + 4 * bitmapBytes + partials * PARTIAL) throw corrupt("its length does not fit its content");
+  if (end !== HEADER + 4 * bitmapBytes + partials * PARTIAL)
+    throw corrupt(`the length of ${what} does not fit its content`);
   const bitmap = (index: number): Bitmap => {
     const from = HEADER + index * bitmapBytes;
     return new Bitmap(map.pages, new Uint8Array(bytes.subarray(from, from + bitmapBytes)));
@@ -106,4 +104,11 @@ export async function loadCheckpoint(directory: OverlayDirectory, disk: string):
   } finally {
     await file.close();
   }
+}
+
+/** What is on the claim cannot have been left by any crash. */
+export function corrupt(detail: string): DiskError {
+  return new DiskError("OVERLAY_CORRUPT", detail, {
+    hint: "The claim's content was altered from outside. Restore anew, or put a copy of the claim in its place.",
+  });
 }

@@ -1,45 +1,50 @@
-import type { Clock } from "../../base/clock.ts";
 import { type Deferred, deferred } from "../../base/deferred.ts";
+import { errorCode } from "../../base/errors.ts";
 import { DiskError } from "../errors.ts";
-import { isOutOfSpace, type OverlayFile } from "./files.ts";
+import type { OverlayFile } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import type { JournalRecord } from "./page-map.ts";
+import type { SpaceWait } from "./space-wait.ts";
 
-const SPACE_RETRY_MS = 1000;
 /** A batch is cut into pieces of so many records: the journal is at least as large as one. */
 const RECORDS_PER_BATCH = 2048;
+
+export interface GroupCommitOptions {
+  /** Undefined where there was no space for one: the first round makes it. */
+  readonly journal: Journal | undefined;
+  readonly data: OverlayFile;
+  /** Waits for space. */
+  readonly space: SpaceWait;
+  /**
+   * Writes the state as it is in memory at the time of the call, durably, data included, and gives the journal that continues
+   * it. May be called again where it found no space.
+   */
+  readonly checkpoint: (old: Journal | undefined) => Promise<Journal>;
+}
 
 /**
  * Makes everything that was done durable, for all who wait at once: data first, then the records that point to it, then the
  * answers (docs/overlay.md, "What is durable when").
  */
 export class GroupCommit {
-  #journal: Journal;
-  readonly #data: OverlayFile;
-  readonly #checkpoint: (old: Journal) => Promise<Journal>;
-  readonly #clock: Clock;
+  readonly #options: GroupCommitOptions;
+  #journal: Journal | undefined;
   /** Records whose bytes are in the data file, but which are not durable yet. */
   #queued: JournalRecord[] = [];
   #touched = false;
   #waiters: Deferred<void>[] = [];
-  #running: Promise<void> | undefined;
+  #isRunning = false;
   #failure: DiskError | undefined;
-  #full = false;
   #closed = false;
 
-  /**
-   * @param checkpoint writes the state as it is in memory at the time of the call, durably, data included, and gives the
-   *   journal that continues it
-   */
-  constructor(journal: Journal, data: OverlayFile, clock: Clock, checkpoint: (old: Journal) => Promise<Journal>) {
-    this.#clock = clock;
-    this.#journal = journal;
-    this.#data = data;
-    this.#checkpoint = checkpoint;
+  constructor(options: GroupCommitOptions) {
+    this.#options = options;
+    this.#journal = options.journal;
   }
 
-  get full(): boolean {
-    return this.#full;
+  /** Whether there has not been space for a journal since the start. */
+  get lacksJournal(): boolean {
+    return this.#journal === undefined;
   }
 
   /** Bytes were written in the data file. */
@@ -55,25 +60,18 @@ export class GroupCommit {
   /** Resolves when everything that was touched and added before is durable. */
   async commit(): Promise<void> {
     this.throwIfFailed();
-    if (!this.#touched && this.#queued.length === 0 && this.#running === undefined) return;
+    const isIdle = !this.#touched && this.#queued.length === 0 && !this.#isRunning;
+    if (isIdle && this.#journal !== undefined) return;
     const waiter = deferred();
     this.#waiters.push(waiter);
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    if (!this.#isRunning) void this.#run();
     await waiter.promise;
   }
 
-  /** Nothing is acknowledged any more: what is on the disk is unknown. */
-  fail(cause: unknown): void {
-    this.#failure ??= this.failure(cause);
-  }
-
-  failure(cause: unknown): DiskError {
-    return new DiskError("OVERLAY_FAILED", "the overlay's claim failed; nothing more is acknowledged", {
-      cause,
-      hint: "The media agent starts anew and goes on from what is durable. Look at the node's log for the claim's disk.",
-    });
+  /** Nothing is acknowledged any more: what is on the disk is unknown. Gives back what everybody is told. */
+  fail(cause: unknown): DiskError {
+    this.#failure ??= claimFailed(cause);
+    return this.#failure;
   }
 
   throwIfFailed(): void {
@@ -81,13 +79,20 @@ export class GroupCommit {
     if (this.#closed) throw new DiskError("DISK_CLOSED", "the overlay is closed");
   }
 
+  /** The caller sees to it that nobody waits for space any more: what finds none now is not acknowledged. */
   async close(): Promise<void> {
-    if (this.#failure === undefined) await this.commit();
+    const committed = this.#failure === undefined ? this.commit() : Promise.resolve();
     this.#closed = true;
-    await this.#journal.close();
+    try {
+      await committed;
+    } finally {
+      await this.#journal?.close();
+    }
   }
 
+  /** Rounds, as long as somebody waits. Whoever comes while it runs is seen by it: it ends in the step in which it looks. */
   async #run(): Promise<void> {
+    this.#isRunning = true;
     while (this.#waiters.length > 0) {
       // Those who come from here on may have written after the sync began: they take part in the next round.
       const waiters = this.#waiters;
@@ -95,45 +100,59 @@ export class GroupCommit {
       this.#waiters = [];
       this.#queued = [];
       try {
-        this.throwIfFailed();
+        if (this.#failure !== undefined) throw this.#failure;
         await this.#round(records);
         for (const waiter of waiters) waiter.resolve();
       } catch (error) {
-        this.fail(error);
-        for (const waiter of [...waiters, ...this.#waiters.splice(0)]) waiter.reject(this.#failure);
+        const failure = this.fail(error);
+        for (const waiter of [...waiters, ...this.#waiters.splice(0)]) waiter.reject(failure);
       }
     }
+    this.#isRunning = false;
   }
 
   async #round(records: JournalRecord[]): Promise<void> {
     if (this.#touched) {
       this.#touched = false;
-      await this.#data.datasync();
+      await syncData(this.#options.data);
     }
+    if (this.#journal === undefined) return this.#makeRoom();
     for (let at = 0; at < records.length; at += RECORDS_PER_BATCH) {
       const batch = records.slice(at, at + RECORDS_PER_BATCH);
-      if (!this.#journal.fits(batch.length)) {
-        // The state in memory holds every record there is, those queued since included: none need be appended.
-        await this.#makeRoom();
-        return;
-      }
+      // The state in memory holds every record there is, those queued since included: none need be appended.
+      if (!this.#journal.fits(batch.length)) return this.#makeRoom();
       await this.#journal.append(batch);
     }
   }
 
   async #makeRoom(): Promise<void> {
-    for (;;) {
+    const { checkpoint, space } = this.#options;
+    this.#journal = await space.retry(() => {
       this.#queued = [];
       this.#touched = false;
-      try {
-        this.#journal = await this.#checkpoint(this.#journal);
-        this.#full = false;
-        return;
-      } catch (error) {
-        if (!isOutOfSpace(error)) throw error;
-        this.#full = true;
-        await this.#clock.sleep(SPACE_RETRY_MS);
-      }
-    }
+      return checkpoint(this.#journal);
+    });
   }
+}
+
+/**
+ * Makes the data durable. A failure is final whatever its code: the kernel may have dropped what it could not write, and the next sync
+ * would say that all is well.
+ *
+ * @throws DiskError OVERLAY_FAILED
+ */
+export async function syncData(data: OverlayFile): Promise<void> {
+  await data.datasync().catch((error: unknown) => {
+    throw claimFailed(error);
+  });
+}
+
+/** An error that has said so already stays as it is, and so does the end of waiting for space. */
+function claimFailed(cause: unknown): DiskError {
+  const isFinal = errorCode(cause) === "OVERLAY_FAILED" || errorCode(cause) === "DISK_CLOSED";
+  if (cause instanceof DiskError && isFinal) return cause;
+  return new DiskError("OVERLAY_FAILED", "the overlay's claim failed; nothing more is acknowledged", {
+    cause,
+    hint: "The media agent starts anew and goes on from what is durable. Look at the node's log for the claim's disk.",
+  });
 }

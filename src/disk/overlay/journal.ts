@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { corrupt } from "./checkpoint.ts";
 import type { OverlayDirectory, OverlayFile } from "./files.ts";
 import { type JournalRecord, OP, type Op } from "./page-map.ts";
 
@@ -29,23 +30,36 @@ export class Journal {
   /** Makes an empty journal whose space is really there: appending to it can never run out of space. */
   static async create(directory: OverlayDirectory, disk: string, number: number, capacity: number): Promise<Journal> {
     const file = await directory.open(journalName(disk, number));
-    const zeros = Buffer.alloc(Math.min(capacity, 1024 * 1024));
-    for (let offset = 0; offset < capacity; offset += zeros.length) {
-      await file.write(zeros.subarray(0, Math.min(zeros.length, capacity - offset)), offset);
+    try {
+      const zeros = Buffer.alloc(Math.min(capacity, 1024 * 1024));
+      for (let offset = 0; offset < capacity; offset += zeros.length) {
+        await file.write(zeros.subarray(0, Math.min(zeros.length, capacity - offset)), offset);
+      }
+      await file.datasync();
+    } catch (error) {
+      await file.close();
+      throw error;
     }
-    await file.datasync();
     return new Journal(number, file, capacity);
   }
 
-  /** The records of a journal's whole batches, in order. Stops at the first that is not whole. */
+  /**
+   * The records of a journal's whole batches, in order. Stops at the last one where that is not whole: it was being appended when
+   * the machine or the process went down.
+   *
+   * @throws DiskError OVERLAY_CORRUPT where acknowledged records are gone: no such journal, or one that is broken before its end
+   */
   static async replay(directory: OverlayDirectory, disk: string, number: number): Promise<JournalRecord[]> {
     const name = journalName(disk, number);
-    if (!(await directory.exists(name))) return [];
+    if (!(await directory.exists(name))) throw corrupt(`${name} is missing`);
     const file = await directory.open(name);
-    const content = Buffer.alloc(file.size);
-    await file.read(content, 0);
-    await file.close();
-    return decodeBatches(content, number);
+    try {
+      const content = Buffer.alloc(file.size);
+      await file.read(content, 0);
+      return decodeBatches(content, number);
+    } finally {
+      await file.close();
+    }
   }
 
   /** Whether a batch of so many records still fits. */
@@ -92,28 +106,48 @@ function checksum(batch: Buffer): number {
   return crc32(batch.subarray(HEADER), crc32(batch.subarray(0, 16)));
 }
 
+/** @throws DiskError OVERLAY_CORRUPT */
 export function decodeBatches(content: Buffer, number: number): JournalRecord[] {
-  const known = new Set<number>(Object.values(OP));
   const records: JournalRecord[] = [];
-  let sequence = 0;
-  for (let at = 0; at + HEADER <= content.length; sequence++) {
-    const count = content.readUInt32LE(at + 12);
-    const length = batchBytes(count);
-    const isNext =
-      content.readUInt32LE(at) === MAGIC &&
-      content.readUInt32LE(at + 4) === number &&
-      content.readUInt32LE(at + 8) === sequence &&
-      at + length <= content.length;
-    if (!isNext) break;
-    const batch = content.subarray(at, at + length);
-    if (batch.readUInt32LE(16) !== checksum(batch)) break;
-    for (let index = 0; index < count; index++) {
-      const from = HEADER + index * RECORD;
-      const op = batch.readUInt32LE(from);
-      if (!known.has(op)) break;
-      records.push({ op: op as Op, a: batch.readUInt32LE(from + 4), b: batch.readUInt32LE(from + 8) });
-    }
-    at += length;
+  let at = 0;
+  for (let sequence = 0; ; sequence++) {
+    const batch = batchAt(content, at, number);
+    if (batch === undefined || batch.sequence !== sequence) break;
+    for (const record of batch.records) records.push(record);
+    at += batch.length;
+  }
+  // Each batch is on the disk before the next is appended: after one that was cut off there is none.
+  for (let beyond = at; beyond + ALIGNMENT <= content.length; beyond += ALIGNMENT) {
+    if (batchAt(content, beyond, number) === undefined) continue;
+    throw corrupt(`${journalName("journal", number)} is damaged at byte ${at}, and goes on at byte ${beyond}`);
   }
   return records;
+}
+
+interface Batch {
+  readonly sequence: number;
+  readonly length: number;
+  readonly records: readonly JournalRecord[];
+}
+
+/** The whole, unharmed batch that begins at `at`, or undefined. */
+function batchAt(content: Buffer, at: number, number: number): Batch | undefined {
+  if (at + HEADER > content.length) return undefined;
+  if (content.readUInt32LE(at) !== MAGIC || content.readUInt32LE(at + 4) !== number) return undefined;
+  const count = content.readUInt32LE(at + 12);
+  const length = batchBytes(count);
+  if (at + length > content.length) return undefined;
+  const batch = content.subarray(at, at + length);
+  if (batch.readUInt32LE(16) !== checksum(batch)) return undefined;
+  const records = Array.from({ length: count }, (_, index): JournalRecord => {
+    const from = HEADER + index * RECORD;
+    return { op: knownOp(batch.readUInt32LE(from)), a: batch.readUInt32LE(from + 4), b: batch.readUInt32LE(from + 8) };
+  });
+  return { sequence: batch.readUInt32LE(8), length, records };
+}
+
+function knownOp(value: number): Op {
+  const op = Object.values(OP).find((known) => known === value);
+  if (op === undefined) throw corrupt(`a record in the journal has the unknown kind ${value}`);
+  return op;
 }

@@ -1,32 +1,14 @@
-import type { Clock } from "../../base/clock.ts";
+import { errorCode } from "../../base/errors.ts";
 import type { AllocatedExtent, BlockDevice, BlockSource, Extent, ReadClass } from "../block-device.ts";
 import { DiskError } from "../errors.ts";
-import { type Checkpoint, encodeCheckpoint, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
-import { isOutOfSpace, type OverlayDirectory, type OverlayFile } from "./files.ts";
-import { GroupCommit } from "./group-commit.ts";
-import { Journal, journalName } from "./journal.ts";
-import { type JournalRecord, OP, PAGE, PageMap, SECTOR, SECTORS_PER_PAGE } from "./page-map.ts";
+import type { OverlayFile } from "./files.ts";
+import type { GroupCommit } from "./group-commit.ts";
+import { type OpenedOverlay, type OverlayOptions, openOverlay } from "./open-overlay.ts";
+import { type JournalRecord, OP, PAGE, type PageMap, SECTOR, SECTORS_PER_PAGE } from "./page-map.ts";
 import { PageRanges } from "./page-ranges.ts";
+import type { SpaceWait } from "./space-wait.ts";
 
-const JOURNAL_BYTES = 8 * 1024 * 1024;
-/** How often a write that found no space tries again. */
-const SPACE_RETRY_MS = 1000;
-/** Page numbers are 32 bits wide. */
-const SIZE_LIMIT = 2 ** 32 * PAGE;
 const ZERO_PAGE = Buffer.alloc(PAGE);
-
-export interface OverlayOptions {
-  readonly directory: OverlayDirectory;
-  /** File names begin with it: letters, digits, `-`, `.`. */
-  readonly disk: string;
-  /** What lies below: read where the overlay holds nothing. Its size is the disk's. */
-  readonly base: BlockSource;
-  /** Refused when lower than the highest that ever opened this overlay. */
-  readonly epoch: number;
-  readonly clock: Clock;
-  /** Bytes; tests make it small. */
-  readonly journalBytes?: number;
-}
 
 /** A frozen set of dirty pages. */
 export interface FrozenGeneration {
@@ -45,60 +27,32 @@ export class Overlay implements BlockDevice {
   readonly #map: PageMap;
   readonly #data: OverlayFile;
   readonly #commit: GroupCommit;
-  readonly #clock: Clock;
   readonly #ranges = new PageRanges();
-  readonly #closing = new AbortController();
+  readonly #closing: AbortController;
+  readonly #space: SpaceWait;
   #refusing = false;
-  #waitingForSpace = 0;
+  /** The frozen generation is about to go: it does not stand for its pages any more. */
+  #dropping = false;
 
-  private constructor(options: OverlayOptions, map: PageMap, data: OverlayFile, commit: GroupCommit) {
-    this.size = options.base.size;
-    this.#base = options.base;
-    this.#clock = options.clock;
-    this.#map = map;
-    this.#data = data;
-    this.#commit = commit;
-    this.#refusing = map.sealed;
+  private constructor(base: BlockSource, opened: OpenedOverlay) {
+    this.size = base.size;
+    this.#base = base;
+    this.#map = opened.map;
+    this.#data = opened.data;
+    this.#commit = opened.commit;
+    this.#space = opened.space;
+    this.#closing = opened.closing;
+    this.#refusing = opened.map.sealed;
   }
 
   /**
-   * Opens a disk's overlay, or makes one. Replays the journal and writes a checkpoint, so a journal is only ever appended to
-   * by the process that made it.
+   * Opens a disk's overlay, or makes one. On a full claim it opens all the same: reads are served, and what would have to be
+   * durable waits for space.
    *
    * @throws DiskError OVERLAY_CORRUPT, OVERLAY_MISMATCH, STALE_EPOCH
    */
   static async open(options: OverlayOptions): Promise<Overlay> {
-    const { directory, disk, base, epoch } = options;
-    if (base.size > SIZE_LIMIT)
-      throw new DiskError("OVERLAY_MISMATCH", `${disk}: ${base.size} bytes are more than ${SIZE_LIMIT}`);
-    const found = await loadCheckpoint(directory, disk);
-    if (found !== undefined) checkFits(found, options);
-    const map = found?.map ?? new PageMap(Math.ceil(base.size / PAGE));
-    for (const record of found === undefined ? [] : await Journal.replay(directory, disk, found.journal))
-      map.apply(record);
-
-    const number = (found?.journal ?? 0) + 1;
-    const data = await directory.open(`${disk}.data`);
-    if (data.size < base.size) await data.truncate(base.size);
-    await data.datasync();
-    const capacity = options.journalBytes ?? JOURNAL_BYTES;
-    const journal = await Journal.create(directory, disk, number, capacity);
-    await saveCheckpoint(directory, disk, encodeCheckpoint({ map, size: base.size, epoch, journal: number }));
-    for (const name of await directory.list()) {
-      const isOld = name.startsWith(`${disk}.journal.`) && name !== journalName(disk, number);
-      if (isOld) await directory.remove(name);
-    }
-    const commit = new GroupCommit(journal, data, options.clock, async (old) => {
-      const next = old.number + 1;
-      const bytes = encodeCheckpoint({ map, size: base.size, epoch, journal: next });
-      await data.datasync();
-      const fresh = await Journal.create(directory, disk, next, capacity);
-      await saveCheckpoint(directory, disk, bytes);
-      await old.close();
-      await directory.remove(journalName(disk, old.number));
-      return fresh;
-    });
-    return new Overlay(options, map, data, commit);
+    return new Overlay(options.base, await openOverlay(options));
   }
 
   get sealed(): boolean {
@@ -112,7 +66,7 @@ export class Overlay implements BlockDevice {
 
   /** Whether writes wait for space. */
   get full(): boolean {
-    return this.#waitingForSpace > 0 || this.#commit.full;
+    return this.#space.full || this.#commit.lacksJournal;
   }
 
   /** Bytes that the guest wrote and that are held here; zeros take none. */
@@ -194,12 +148,23 @@ export class Overlay implements BlockDevice {
   async freezeGeneration(): Promise<FrozenGeneration> {
     const map = this.#map;
     if (map.frozenId === 0) this.#record({ op: OP.freeze, a: map.lastId + 1, b: 0 });
+    const frozen = { id: map.frozenId, bytes: map.frozen.count * PAGE, final: map.frozenFinal };
     await this.flush();
-    return { id: map.frozenId, bytes: map.frozen.count * PAGE, final: map.frozenFinal };
+    return frozen;
   }
 
   /**
-   * Forgets a frozen generation: what it names is durable elsewhere. One that was dropped before is no error.
+   * Resolves when everything that any read has given so far is durable. Bytes can be read before their mark is made: who has
+   * copied them elsewhere waits for this before saying so, or a crash could bring back the old ones and leave them unmarked.
+   */
+  async settle(): Promise<void> {
+    await this.#ranges.idle();
+    await this.flush();
+  }
+
+  /**
+   * Forgets a frozen generation: what it names is durable elsewhere, {@link settle} included. One that was dropped before is no
+   * error.
    *
    * @throws DiskError STALE_GENERATION where another one is frozen, or none ever had this id
    */
@@ -208,7 +173,15 @@ export class Overlay implements BlockDevice {
     if (id > map.lastId || id < 1 || (map.frozenId !== 0 && map.frozenId !== id)) {
       throw new DiskError("STALE_GENERATION", `generation ${id} is not the one that is frozen (${map.frozenId})`);
     }
-    if (map.frozenId === id) this.#record({ op: OP.drop, a: id, b: 0 });
+    if (map.frozenId === id) {
+      this.#dropping = true;
+      try {
+        await this.settle();
+        if (map.frozenId === id) this.#record({ op: OP.drop, a: id, b: 0 });
+      } finally {
+        this.#dropping = false;
+      }
+    }
     await this.flush();
   }
 
@@ -222,13 +195,18 @@ export class Overlay implements BlockDevice {
     }
   }
 
-  /** Makes everything durable and lets go of the files. */
+  /** Makes everything durable for which there is space, and lets go of the files. What waits for space is not acknowledged. */
   async close(): Promise<void> {
     this.#refusing = true;
     this.#closing.abort(new DiskError("DISK_CLOSED", "the overlay was closed"));
     await this.#ranges.idle();
-    await this.#commit.close();
-    await this.#data.close();
+    try {
+      await this.#commit.close();
+    } catch (error) {
+      if (errorCode(error) !== "DISK_CLOSED") throw error;
+    } finally {
+      await this.#data.close();
+    }
   }
 
   /** Runs of one source. States are taken as they are now: a write that finishes meanwhile may or may not be seen. */
@@ -267,9 +245,11 @@ export class Overlay implements BlockDevice {
     this.#commit.throwIfFailed();
     const first = Math.floor(offset / PAGE);
     const last = Math.floor((offset + length - 1) / PAGE);
-    if (this.#refusing) throw refusal(this.#map.sealed);
+    if (this.#refusing) throw refusal(this.#closing.signal.aborted);
     const release = await this.#ranges.hold(first, last);
     try {
+      this.#commit.throwIfFailed();
+      await this.#markAhead(first, last);
       let page = first;
       while (page <= last) {
         const from = Math.max(offset, page * PAGE);
@@ -287,6 +267,23 @@ export class Overlay implements BlockDevice {
     } finally {
       release();
     }
+  }
+
+  /**
+   * What is written in place over bytes that count already can be there after a crash although nobody was told so. That such a page
+   * has changed must not be forgotten then: its mark is durable before. The frozen generation's pages have one.
+   */
+  async #markAhead(first: number, last: number): Promise<void> {
+    const map = this.#map;
+    let isMarked = false;
+    for (let page = map.dirty.next(false, first, last + 1); page <= last; page++) {
+      const mask = map.mask(page);
+      const isKnown = map.dirty.has(page) || (map.frozen.has(page) && !this.#dropping);
+      if (mask === 0 || isKnown) continue;
+      this.#record({ op: OP.partial, a: page, b: mask });
+      isMarked = true;
+    }
+    if (isMarked) await this.flush();
   }
 
   /** The page after the run of whole pages from `page` on that are all zeros, or all not. */
@@ -348,19 +345,11 @@ export class Overlay implements BlockDevice {
 
   /** Puts bytes into the data file. Waits, for as long as it takes, while there is no space. */
   async #store(bytes: Uint8Array, offset: number): Promise<void> {
-    for (;;) {
-      try {
-        await this.#data.write(bytes, offset);
-        this.#commit.touch();
-        return;
-      } catch (error) {
-        if (!isOutOfSpace(error)) {
-          this.#commit.fail(error);
-          throw this.#commit.failure(error);
-        }
-      }
-      this.#waitingForSpace++;
-      await this.#clock.sleep(SPACE_RETRY_MS, this.#closing.signal).finally(() => this.#waitingForSpace--);
+    try {
+      await this.#space.retry(() => this.#data.write(bytes, offset));
+      this.#commit.touch();
+    } catch (error) {
+      throw error === this.#closing.signal.reason ? error : this.#commit.fail(error);
     }
   }
 
@@ -384,31 +373,10 @@ export class Overlay implements BlockDevice {
 
 type Source = "base" | "data" | "zero";
 
-function refusal(sealed: boolean): DiskError {
-  return sealed
-    ? new DiskError("DISK_SEALED", "the disk is sealed: it has moved, or is about to", {
+function refusal(isClosing: boolean): DiskError {
+  return isClosing
+    ? new DiskError("DISK_CLOSED", "the disk is being closed")
+    : new DiskError("DISK_SEALED", "the disk is sealed: it has moved, or is about to", {
         hint: "Use the VM's new volume.",
-      })
-    : new DiskError("DISK_CLOSED", "the disk is being closed or sealed");
-}
-
-function checkFits(found: Checkpoint, options: OverlayOptions): void {
-  if (found.size !== options.base.size) {
-    throw new DiskError(
-      "OVERLAY_MISMATCH",
-      `${options.disk}: the overlay is for ${found.size} bytes, the disk has ${options.base.size}`,
-      {
-        hint: "The claim belongs to another restore.",
-      },
-    );
-  }
-  if (found.epoch > options.epoch) {
-    throw new DiskError(
-      "STALE_EPOCH",
-      `${options.disk}: epoch ${found.epoch} has opened this overlay; ${options.epoch} is over`,
-      {
-        hint: "Another media agent has taken over.",
-      },
-    );
-  }
+      });
 }

@@ -31,7 +31,7 @@ export class PageMap {
   frozenId = 0;
   /** The last generation that was frozen. */
   lastId = 0;
-  /** Whether the frozen generation was frozen while sealed. */
+  /** Whether the frozen generation was frozen while sealed, and the seal stands since. */
   frozenFinal = false;
   sealed = false;
 
@@ -94,6 +94,8 @@ export class PageMap {
         return;
       case OP.unseal:
         this.sealed = false;
+        // Writes follow it now.
+        this.frozenFinal = false;
         return;
     }
   }

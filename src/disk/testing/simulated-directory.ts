@@ -1,147 +1,236 @@
 import type { OverlayDirectory, OverlayFile } from "../overlay/files.ts";
+import { SimulatedFile } from "./simulated-file.ts";
 
-const SECTOR = 512;
+/** The machine or the process went down: every operation of that time rejects with it from then on. */
+export class WentDown extends Error {}
 
-/** The machine went down: thrown by every operation from the chosen one on. */
-export class PowerLoss extends Error {}
+/** As Node reports it. */
+class SystemError extends Error {
+  readonly code: string;
 
-/** Full disk, as Node reports it. */
-class OutOfSpace extends Error {
-  readonly code = "ENOSPC";
-}
-
-class Content {
-  /** What a power loss leaves for certain. */
-  durable = Buffer.alloc(0);
-  /** What a reader sees. */
-  volatile = Buffer.alloc(0);
-
-  resize(size: number): void {
-    const next = Buffer.alloc(size);
-    this.volatile.copy(next);
-    this.volatile = next;
-  }
-
-  /** After a power loss each sector that was not synced is the old or the new one, as `pick` says. */
-  lose(pick: () => boolean): void {
-    const size = pick() ? this.volatile.length : this.durable.length;
-    const left = Buffer.alloc(size);
-    for (let at = 0; at < size; at += SECTOR) {
-      const from = pick() ? this.volatile : this.durable;
-      if (at < from.length) from.copy(left, at, at, Math.min(at + SECTOR, from.length, size));
-    }
-    this.durable = left;
-    this.volatile = Buffer.from(left);
+  constructor(code: string) {
+    super(code);
+    this.code = code;
   }
 }
 
 /**
- * A directory on a disk that forgets: writes are durable only once synced, names only once the directory is, and a power loss
- * keeps any part of the rest. Every operation counts, so a test can cut the power at each one.
+ * What goes wrong, in which of the operations from now on, counted from 0. `down`: that one and all later ones do not come about. `EIO`:
+ * that one fails, after any part of it. `ENOSPC`: that one and those after it, `times` of them, find no space, after any part of
+ * them.
+ */
+export type Fault =
+  | { readonly kind: "down" | "EIO"; readonly after: number }
+  | { readonly kind: "ENOSPC"; readonly after: number; readonly times: number };
+
+type NameChange =
+  | { readonly kind: "create"; readonly name: string; readonly file: SimulatedFile }
+  | { readonly kind: "rename"; readonly from: string; readonly to: string; readonly file: SimulatedFile }
+  | { readonly kind: "remove"; readonly name: string };
+
+/**
+ * A directory on a disk that forgets. What is written is durable once its file is synced, names once the directory is; a power
+ * loss keeps any part of the rest: any of the 512-byte sectors, in any of the versions that they had since the sync, and any of the
+ * changes of names, each whole. Every operation counts, so a test can let each one fail.
  */
 export class SimulatedDirectory implements OverlayDirectory {
-  #names = new Map<string, Content>();
-  #durableNames = new Map<string, Content>();
-  /** Operations until the power goes, or undefined. */
-  powerLossAfter: number | undefined;
-  /** Bytes that may still be added to data files, or undefined for no limit. */
-  space: number | undefined;
+  readonly #pick: () => boolean;
+  #names = new Map<string, SimulatedFile>();
+  #durableNames = new Map<string, SimulatedFile>();
+  /** Changes of names that were not synced, in order. */
+  #changes: NameChange[] = [];
+  #incarnation = 0;
+  /** Operations since {@link fault} was set. */
+  #count = 0;
+  #fault: Fault | undefined;
+  #open = 0;
+  operations = 0;
+  /** Bytes that all files may take, or undefined for no limit. Writing in place takes none. */
+  limit: number | undefined;
   /** Makes every sync fail from now on. */
   failSyncs = false;
-  operations = 0;
 
-  /** What is left after the power comes back. @param pick a coin that decides for each thing that was not synced */
-  afterPowerLoss(pick: () => boolean): void {
-    this.powerLossAfter = undefined;
-    const names = pick() ? this.#names : this.#durableNames;
-    for (const content of new Set([...this.#names.values(), ...this.#durableNames.values()])) content.lose(pick);
-    this.#names = new Map(names);
-    this.#durableNames = new Map(names);
+  /** @param pick a coin that decides whatever is left to chance */
+  constructor(pick: () => boolean = () => false) {
+    this.#pick = pick;
   }
 
-  /** What is left when only the process dies: the page cache stays. */
-  afterProcessDeath(): void {
-    this.powerLossAfter = undefined;
+  set fault(fault: Fault | undefined) {
+    this.#fault = fault;
+    this.#count = 0;
   }
 
-  async open(name: string): Promise<OverlayFile> {
-    await this.#step();
-    let content = this.#names.get(name);
-    if (content === undefined) {
-      content = new Content();
-      this.#names.set(name, content);
-    }
-    const file = content;
-    const step = (): Promise<void> => this.#step();
-    const directory = this;
-    return {
-      get size() {
-        return file.volatile.length;
-      },
-      async read(into, offset) {
-        await step();
-        into.fill(0);
-        file.volatile.copy(into, 0, offset, offset + into.length);
-      },
-      async write(bytes, offset) {
-        await step();
-        if (directory.space !== undefined && name.endsWith(".data")) {
-          if (directory.space < bytes.length) throw new OutOfSpace();
-          directory.space -= bytes.length;
-        }
-        if (file.volatile.length < offset + bytes.length) file.resize(offset + bytes.length);
-        file.volatile.set(bytes, offset);
-      },
-      async truncate(size) {
-        await step();
-        file.resize(size);
-      },
-      async datasync() {
-        await step();
-        if (directory.failSyncs) throw Object.assign(new Error("input/output error"), { code: "EIO" });
-        file.durable = Buffer.from(file.volatile);
-      },
-      async close() {},
-    };
+  /** Files that were opened in this life and not closed. */
+  get openFiles(): number {
+    return this.#open;
   }
 
-  async exists(name: string): Promise<boolean> {
-    await this.#step();
-    return this.#names.has(name);
+  /** For tests that look at, or change, a file from outside. */
+  file(name: string): SimulatedFile {
+    const found = this.#names.get(name);
+    if (found === undefined) throw new Error(`there is no ${name}`);
+    return found;
   }
 
-  async list(): Promise<string[]> {
-    await this.#step();
+  names(): string[] {
     return [...this.#names.keys()];
   }
 
-  async rename(from: string, to: string): Promise<void> {
-    await this.#step();
-    const content = this.#names.get(from);
-    if (content === undefined) throw new Error(`no ${from}`);
-    this.#names.delete(from);
-    this.#names.set(to, content);
-  }
-
-  async remove(name: string): Promise<void> {
-    await this.#step();
+  /** A file is gone, as if somebody had deleted it. */
+  lose(name: string): void {
     this.#names.delete(name);
+    this.#durableNames.delete(name);
   }
 
-  async sync(): Promise<void> {
-    await this.#step();
-    this.#durableNames = new Map(this.#names);
+  /** The power goes and comes back. Whoever used the directory before can do nothing any more. */
+  powerLoss(): void {
+    this.processDeath();
+    for (const change of this.#changes) if (this.#pick()) apply(this.#durableNames, change);
+    this.#changes = [];
+    for (const file of new Set([...this.#names.values(), ...this.#durableNames.values()])) file.powerLoss(this.#pick);
+    this.#names = new Map(this.#durableNames);
   }
 
-  async free(): Promise<number> {
-    return this.space ?? Number.MAX_SAFE_INTEGER;
+  /** Only the process dies: the page cache stays. */
+  processDeath(): void {
+    this.#incarnation++;
+    this.#open = 0;
+    this.#fault = undefined;
   }
 
-  async #step(): Promise<void> {
+  /** The directory as one process sees it: dead with that process. */
+  mount(): OverlayDirectory {
+    const life = this.#incarnation;
+    return {
+      open: (name) => this.#openFile(life, name),
+      exists: (name) => this.#do(life, () => this.#names.has(name)),
+      list: () => this.#do(life, () => this.names()),
+      rename: (from, to) => this.#do(life, () => this.#change({ kind: "rename", from, to, file: this.file(from) })),
+      remove: (name) => this.#do(life, () => this.#change({ kind: "remove", name })),
+      sync: () =>
+        this.#do(life, () => {
+          this.#durableNames = new Map(this.#names);
+          this.#changes = [];
+        }),
+      free: async () => (this.limit === undefined ? Number.MAX_SAFE_INTEGER : Math.max(0, this.limit - this.#used())),
+    };
+  }
+
+  open(name: string): Promise<OverlayFile> {
+    return this.mount().open(name);
+  }
+
+  exists(name: string): Promise<boolean> {
+    return this.mount().exists(name);
+  }
+
+  list(): Promise<string[]> {
+    return this.mount().list();
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.mount().rename(from, to);
+  }
+
+  remove(name: string): Promise<void> {
+    return this.mount().remove(name);
+  }
+
+  sync(): Promise<void> {
+    return this.mount().sync();
+  }
+
+  free(): Promise<number> {
+    return this.mount().free();
+  }
+
+  async #openFile(life: number, name: string): Promise<OverlayFile> {
+    const fault = await this.#step(life);
+    if (fault === "EIO" || (fault === "ENOSPC" && !this.#names.has(name))) throw new SystemError(fault);
+    if (!this.#names.has(name)) this.#change({ kind: "create", name, file: new SimulatedFile() });
+    const file = this.file(name);
+    this.#open++;
+    let isOpen = true;
+    return {
+      get size() {
+        return file.size;
+      },
+      read: async (into, offset) => {
+        if ((await this.#step(life)) === "EIO") throw new SystemError("EIO");
+        file.read(into, offset);
+      },
+      write: async (bytes, offset) => {
+        const fault = await this.#step(life);
+        const room = this.limit === undefined ? undefined : this.limit - this.#used();
+        const fits = fault === undefined ? file.fitting(offset, bytes.length, room) : this.#part(bytes.length);
+        file.write(bytes.subarray(0, fits), offset, this.#pick);
+        if (fault !== undefined || fits < bytes.length) throw new SystemError(fault ?? "ENOSPC");
+      },
+      truncate: async (size) => {
+        if ((await this.#step(life)) === "EIO") throw new SystemError("EIO");
+        file.truncate(size);
+      },
+      datasync: async () => {
+        const fault = (await this.#step(life)) ?? (this.failSyncs ? "EIO" : undefined);
+        if (fault === undefined) return file.sync();
+        file.failSync(this.#pick);
+        throw new SystemError(fault);
+      },
+      close: async () => {
+        if (isOpen && life === this.#incarnation) this.#open--;
+        isOpen = false;
+      },
+    };
+  }
+
+  async #do<T>(life: number, body: () => T): Promise<T> {
+    if ((await this.#step(life)) === "EIO") throw new SystemError("EIO");
+    return body();
+  }
+
+  #change(change: NameChange): void {
+    apply(this.#names, change);
+    this.#changes.push(change);
+  }
+
+  #used(): number {
+    let bytes = 0;
+    for (const file of this.#names.values()) bytes += file.allocated;
+    return bytes;
+  }
+
+  /** Any number of bytes less than all of them. */
+  #part(length: number): number {
+    let part = 0;
+    while (part + 512 < length && this.#pick()) part += 512;
+    return part;
+  }
+
+  /** What goes wrong with this operation. */
+  async #step(life: number): Promise<"EIO" | "ENOSPC" | undefined> {
     await Promise.resolve();
+    if (life !== this.#incarnation) throw new WentDown();
     this.operations++;
-    if (this.powerLossAfter === undefined) return;
-    if (this.powerLossAfter <= 0) throw new PowerLoss("power loss");
-    this.powerLossAfter--;
+    const fault = this.#fault;
+    if (fault === undefined) return undefined;
+    const at = this.#count++ - fault.after;
+    if (at < 0) return undefined;
+    if (fault.kind === "down") throw new WentDown();
+    if (fault.kind === "ENOSPC") return at < fault.times ? "ENOSPC" : undefined;
+    return at === 0 ? "EIO" : undefined;
+  }
+}
+
+function apply(names: Map<string, SimulatedFile>, change: NameChange): void {
+  switch (change.kind) {
+    case "create":
+      names.set(change.name, change.file);
+      return;
+    case "rename":
+      names.delete(change.from);
+      names.set(change.to, change.file);
+      return;
+    case "remove":
+      names.delete(change.name);
   }
 }

@@ -1,0 +1,52 @@
+import { expect, test } from "@jest/globals";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
+import { SimulatedDirectory } from "../testing/simulated-directory.ts";
+import type { OverlayFile } from "./files.ts";
+import { GroupCommit } from "./group-commit.ts";
+import { Journal } from "./journal.ts";
+import { SpaceWait } from "./space-wait.ts";
+
+async function groupCommit(datasync: () => Promise<void>): Promise<GroupCommit> {
+  const journal = await Journal.create(new SimulatedDirectory().mount(), "root", 1, 4096);
+  const data = { datasync } as OverlayFile;
+  const space = new SpaceWait(new ManualClock(), new AbortController().signal);
+  const checkpoint = (): Promise<never> => Promise.reject(new Error("there is room"));
+  return new GroupCommit({ journal, data, space, checkpoint });
+}
+
+test("a commit asked for at any moment around the end of another one is carried out", async () => {
+  for (let moment = 0; moment < 40; moment++) {
+    const commit = await groupCommit(() => Promise.resolve());
+    commit.touch();
+    const first = commit.commit();
+    for (let step = 0; step < moment; step++) await Promise.resolve();
+    commit.touch();
+    const second = commit.commit();
+    const hung = new Promise((resolve) => setTimeout(resolve, 500, "hung"));
+    expect(await Promise.race([Promise.all([first, second]), hung])).not.toBe("hung");
+  }
+});
+
+test("all that wait while one sync runs share the next", async () => {
+  let syncs = 0;
+  let release: () => void = () => undefined;
+  const commit = await groupCommit(() => {
+    syncs++;
+    return new Promise((resolve) => {
+      release = resolve;
+    });
+  });
+  commit.touch();
+  const first = commit.commit();
+  await Promise.resolve();
+  const others = Array.from({ length: 20 }, () => {
+    commit.touch();
+    return commit.commit();
+  });
+  release();
+  await first;
+  expect(syncs).toBe(2);
+  release();
+  await Promise.all(others);
+  expect(syncs).toBe(2);
+});

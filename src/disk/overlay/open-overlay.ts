@@ -1,0 +1,153 @@
+import type { Clock } from "../../base/clock.ts";
+import type { BlockSource } from "../block-device.ts";
+import { DiskError } from "../errors.ts";
+import { type Checkpoint, corrupt, encodeCheckpoint, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { isOutOfSpace, type OverlayDirectory, type OverlayFile } from "./files.ts";
+import { GroupCommit, syncData } from "./group-commit.ts";
+import { Journal, journalName } from "./journal.ts";
+import { PAGE, PageMap } from "./page-map.ts";
+import { SpaceWait } from "./space-wait.ts";
+
+const JOURNAL_BYTES = 8 * 1024 * 1024;
+/** Page numbers are 32 bits wide. */
+const SIZE_LIMIT = 2 ** 32 * PAGE;
+
+export interface OverlayOptions {
+  readonly directory: OverlayDirectory;
+  /** File names begin with it: letters, digits, `-`, `.`. */
+  readonly disk: string;
+  /** What lies below: read where the overlay holds nothing. Its size is the disk's. */
+  readonly base: BlockSource;
+  /** Refused when lower than the highest that ever opened this overlay. */
+  readonly epoch: number;
+  readonly clock: Clock;
+  /** Bytes; tests make it small. */
+  readonly journalBytes?: number;
+}
+
+/** What an overlay is made of once its files are open. */
+export interface OpenedOverlay {
+  readonly map: PageMap;
+  readonly data: OverlayFile;
+  readonly commit: GroupCommit;
+  readonly space: SpaceWait;
+  /** Aborting it ends all waiting for space. */
+  readonly closing: AbortController;
+}
+
+/**
+ * Opens an overlay's files, or makes them. Replays the journal and writes a checkpoint, so a journal is only ever appended to by
+ * the process that made it. Where there is no space for the checkpoint, the old one stands and the first commit waits.
+ *
+ * @throws DiskError OVERLAY_CORRUPT, OVERLAY_MISMATCH, STALE_EPOCH
+ */
+export async function openOverlay(options: OverlayOptions): Promise<OpenedOverlay> {
+  const { directory, disk, base, clock } = options;
+  if (base.size > SIZE_LIMIT)
+    throw new DiskError("OVERLAY_MISMATCH", `${disk}: ${base.size} bytes are more than ${SIZE_LIMIT}`);
+  const found = await loadCheckpoint(directory, disk);
+  if (found === undefined) await refuseWithoutMap(directory, disk);
+  else checkFits(found, options);
+  const map = found?.map ?? new PageMap(Math.ceil(base.size / PAGE));
+  for (const record of found === undefined ? [] : await Journal.replay(directory, disk, found.journal))
+    map.apply(record);
+
+  const data = await openData(options, found !== undefined);
+  try {
+    const checkpoint = checkpointer(options, map, data, found?.journal ?? 0);
+    const journal = await checkpoint(undefined).catch((error: unknown) => {
+      if (!isOutOfSpace(error)) throw error;
+      return undefined;
+    });
+    const closing = new AbortController();
+    const space = new SpaceWait(clock, closing.signal);
+    const commit = new GroupCommit({ journal, data, space, checkpoint });
+    // Tells that the claim is full, and until when, even if nobody writes. Whoever does hears of a failure.
+    if (journal === undefined) commit.commit().catch(() => undefined);
+    return { map, data, commit, space, closing };
+  } catch (error) {
+    await data.close();
+    throw error;
+  }
+}
+
+/** @param last the journal that stands */
+function checkpointer(options: OverlayOptions, map: PageMap, data: OverlayFile, last: number) {
+  const { directory, disk, base, epoch, journalBytes = JOURNAL_BYTES } = options;
+  let number = last;
+  return async (old: Journal | undefined): Promise<Journal> => {
+    const next = number + 1;
+    const bytes = encodeCheckpoint({ map, size: base.size, epoch, journal: next });
+    await syncData(data);
+    const fresh = await Journal.create(directory, disk, next, journalBytes);
+    try {
+      // The names of the data and of the journal are durable before the map that counts on them.
+      await directory.sync();
+      await saveCheckpoint(directory, disk, bytes);
+    } catch (error) {
+      await fresh.close();
+      throw error;
+    }
+    number = next;
+    await old?.close();
+    for (const name of await directory.list()) {
+      const isOld = name.startsWith(`${disk}.journal.`) && name !== journalName(disk, next);
+      if (isOld) await directory.remove(name);
+    }
+    return fresh;
+  };
+}
+
+/** The first map is durable before anything is written: without one there is nothing but what its making left. */
+async function refuseWithoutMap(directory: OverlayDirectory, disk: string): Promise<void> {
+  const first = journalName(disk, 1);
+  for (const name of await directory.list()) {
+    if (!name.startsWith(`${disk}.journal.`)) continue;
+    const isEmpty = name === first && (await Journal.replay(directory, disk, 1)).length === 0;
+    if (isEmpty) continue;
+    throw corrupt(`there is ${name}, but no map`);
+  }
+}
+
+/**
+ * The data file, all of its size, with what an earlier process left in the page cache on the disk.
+ *
+ * @param isThere whether a map points into it: then a missing or shorter one has lost what it points to
+ */
+async function openData({ directory, disk, base }: OverlayOptions, isThere: boolean): Promise<OverlayFile> {
+  const name = `${disk}.data`;
+  const isMissing = isThere && !(await directory.exists(name));
+  const data = await directory.open(name);
+  try {
+    if (isThere && (isMissing || data.size < base.size)) {
+      throw corrupt(`${name} is ${isMissing ? "missing" : "shorter than the disk"}`);
+    }
+    if (data.size < base.size) await data.truncate(base.size);
+    await syncData(data);
+  } catch (error) {
+    await data.close();
+    throw error;
+  }
+  return data;
+}
+
+function checkFits(found: Checkpoint, options: OverlayOptions): void {
+  if (found.size !== options.base.size) {
+    throw new DiskError(
+      "OVERLAY_MISMATCH",
+      `${options.disk}: the overlay is for ${found.size} bytes, the disk has ${options.base.size}`,
+      {
+        hint: "The claim belongs to another restore.",
+      },
+    );
+  }
+  if (found.epoch > options.epoch) {
+    throw new DiskError(
+      "STALE_EPOCH",
+      `${options.disk}: epoch ${found.epoch} has opened this overlay; ${options.epoch} is over`,
+      {
+        hint: "Another media agent has taken over.",
+      },
+    );
+  }
+}

@@ -1,0 +1,123 @@
+import { expect, test } from "@jest/globals";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
+import { memorySource } from "../testing/memory-source.ts";
+import { SimulatedDirectory } from "../testing/simulated-directory.ts";
+import { Overlay } from "./overlay.ts";
+
+const PAGE = 4096;
+const SIZE = 64 * PAGE;
+
+interface Opened {
+  readonly overlay: Overlay;
+  readonly clock: ManualClock;
+}
+
+async function open(directory: SimulatedDirectory): Promise<Opened> {
+  const clock = new ManualClock();
+  const base = memorySource(Buffer.alloc(SIZE, 7));
+  const options = { directory: directory.mount(), disk: "root", base, epoch: 1, clock, journalBytes: 2048 };
+  return { overlay: await Overlay.open(options), clock };
+}
+
+/** Whether it has come about yet. */
+function watch(work: Promise<unknown>): () => boolean {
+  let isDone = false;
+  work.then(
+    () => {
+      isDone = true;
+    },
+    () => undefined,
+  );
+  return () => isDone;
+}
+
+test("writes wait on a full claim, it is said, what needs no space goes on, and they go on when it has grown", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay, clock } = await open(directory);
+  directory.limit = 0;
+  const write = overlay.write(0, Buffer.alloc(PAGE, 9), { durable: true });
+  const isDone = watch(write);
+  await clock.advance(5000);
+  expect(overlay.full).toBe(true);
+  expect(isDone()).toBe(false);
+  await overlay.writeZeroes(PAGE, PAGE, { durable: true });
+  expect((await overlay.read(0, 1, "guest"))[0]).toBe(7);
+  directory.limit = undefined;
+  await clock.advance(1000);
+  await write;
+  expect(overlay.full).toBe(false);
+  expect((await overlay.read(0, 2, "guest")).toString("hex")).toBe("0909");
+});
+
+test("a checkpoint that finds no space keeps no files open, and what waits for it is durable afterwards", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay, clock } = await open(directory);
+  const before = directory.openFiles;
+  // The pages have their space: only the checkpoint has none.
+  for (let page = 0; page < 3; page++) await overlay.write(page * PAGE, Buffer.alloc(PAGE, 1), { durable: true });
+  directory.limit = 0;
+  const flushes: Promise<void>[] = [];
+  for (let page = 3; page < 12; page++) flushes.push(overlay.writeZeroes(page * PAGE, PAGE, { durable: true }));
+  for (let page = 12; page < 20; page++) {
+    await clock.advance(100);
+    flushes.push(overlay.writeZeroes(page * PAGE, PAGE, { durable: true }));
+  }
+  await clock.advance(60_000);
+  expect(overlay.full).toBe(true);
+  expect(directory.openFiles).toBeLessThanOrEqual(before);
+  directory.limit = undefined;
+  await clock.advance(1000);
+  await Promise.all(flushes);
+  directory.powerLoss();
+  const again = await open(directory);
+  expect((await again.overlay.read(3 * PAGE, 17 * PAGE, "guest")).every((byte) => byte === 0)).toBe(true);
+});
+
+test("an agent that starts on a full claim serves, says that it is full, and takes writes once the claim has grown", async () => {
+  const directory = new SimulatedDirectory();
+  const first = await open(directory);
+  await first.overlay.write(0, Buffer.alloc(PAGE, 1), { durable: true });
+  directory.processDeath();
+  directory.limit = 0;
+  const { overlay, clock } = await open(directory);
+  expect(overlay.full).toBe(true);
+  expect((await overlay.read(0, 1, "guest"))[0]).toBe(1);
+  const isDone = watch(overlay.write(0, Buffer.alloc(PAGE, 2), { durable: true }));
+  await clock.advance(5000);
+  directory.limit = undefined;
+  await clock.advance(1000);
+  await overlay.flush();
+  expect(isDone()).toBe(true);
+  expect(overlay.full).toBe(false);
+});
+
+test("it is full until there is space, even where nobody writes", async () => {
+  const directory = new SimulatedDirectory();
+  await (await open(directory)).overlay.close();
+  directory.limit = 0;
+  const { overlay, clock } = await open(directory);
+  directory.limit = undefined;
+  await clock.advance(1000);
+  expect(overlay.full).toBe(false);
+});
+
+test("closing does not wait for space", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay, clock } = await open(directory);
+  directory.limit = 0;
+  const write = overlay.write(0, Buffer.alloc(PAGE, 9), { durable: true });
+  write.catch(() => undefined);
+  await clock.advance(2000);
+  await overlay.close();
+  await expect(write).rejects.toMatchObject({ code: "DISK_CLOSED" });
+  expect(directory.openFiles).toBe(0);
+});
+
+test("a sync that fails for want of space is final: what it should have written may be gone", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay } = await open(directory);
+  await overlay.write(0, Buffer.alloc(PAGE, 9), { durable: false });
+  directory.fault = { kind: "ENOSPC", after: 0, times: 1 };
+  await expect(overlay.flush()).rejects.toMatchObject({ code: "OVERLAY_FAILED" });
+  await expect(overlay.flush()).rejects.toMatchObject({ code: "OVERLAY_FAILED" });
+});

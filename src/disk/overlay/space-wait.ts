@@ -1,0 +1,42 @@
+import type { Clock } from "../../base/clock.ts";
+import { isOutOfSpace } from "./files.ts";
+
+const RETRY_MS = 1000;
+
+/** What finds the claim full waits, for as long as it takes, and is tried again. */
+export class SpaceWait {
+  readonly #clock: Clock;
+  readonly #signal: AbortSignal;
+  #waiting = 0;
+
+  /** @param signal ends all waiting: they reject with its reason */
+  constructor(clock: Clock, signal: AbortSignal) {
+    this.#clock = clock;
+    this.#signal = signal;
+  }
+
+  /** Whether anybody waits. */
+  get full(): boolean {
+    return this.#waiting > 0;
+  }
+
+  /** Rejects with any other error of `body`. */
+  async retry<T>(body: () => Promise<T>): Promise<T> {
+    let isWaiting = false;
+    try {
+      for (;;) {
+        try {
+          return await body();
+        } catch (error) {
+          if (!isOutOfSpace(error)) throw error;
+        }
+        // Counted until it succeeds: between two attempts it still waits.
+        if (!isWaiting) this.#waiting++;
+        isWaiting = true;
+        await this.#clock.sleep(RETRY_MS, this.#signal);
+      }
+    } finally {
+      if (isWaiting) this.#waiting--;
+    }
+  }
+}
