@@ -1,183 +1,296 @@
 import type { Socket } from "node:net";
-import { errorCode } from "../base/errors.ts";
-import { mountProcedure } from "./mount.ts";
-import type { CallContext, Node } from "./procedures/procedure.ts";
-import { NFS_PROCEDURES, WRITE_PROCEDURE } from "./procedures/table.ts";
+import { CallLane } from "./call-lane.ts";
+import { Dispatcher, NFS } from "./dispatcher.ts";
+import { failWithAttributes, TRANSFER_LIMIT } from "./procedures/procedure.ts";
+import { readLength } from "./procedures/read.ts";
+import { PROCEDURE } from "./procedures/table.ts";
 import { RecordReader } from "./record-reader.ts";
-import { ACCEPT, acceptedReply, parseCall, programMismatch, type RpcCall, rpcMismatch } from "./rpc.ts";
+import { ACCEPT, acceptedReply, parseCall, type RpcCall, RpcDeniedError } from "./rpc.ts";
 import type { ServedExport } from "./served-export.ts";
 import type { NfsServer } from "./server.ts";
+import { NFS3 } from "./status.ts";
 
-const NFS = 100003;
-const MOUNT = 100005;
-const VERSION = 3;
-const READ_PROCEDURE = 6;
 /** The largest WRITE and its head. */
-const RECORD_LIMIT = 1024 * 1024 + 4096;
-/** Calls carried out at once for one connection, and bytes of answers that the client has not taken yet. */
-const CALLS_AT_ONCE = 64;
+const RECORD_LIMIT = TRANSFER_LIMIT + 4096;
+/** Reads, and writes, that one connection may have under way, and the bytes of their data. */
+const LANE_LIMITS = { calls: 256, bytes: 16 * 1024 * 1024 };
+/** Answers that the client has not taken yet. */
 const UNSENT_LIMIT = 8 * 1024 * 1024;
-const KNOWN_HANDLES = 64;
+/** Calls that were read but may not begin; bytes likewise. Beyond, nothing is read from the socket. */
+const QUEUED_CALLS = 256;
+const QUEUED_BYTES = 2 * 1024 * 1024;
+/** Of a record that is not complete, from a client that has shown neither path nor handle. */
+const STRANGERS_BYTES = 128 * 1024;
 const LAST_FRAGMENT = 0x80000000;
+/** Reads that were answered with "try later" and still go on, and their bytes. Beyond, answers come late instead. */
+const PUT_OFF_READS = 64;
+const PUT_OFF_BYTES = 4 * 1024 * 1024;
 
-/** One client's TCP connection: many calls at once, answered as they finish, bounded in number and bytes. */
+/** Milliseconds. */
+const STRANGER_LIMIT_MS = 60_000;
+const HALF_RECORD_LIMIT_MS = 60_000;
+const STALL_LIMIT_MS = 120_000;
+
+interface QueuedCall {
+  readonly call: RpcCall;
+  readonly record: Buffer;
+  readonly bytes: number;
+}
+
+interface RunningRead {
+  readonly since: number;
+  readonly bytes: number;
+  putOff: boolean;
+}
+
+/**
+ * One client's TCP connection: many calls at once, answered as they finish, bounded in number and bytes. Reads and writes go in
+ * lanes of their own, so that reads that wait for the repository hold up no write. Writes begin in the order in which they came.
+ */
 export class NfsConnection {
   readonly #socket: Socket;
   readonly #server: NfsServer;
   readonly #reader = new RecordReader(RECORD_LIMIT);
-  readonly #address: string;
-  readonly #used = new Set<ServedExport>();
-  /** Handles seen here and what they stand for: their MAC is checked once. */
-  readonly #known = new Map<string, Node>();
-  /** Calls that were read but not begun: at most those of one read from the socket. */
-  #waiting: Buffer[] = [];
-  #running = 0;
+  readonly #dispatcher: Dispatcher;
+  readonly #reads: CallLane;
+  readonly #writes: CallLane;
+  /** Calls as they came, not looked at: at most those of one read from the socket. */
+  #records: Buffer[] = [];
+  #queuedReads: QueuedCall[] = [];
+  #queuedWrites: QueuedCall[] = [];
+  #queuedBytes = 0;
+  /** By XID, the oldest first. */
+  readonly #running = new Map<number, RunningRead>();
+  #putOffReads = 0;
+  #putOffBytes = 0;
+  /** Bytes of reads that were handed to the socket and are not with the client. */
+  #unsentBytes = 0;
   #corked = false;
+  /** Since when there has been input that was not begun; undefined while there is none. */
+  #blockedSince: number | undefined;
+  readonly #opened: number;
+  #sent = { bytes: 0, at: 0 };
+  #received = { bytes: 0, at: 0 };
 
   constructor(socket: Socket, server: NfsServer) {
     this.#socket = socket;
     this.#server = server;
-    this.#address = socket.remoteAddress ?? "";
+    this.#opened = server.now();
+    this.#dispatcher = new Dispatcher(server, socket.remoteAddress ?? "");
+    const wake = (): void => this.#proceed();
+    this.#reads = new CallLane(LANE_LIMITS, server.readBudget, wake);
+    this.#writes = new CallLane(LANE_LIMITS, server.writeBudget, wake);
     socket.on("data", (piece) => this.#receive(piece));
-    socket.on("drain", () => this.#proceed());
-    socket.on("error", () => socket.destroy());
-    socket.once("close", () => {
-      for (const served of this.#used) served.connections--;
-      this.#used.clear();
-      this.#waiting = [];
+    socket.on("drain", () => {
+      this.#giveUnsent();
+      this.#proceed();
     });
+    socket.on("error", () => socket.destroy());
+    socket.once("close", () => this.#closed());
   }
 
   closeIfUsed(served: ServedExport): void {
-    if (this.#used.has(served)) this.destroy();
+    if (this.#dispatcher.used.has(served)) this.destroy();
   }
 
   destroy(): void {
     this.#socket.destroy();
   }
 
+  /** Looks after clients that hold something up, and after reads that wait too long. Called again and again. */
+  sweep(now: number): void {
+    const socket = this.#socket;
+    const sent = socket.bytesWritten - socket.writableLength;
+    if (sent !== this.#sent.bytes || socket.writableLength === 0) this.#sent = { bytes: sent, at: now };
+    if (socket.bytesRead !== this.#received.bytes || this.#reader.pending === 0 || socket.isPaused())
+      this.#received = { bytes: socket.bytesRead, at: now };
+    const isStranger = !this.#dispatcher.proven && now - this.#opened > STRANGER_LIMIT_MS;
+    if (isStranger || now - this.#sent.at > STALL_LIMIT_MS || now - this.#received.at > HALF_RECORD_LIMIT_MS) {
+      this.#server.counters.abandoned++;
+      this.destroy();
+      return;
+    }
+    for (const [xid, read] of this.#running) {
+      if (now - read.since < this.#server.patienceMs) break;
+      this.#putOff(xid, read);
+    }
+  }
+
   #receive(piece: Buffer): void {
     try {
-      for (const record of this.#reader.push(piece)) this.#waiting.push(record);
+      for (const record of this.#reader.push(piece)) this.#records.push(record);
     } catch {
       this.destroy(); // whoever breaks record marking cannot be answered
       return;
     }
     this.#proceed();
+    if (this.#reader.pending > STRANGERS_BYTES && !this.#dispatcher.proven) this.#question();
   }
 
-  /** Begins what may begin, and reads on only when nothing waits. */
-  #proceed(): void {
-    while (this.#waiting.length > 0 && this.#running < CALLS_AT_ONCE && this.#socket.writableLength < UNSENT_LIMIT) {
-      this.#begin(this.#waiting.shift() as Buffer);
-    }
-    if (this.#waiting.length > 0) this.#socket.pause();
-    else if (this.#socket.isPaused()) this.#socket.resume();
-  }
-
-  #begin(record: Buffer): void {
-    let call: RpcCall;
+  /** A large record from a client that has shown nothing yet: its head must bear one of our handles. */
+  #question(): void {
     try {
-      call = parseCall(record);
+      const { program, args } = parseCall(this.#reader.beginning(4096));
+      const length = args.u32be();
+      if (program === NFS && length <= 64 && this.#dispatcher.resolve(args.bytes(length)) !== undefined) return;
     } catch {
+      // no call, or no handle
+    }
+    this.destroy();
+  }
+
+  /** Begins what may begin, and reads on only when nothing is in the way. */
+  #proceed(): void {
+    if (this.#socket.destroyed) return;
+    if (this.#blockedSince !== undefined && this.#server.duplicates.forgottenUntil >= this.#blockedSince) {
+      // What waited here may be a call that was sent again, carried out and forgotten since. The client sends what it still
+      // wants answers to over its next connection.
       this.destroy();
       return;
     }
-    this.#server.counters.calls++;
-    const answer = this.#answer(call, record);
-    if (!(answer instanceof Promise)) {
-      this.#send(answer);
+    this.#beginQueued(this.#queuedReads, this.#reads);
+    this.#beginQueued(this.#queuedWrites, this.#writes);
+    while (this.#records.length > 0 && !this.#isFull) this.#take(this.#records.shift() as Buffer);
+    const isBlocked = this.#records.length > 0 || this.#isFull;
+    if (isBlocked && !this.#socket.isPaused()) this.#socket.pause();
+    else if (!isBlocked && this.#socket.isPaused()) this.#socket.resume();
+    if (!isBlocked && this.#queuedWrites.length === 0) this.#blockedSince = undefined;
+    else this.#blockedSince ??= this.#server.now();
+  }
+
+  get #isFull(): boolean {
+    return (
+      this.#socket.destroyed ||
+      this.#socket.writableLength >= UNSENT_LIMIT ||
+      this.#queuedBytes >= QUEUED_BYTES ||
+      this.#queuedReads.length + this.#queuedWrites.length >= QUEUED_CALLS
+    );
+  }
+
+  #take(record: Buffer): void {
+    let call: RpcCall;
+    try {
+      call = parseCall(record);
+    } catch (error) {
+      if (error instanceof RpcDeniedError) this.#send([error.reply]);
+      else this.destroy();
       return;
     }
-    this.#running++;
+    this.#server.counters.calls++;
+    const procedure = call.program === NFS ? call.procedure : 0;
+    if (procedure === PROCEDURE.read)
+      this.#enter(this.#queuedReads, this.#reads, call, record, readLength(record, call.args.offset));
+    else if (procedure === PROCEDURE.write || procedure === PROCEDURE.commit)
+      this.#enter(this.#queuedWrites, this.#writes, call, record, record.length);
+    else this.#begin(call, record, undefined, 0);
+  }
+
+  #enter(queue: QueuedCall[], lane: CallLane, call: RpcCall, record: Buffer, bytes: number): void {
+    if (queue.length === 0 && lane.begin(bytes)) {
+      this.#begin(call, record, lane, bytes);
+      return;
+    }
+    queue.push({ call, record, bytes });
+    this.#queuedBytes += record.length;
+  }
+
+  #beginQueued(queue: QueuedCall[], lane: CallLane): void {
+    while (queue.length > 0) {
+      const { call, record, bytes } = queue[0] as QueuedCall;
+      if (this.#socket.writableLength >= UNSENT_LIMIT || !lane.begin(bytes)) return;
+      queue.shift();
+      this.#queuedBytes -= record.length;
+      this.#begin(call, record, lane, bytes);
+    }
+  }
+
+  /** @param lane which has let it in */
+  #begin(call: RpcCall, record: Buffer, lane: CallLane | undefined, bytes: number): void {
+    let answer: Buffer[] | Promise<Buffer[]>;
+    try {
+      // A read that was sent again while the first is under way: that one's answer is the answer.
+      const isAgain = lane === this.#reads && this.#running.has(call.xid);
+      answer = isAgain ? [] : this.#dispatcher.answer(call, record);
+    } catch {
+      answer = [];
+      this.destroy(); // another server's handle: its client shall find the right one
+    }
+    if (!(answer instanceof Promise)) {
+      lane?.end();
+      this.#send(answer);
+      lane?.give(bytes);
+      return;
+    }
+    if (lane === this.#reads) this.#awaitRead(call.xid, answer, bytes);
+    else this.#await(answer, lane, bytes);
+  }
+
+  #await(answer: Promise<Buffer[]>, lane: CallLane | undefined, bytes: number): void {
     answer
-      .then(
-        (pieces) => this.#send(pieces),
-        (error: unknown) => {
-          this.#server.report(error);
-          this.destroy();
-        },
-      )
-      .finally(() => {
-        this.#running--;
+      .then((pieces) => this.#send(pieces), this.#broke)
+      .then(() => {
+        lane?.end();
+        lane?.give(bytes);
         this.#proceed();
       });
   }
 
-  #answer(call: RpcCall, record: Buffer): Buffer[] | Promise<Buffer[]> {
-    if (call.rpcVersion !== 2) return [rpcMismatch(call.xid)];
-    if (call.program !== NFS && call.program !== MOUNT)
-      return [acceptedReply(call.xid, ACCEPT.programUnavailable).finish()];
-    if (call.version !== VERSION) return [programMismatch(call.xid, VERSION, VERSION)];
-    try {
-      if (call.program === MOUNT) return this.#mount(call);
-      if (call.procedure === WRITE_PROCEDURE) {
-        return this.#server.duplicates.answer(this.#address, call, record, async () => {
-          try {
-            return await this.#nfs(call);
-          } catch (error) {
-            return refuseArguments(call, error);
-          }
-        });
-      }
-      return this.#nfs(call);
-    } catch (error) {
-      return refuseArguments(call, error);
+  #awaitRead(xid: number, answer: Promise<Buffer[]>, bytes: number): void {
+    const read: RunningRead = { since: this.#server.lastSweep, bytes, putOff: false };
+    this.#running.set(xid, read);
+    answer.then(
+      (pieces) => this.#finishRead(xid, read, pieces),
+      (error: unknown) => {
+        this.#finishRead(xid, read, undefined);
+        this.#broke(error);
+      },
+    );
+  }
+
+  #finishRead(xid: number, read: RunningRead, pieces: Buffer[] | undefined): void {
+    if (read.putOff) {
+      this.#putOffReads--;
+      this.#putOffBytes -= read.bytes;
+      this.#reads.give(read.bytes);
+    } else {
+      this.#running.delete(xid);
+      this.#reads.end();
+      if (pieces !== undefined) this.#send(pieces);
+      this.#unsentBytes += read.bytes;
+      if (!this.#socket.writableNeedDrain || this.#socket.destroyed) this.#giveUnsent();
     }
+    this.#proceed();
   }
 
-  #mount(call: RpcCall): Buffer[] {
-    const reply = acceptedReply(call.xid, ACCEPT.success);
-    const isKnown = mountProcedure(call.procedure, call.args, reply, (path) => this.#server.findPath(path));
-    return [isKnown ? reply.finish() : acceptedReply(call.xid, ACCEPT.procedureUnavailable).finish()];
+  /** "Try later", before the client's own patience ends and it sends the call again. The read goes on, for the cache. */
+  #putOff(xid: number, read: RunningRead): void {
+    if (this.#putOffReads >= PUT_OFF_READS || this.#putOffBytes + read.bytes > PUT_OFF_BYTES) return;
+    this.#running.delete(xid);
+    read.putOff = true;
+    this.#putOffReads++;
+    this.#putOffBytes += read.bytes;
+    this.#reads.end();
+    this.#server.counters.putOff++;
+    const reply = acceptedReply(xid, ACCEPT.success);
+    failWithAttributes(reply, NFS3.jukebox, undefined);
+    this.#send([reply.finish()]);
+    this.#proceed();
   }
 
-  #nfs(call: RpcCall): Buffer[] | Promise<Buffer[]> {
-    const procedure = NFS_PROCEDURES[call.procedure];
-    if (procedure === undefined) return [acceptedReply(call.xid, ACCEPT.procedureUnavailable).finish()];
-    const reply = acceptedReply(call.xid, ACCEPT.success);
-    const context: CallContext = {
-      credentials: call.credentials,
-      verifier: this.#server.verifier,
-      resolve: (handle) => this.#resolve(handle),
-      report: (error) => this.#server.report(error),
-    };
-    const results = procedure(call.args, reply, context);
-    if (results === undefined) return [reply.finish()];
-    return results.then((data) => {
-      this.#count(call, data);
-      return data === undefined ? [reply.finish()] : [reply.finish(), data];
-    });
-  }
+  readonly #broke = (error: unknown): void => {
+    this.#server.report(error);
+    this.destroy();
+  };
 
-  #count(call: RpcCall, data: Buffer | undefined): void {
-    const { counters } = this.#server;
-    if (call.procedure === READ_PROCEDURE && data !== undefined) {
-      counters.reads++;
-      counters.bytesRead += data.length;
-    } else if (call.procedure === WRITE_PROCEDURE) {
-      counters.writes++;
-      counters.bytesWritten += call.args.offset;
-    }
-  }
-
-  #resolve(handle: Buffer): Node | undefined {
-    const key = handle.toString("latin1");
-    const known = this.#known.get(key);
-    if (known !== undefined && this.#server.isServed(known.served)) return known;
-    const node = this.#server.resolve(handle);
-    if (node === undefined) return undefined;
-    if (this.#known.size >= KNOWN_HANDLES) this.#known.clear();
-    this.#known.set(key, node);
-    if (!this.#used.has(node.served) && !this.#socket.destroyed) {
-      this.#used.add(node.served);
-      node.served.connections++;
-    }
-    return node;
+  #giveUnsent(): void {
+    const bytes = this.#unsentBytes;
+    if (bytes === 0) return;
+    this.#unsentBytes = 0;
+    this.#reads.give(bytes);
   }
 
   #send(pieces: readonly Buffer[]): void {
-    if (this.#socket.destroyed) return;
+    if (this.#socket.destroyed || pieces.length === 0) return;
     if (!this.#corked) {
       // Answers that are ready together leave together.
       this.#corked = true;
@@ -187,15 +300,22 @@ export class NfsConnection {
         this.#socket.uncork();
       });
     }
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    let length = 0;
+    for (const piece of pieces) length += piece.length;
     const mark = Buffer.allocUnsafe(4);
     mark.writeUInt32BE((LAST_FRAGMENT | length) >>> 0);
     this.#socket.write(mark);
     for (const piece of pieces) this.#socket.write(piece);
   }
-}
 
-function refuseArguments(call: RpcCall, error: unknown): Buffer[] {
-  const isGarbage = errorCode(error) === "NFS_GARBAGE_ARGS" || errorCode(error) === "TRUNCATED";
-  return [acceptedReply(call.xid, isGarbage ? ACCEPT.garbageArguments : ACCEPT.systemError).finish()];
+  #closed(): void {
+    this.#dispatcher.close();
+    this.#records = [];
+    this.#queuedReads = [];
+    this.#queuedWrites = [];
+    this.#queuedBytes = 0;
+    this.#reads.close();
+    this.#writes.close();
+    this.#giveUnsent();
+  }
 }

@@ -1,4 +1,5 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { VmRestoreError } from "../base/errors.ts";
 import type { NfsExport } from "./export.ts";
 
 const VERSION = 1;
@@ -24,16 +25,28 @@ export function makeHandle(target: NfsExport, kind: NodeKind): Buffer {
   return Buffer.concat([head, mac(target.handleKey, head)]);
 }
 
-/** What the handle stands for, or undefined where it is not one of ours, or its export is not (or no longer) here. */
+/** A handle that another server has made, or that was made here before a restart and for an export that is gone. */
+export class ForeignHandleError extends VmRestoreError {
+  constructor() {
+    super("NFS_FOREIGN_HANDLE", "a file handle of an export that this server has never had");
+  }
+}
+
+/** What the handle stands for, or undefined where it is not one of ours. @throws ForeignHandleError */
 export function openHandle(
   handle: Buffer,
   exports: ReadonlyMap<string, NfsExport>,
+  retired: ReadonlySet<string>,
 ): { target: NfsExport; kind: NodeKind } | undefined {
   if (handle.length !== HANDLE_BYTES || handle[0] !== VERSION) return undefined;
   const kind = handle[1];
   if (kind !== NODE.root && kind !== NODE.file) return undefined;
-  const target = exports.get(handle.toString("hex", 2, 2 + TAG_BYTES));
-  if (target === undefined) return undefined;
+  const tag = handle.toString("hex", 2, 2 + TAG_BYTES);
+  const target = exports.get(tag);
+  if (target === undefined) {
+    if (retired.has(tag)) return undefined;
+    throw new ForeignHandleError();
+  }
   const head = handle.subarray(0, 2 + TAG_BYTES);
   return timingSafeEqual(handle.subarray(2 + TAG_BYTES), mac(target.handleKey, head)) ? { target, kind } : undefined;
 }

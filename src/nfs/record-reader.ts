@@ -23,6 +23,18 @@ export class RecordReader {
     this.#limit = limit;
   }
 
+  /** Bytes that came and do not make a whole record yet. */
+  get pending(): number {
+    return this.#recordBytes + this.#queue.length;
+  }
+
+  /** At most `most` bytes from the beginning of the record that is not whole yet. */
+  beginning(most: number): Buffer {
+    if (this.#fragments.length > 0) return Buffer.concat(this.#fragments).subarray(0, most);
+    const length = Math.min(this.#queue.length, 4 + most);
+    return this.#queue.peek(length).subarray(4);
+  }
+
   /** The records that this piece completes, in order. They may be views of what was pushed. */
   *push(piece: Buffer): Generator<Buffer> {
     this.#queue.push(piece);

@@ -1,4 +1,5 @@
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { VmRestoreError } from "../base/errors.ts";
 import { GarbageArgumentsError, readOpaque } from "./xdr.ts";
 
 /** ONC RPC version 2 (RFC 5531): calls, and the answers that say why there is none. */
@@ -7,8 +8,18 @@ const CALL = 0;
 const REPLY = 1;
 const MSG_ACCEPTED = 0;
 const MSG_DENIED = 1;
+const RPC_VERSION = 2;
+const RPC_MISMATCH = 0;
+const AUTH_ERROR = 1;
+const AUTH_BADCRED = 1;
+const AUTH_NONE = 0;
 const AUTH_SYS = 1;
 const AUTH_LIMIT = 400;
+const MACHINE_NAME_LIMIT = 255;
+const GROUPS_LIMIT = 16;
+
+/** Bytes of an accepted reply before the procedure's results. */
+export const ACCEPTED_HEAD_BYTES = 24;
 
 export const ACCEPT = {
   success: 0,
@@ -27,9 +38,18 @@ export interface Credentials {
 
 const NOBODY: Credentials = { uid: 65534, gids: [] };
 
+/** A call that is answered without being looked at further (MSG_DENIED). */
+export class RpcDeniedError extends VmRestoreError {
+  readonly reply: Buffer;
+
+  constructor(detail: string, reply: ByteWriter) {
+    super("NFS_RPC_DENIED", detail);
+    this.reply = reply.finish();
+  }
+}
+
 export interface RpcCall {
   readonly xid: number;
-  readonly rpcVersion: number;
   readonly program: number;
   readonly version: number;
   readonly procedure: number;
@@ -38,12 +58,15 @@ export interface RpcCall {
   readonly args: ByteReader;
 }
 
-/** @throws TruncatedError, GarbageArgumentsError where it is no call at all */
+/** @throws TruncatedError, GarbageArgumentsError where it is no call at all; RpcDeniedError where it is none of ours */
 export function parseCall(record: Buffer): RpcCall {
   const reader = new ByteReader(record);
   const xid = reader.u32be();
   if (reader.u32be() !== CALL) throw new GarbageArgumentsError("not a call");
-  const rpcVersion = reader.u32be();
+  if (reader.u32be() !== RPC_VERSION) {
+    const versions = denied(xid, RPC_MISMATCH).u32be(RPC_VERSION).u32be(RPC_VERSION);
+    throw new RpcDeniedError("another version of RPC", versions);
+  }
   const program = reader.u32be();
   const version = reader.u32be();
   const procedure = reader.u32be();
@@ -51,18 +74,27 @@ export function parseCall(record: Buffer): RpcCall {
   const body = readOpaque(reader, AUTH_LIMIT);
   reader.skip(4);
   readOpaque(reader, AUTH_LIMIT);
-  const credentials = flavor === AUTH_SYS ? parseAuthSys(new ByteReader(body)) : NOBODY;
-  return { xid, rpcVersion, program, version, procedure, credentials, args: reader };
+  const credentials = flavor === AUTH_NONE ? NOBODY : flavor === AUTH_SYS ? parseAuthSys(body) : undefined;
+  if (credentials === undefined)
+    throw new RpcDeniedError("credentials of no use", denied(xid, AUTH_ERROR).u32be(AUTH_BADCRED));
+  return { xid, program, version, procedure, credentials, args: reader };
 }
 
-function parseAuthSys(reader: ByteReader): Credentials {
-  reader.skip(4);
-  readOpaque(reader, 255);
-  const uid = reader.u32be();
-  const gids = [reader.u32be()];
-  const count = Math.min(reader.u32be(), 16);
-  for (let index = 0; index < count; index++) gids.push(reader.u32be());
-  return { uid, gids };
+/** RFC 5531, appendix A: at most 16 further groups. Undefined where it is malformed. */
+function parseAuthSys(body: Buffer): Credentials | undefined {
+  try {
+    const reader = new ByteReader(body);
+    reader.skip(4);
+    readOpaque(reader, MACHINE_NAME_LIMIT);
+    const uid = reader.u32be();
+    const gids = [reader.u32be()];
+    const count = reader.u32be();
+    if (count > GROUPS_LIMIT) return undefined;
+    for (let index = 0; index < count; index++) gids.push(reader.u32be());
+    return { uid, gids };
+  } catch {
+    return undefined;
+  }
 }
 
 /** The head of an accepted reply; the procedure's results follow where `status` is success. */
@@ -75,7 +107,6 @@ export function programMismatch(xid: number, low: number, high: number): Buffer 
   return acceptedReply(xid, ACCEPT.programMismatch).u32be(low).u32be(high).finish();
 }
 
-/** Another version of RPC itself: only 2 is spoken. */
-export function rpcMismatch(xid: number): Buffer {
-  return new ByteWriter(32).u32be(xid).u32be(REPLY).u32be(MSG_DENIED).u32be(0).u32be(2).u32be(2).finish();
+function denied(xid: number, reason: number): ByteWriter {
+  return new ByteWriter(32).u32be(xid).u32be(REPLY).u32be(MSG_DENIED).u32be(reason);
 }

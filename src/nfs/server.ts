@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type AddressInfo, createServer, type Server } from "node:net";
+import { addressGate } from "./address-gate.ts";
+import { ByteBudget } from "./call-lane.ts";
 import { NfsConnection } from "./connection.ts";
 import { DuplicateCache } from "./duplicate-cache.ts";
 import type { NfsExport } from "./export.ts";
@@ -9,12 +11,22 @@ import { ServedExport } from "./served-export.ts";
 
 /** Far above what nodes of a cluster need, far below what would hurt. */
 const CONNECTION_LIMIT = 1024;
+/** What the reads of all connections, and the writes, may hold together. */
+const READ_BUDGET = 64 * 1024 * 1024;
+const WRITE_BUDGET = 64 * 1024 * 1024;
+const SWEEP_MS = 1000;
+/** The Linux client's own patience is 60 s, unless its mount says otherwise (timeo). */
+const PATIENCE_MS = 50_000;
 
 export interface NfsServerOptions {
   /** An error that a client only sees as "I/O error". */
   readonly onError?: (error: unknown) => void;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** Addresses and networks that may connect; everybody unless given. */
+  readonly clients?: readonly string[];
+  /** Milliseconds before a read that still waits is put off ("try later"): less than the client's timeout. 50,000 unless given. */
+  readonly patienceMs?: number;
 }
 
 /** Counted since the start. */
@@ -24,31 +36,59 @@ export interface NfsCounters {
   writes: number;
   bytesRead: number;
   bytesWritten: number;
-  /** Handles and paths that were not made here, or not any more. */
+  /** Handles and paths that were not made here, or not any more; connections from addresses that are not allowed. */
   refused: number;
+  /** Reads that were answered with "try later". */
+  putOff: number;
+  /** Connections that were closed because they showed nothing, stopped in the middle of a call, or took no answers. */
+  abandoned: number;
 }
 
 /** NFS version 3 and MOUNT version 3 over TCP on one port (RFC 1813), serving files that something else provides. */
 export class NfsServer {
-  readonly counters: NfsCounters = { calls: 0, reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, refused: 0 };
-  readonly duplicates = new DuplicateCache();
+  readonly counters: NfsCounters = newCounters();
+  readonly readBudget = new ByteBudget(READ_BUDGET);
+  readonly writeBudget = new ByteBudget(WRITE_BUDGET);
+  readonly patienceMs: number;
   /** New for each start: a client sends again what it wrote unstably to an earlier one. */
   readonly verifier = randomBytes(8);
+  readonly duplicates = new DuplicateCache(() => this.now());
+  /** When connections were looked after last: the time, cheaply, as of a second ago at most. */
+  lastSweep: number;
+  readonly #sweeping: NodeJS.Timeout;
   readonly #options: NfsServerOptions;
   readonly #server: Server;
   readonly #byPath = new Map<string, ServedExport>();
   readonly #byTag = new Map<string, ServedExport>();
   readonly #targets = new Map<string, NfsExport>();
+  /** Tags of exports that were removed. */
+  readonly #retired = new Set<string>();
   readonly #connections = new Set<NfsConnection>();
 
+  /** @throws AddressListError */
   constructor(options: NfsServerOptions = {}) {
     this.#options = options;
+    this.patienceMs = options.patienceMs ?? PATIENCE_MS;
+    this.lastSweep = this.now();
+    const allows = addressGate(options.clients ?? []);
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
+      if (!allows(socket.remoteAddress ?? "")) {
+        this.counters.refused++;
+        socket.destroy();
+        return;
+      }
       const connection = new NfsConnection(socket, this);
       this.#connections.add(connection);
       socket.once("close", () => this.#connections.delete(connection));
     });
     this.#server.maxConnections = CONNECTION_LIMIT;
+    this.#sweeping = setInterval(() => this.#sweep(), Math.min(SWEEP_MS, this.patienceMs / 5));
+    this.#sweeping.unref();
+  }
+
+  /** Milliseconds that never go back. */
+  now(): number {
+    return performance.now();
   }
 
   /** @returns the port */
@@ -65,6 +105,7 @@ export class NfsServer {
 
   addExport(target: NfsExport): void {
     const served = new ServedExport(target, this.#options.now ?? Date.now);
+    this.#retired.delete(served.tag);
     this.#byPath.set(target.path, served);
     this.#byTag.set(served.tag, served);
     this.#targets.set(served.tag, target);
@@ -77,6 +118,7 @@ export class NfsServer {
     this.#byPath.delete(path);
     this.#byTag.delete(served.tag);
     this.#targets.delete(served.tag);
+    this.#retired.add(served.tag);
     for (const connection of this.#connections) connection.closeIfUsed(served);
   }
 
@@ -96,8 +138,20 @@ export class NfsServer {
     return served;
   }
 
+  /**
+   * What a handle stands for. Where this server never had its export, the connection has reached the wrong server (an agent's
+   * address is another's after a while): an answer would break a mount that is well.
+   *
+   * @throws ForeignHandleError
+   */
   resolve(handle: Buffer): Node | undefined {
-    const opened = openHandle(handle, this.#targets);
+    let opened: ReturnType<typeof openHandle>;
+    try {
+      opened = openHandle(handle, this.#targets, this.#retired);
+    } catch (error) {
+      this.counters.refused++;
+      throw error;
+    }
     const served = opened === undefined ? undefined : this.#byPath.get(opened.target.path);
     if (opened === undefined || served === undefined) {
       this.counters.refused++;
@@ -115,8 +169,18 @@ export class NfsServer {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#sweeping);
     const closed = new Promise((resolve) => this.#server.close(resolve));
     for (const connection of this.#connections) connection.destroy();
     await closed;
   }
+
+  #sweep(): void {
+    this.lastSweep = this.now();
+    for (const connection of this.#connections) connection.sweep(this.lastSweep);
+  }
+}
+
+function newCounters(): NfsCounters {
+  return { calls: 0, reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, refused: 0, putOff: 0, abandoned: 0 };
 }

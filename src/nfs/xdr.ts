@@ -8,6 +8,9 @@ export class GarbageArgumentsError extends VmRestoreError {
   }
 }
 
+/** So long a name is still parsed, to be refused as such. */
+const NAME_BYTES_LIMIT = 4096;
+
 /** Variable-length opaque data (RFC 4506, section 4.10): length, bytes, padding to four. */
 export function readOpaque(reader: ByteReader, limit: number): Buffer {
   const length = reader.u32be();
@@ -25,14 +28,20 @@ export function padding(length: number): number {
   return (4 - (length & 3)) & 3;
 }
 
-/** A 64-bit number that must be a safe integer here: no disk is larger than 8 PiB. */
+/**
+ * A 64-bit offset or size as a number. No disk reaches 8 PiB, and JavaScript's numbers are exact up to there: what lies beyond
+ * becomes the largest such number, which is beyond the end of every file.
+ */
 export function readOffset(reader: ByteReader): number {
   const value = reader.u64be();
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new GarbageArgumentsError("offset out of range");
-  return Number(value);
+  return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(value);
 }
 
-/** A file name: at most 255 bytes. */
-export function readName(reader: ByteReader): string {
-  return readOpaque(reader, 255).toString("utf8");
+/** Bytes of a file name at most. */
+export const NAME_LIMIT = 255;
+
+/** A file name; undefined where it is longer than {@link NAME_LIMIT}. */
+export function readName(reader: ByteReader): string | undefined {
+  const bytes = readOpaque(reader, NAME_BYTES_LIMIT);
+  return bytes.length > NAME_LIMIT ? undefined : bytes.toString("utf8");
 }

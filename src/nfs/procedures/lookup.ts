@@ -10,6 +10,7 @@ export const lookup: Procedure = (args, reply, context) => {
   if (directory === undefined) return failWithAttributes(reply, REFUSED_HANDLE, undefined);
   if (directory.kind !== NODE.root) return failWithAttributes(reply, NFS3.notdir, directory);
   const name = readName(args);
+  if (name === undefined) return failWithAttributes(reply, NFS3.nametoolong, directory);
   const { served } = directory;
   const isRoot = name === "." || name === "..";
   if (!isRoot && name !== served.target.fileName) return failWithAttributes(reply, NFS3.noent, directory);

@@ -16,12 +16,16 @@ export interface Node {
   readonly kind: NodeKind;
 }
 
-/** What a procedure has at hand. */
+/** What a procedure has at hand. All of it is of the call only until the procedure has returned its promise. */
 export interface CallContext {
   readonly credentials: Credentials;
   /** One for each start of the server (RFC 1813, section 3.3.7). */
   readonly verifier: Buffer;
-  /** The node of a handle, or undefined where it was not made here; counts the refusal. */
+  /**
+   * The node of a handle, or undefined where it is forged, or its export is gone; counts the refusal.
+   *
+   * @throws ForeignHandleError where another server may have made it
+   */
   resolve(handle: Buffer): Node | undefined;
   /** Tells of an error that the client only sees as "I/O error". */
   report(error: unknown): void;

@@ -4,7 +4,16 @@ import { NFS3, statusOf } from "../status.ts";
 import { padding, readOffset } from "../xdr.ts";
 import { failWithAttributes, mayUse, type Procedure, REFUSED_HANDLE, readNode, TRANSFER_LIMIT } from "./procedure.ts";
 
+const OFFSET_BYTES = 8;
 const PADDING = [Buffer.alloc(0), Buffer.alloc(1), Buffer.alloc(2), Buffer.alloc(3)] as const;
+
+/** Bytes that a READ asks for, by its record and where its arguments begin; 0 where they are malformed. */
+export function readLength(record: Buffer, begin: number): number {
+  if (begin + 4 > record.length) return 0;
+  const handle = record.readUInt32BE(begin);
+  const at = begin + 4 + handle + padding(handle) + OFFSET_BYTES;
+  return at + 4 > record.length ? 0 : Math.min(record.readUInt32BE(at), TRANSFER_LIMIT);
+}
 
 /** RFC 1813, section 3.3.6. The data follows the reply's head without being copied. */
 export const read: Procedure = (args, reply, context) => {

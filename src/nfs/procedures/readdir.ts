@@ -3,11 +3,13 @@ import { writePostAttributes } from "../attributes.ts";
 import { makeHandle, NODE, type NodeKind } from "../handle.ts";
 import type { ServedExport } from "../served-export.ts";
 import { NFS3 } from "../status.ts";
-import { writeOpaque } from "../xdr.ts";
+import { padding, readOffset, writeOpaque } from "../xdr.ts";
 import { type CallContext, failWithAttributes, type Procedure, REFUSED_HANDLE, readNode } from "./procedure.ts";
 
 /** The reply's fixed part: status, attributes, verifier, end marks. */
 const FIXED_BYTES = 128;
+/** What READDIR gives of an entry beside its name. */
+const ENTRY_BYTES = 24;
 
 /** RFC 1813, section 3.3.16 */
 export const readdir: Procedure = (args, reply, context) => list(args, reply, context, false);
@@ -19,9 +21,10 @@ function list(args: ByteReader, reply: ByteWriter, context: CallContext, plus: b
   const directory = readNode(args, context);
   if (directory === undefined) return failWithAttributes(reply, REFUSED_HANDLE, undefined);
   if (directory.kind !== NODE.root) return failWithAttributes(reply, NFS3.notdir, directory);
-  const cookie = Number(args.u64be());
-  args.skip(8);
-  if (plus) args.skip(4);
+  const cookie = readOffset(args);
+  const verifier = args.u64be();
+  /** READDIRPLUS bounds what READDIR would give of it as well. */
+  const nameLimit = plus ? args.u32be() : Number.POSITIVE_INFINITY;
   const limit = args.u32be();
   const { served } = directory;
   const names: [string, NodeKind][] = [
@@ -29,14 +32,18 @@ function list(args: ByteReader, reply: ByteWriter, context: CallContext, plus: b
     ["..", NODE.root],
     [served.target.fileName, NODE.file],
   ];
+  // The directory never changes, and so neither do its verifier, 0, and its cookies.
+  if (cookie > names.length || verifier !== 0n) return failWithAttributes(reply, NFS3.badCookie, directory);
   const entries: Buffer[] = [];
   let bytes = FIXED_BYTES;
+  let nameBytes = 0;
   let next = cookie;
   for (; next < names.length; next++) {
     const [name, kind] = names[next] as [string, NodeKind];
     const entry = encode(served, name, kind, next + 1, plus);
     bytes += entry.length;
-    if (bytes > limit) break;
+    nameBytes += ENTRY_BYTES + name.length + padding(name.length);
+    if (bytes > limit || (nameBytes > nameLimit && entries.length > 0)) break;
     entries.push(entry);
   }
   if (entries.length === 0 && next < names.length) return failWithAttributes(reply, NFS3.toosmall, directory);

@@ -7,7 +7,7 @@ import { lookup } from "./lookup.ts";
 import type { Procedure } from "./procedure.ts";
 import { read } from "./read.ts";
 import { readdir, readdirplus } from "./readdir.ts";
-import { refuseLink, refuseReadlink, refuseRename, refuseWithWcc } from "./refused.ts";
+import { refuseChange, refuseKind, refuseLink, refuseReadlink, refuseRename } from "./refused.ts";
 import { setattr } from "./setattr.ts";
 import { write } from "./write.ts";
 
@@ -24,11 +24,11 @@ export const NFS_PROCEDURES: readonly Procedure[] = [
   read,
   write,
   create,
-  refuseWithWcc, // MKDIR
-  refuseWithWcc, // SYMLINK
-  refuseWithWcc, // MKNOD
-  refuseWithWcc, // REMOVE
-  refuseWithWcc, // RMDIR
+  refuseChange, // MKDIR
+  refuseKind, // SYMLINK
+  refuseKind, // MKNOD
+  refuseChange, // REMOVE
+  refuseChange, // RMDIR
   refuseRename,
   refuseLink,
   readdir,
@@ -39,5 +39,5 @@ export const NFS_PROCEDURES: readonly Procedure[] = [
   commit,
 ];
 
-/** Those that may not be carried out twice. */
-export const WRITE_PROCEDURE = 7;
+/** Numbers of those that are told apart from the rest. */
+export const PROCEDURE = { read: 6, write: 7, commit: 21 } as const;

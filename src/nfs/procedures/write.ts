@@ -1,8 +1,18 @@
+import type { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { writeWcc } from "../attributes.ts";
 import { NODE } from "../handle.ts";
 import { NFS3, statusOf } from "../status.ts";
 import { readOffset, readOpaque } from "../xdr.ts";
-import { failWithWcc, mayUse, type Procedure, REFUSED_HANDLE, readNode, TRANSFER_LIMIT } from "./procedure.ts";
+import {
+  type CallContext,
+  failWithWcc,
+  mayUse,
+  type Node,
+  type Procedure,
+  REFUSED_HANDLE,
+  readNode,
+  TRANSFER_LIMIT,
+} from "./procedure.ts";
 
 const UNSTABLE = 0;
 const FILE_SYNC = 2;
@@ -26,12 +36,7 @@ export const write: Procedure = (args, reply, context) => {
   return served.target.write(offset, data, isStable).then(
     () => {
       served.touch();
-      writeWcc(reply.u32be(NFS3.ok), served, node.kind);
-      reply
-        .u32be(count)
-        .u32be(isStable ? FILE_SYNC : UNSTABLE)
-        .bytes(context.verifier);
-      return undefined;
+      return succeed(reply, context, node, count, isStable);
     },
     (error: unknown) => {
       context.report(error);
@@ -39,3 +44,22 @@ export const write: Procedure = (args, reply, context) => {
     },
   );
 };
+
+/** The results of a call that ended with `status` before: the same call, so the same count. */
+export function repeatWrite(args: ByteReader, reply: ByteWriter, context: CallContext, status: number): undefined {
+  const node = readNode(args, context);
+  if (node === undefined) return failWithWcc(reply, REFUSED_HANDLE, undefined);
+  if (status !== NFS3.ok) return failWithWcc(reply, status, node);
+  readOffset(args);
+  const count = args.u32be();
+  return succeed(reply, context, node, count, args.u32be() !== UNSTABLE);
+}
+
+function succeed(reply: ByteWriter, context: CallContext, node: Node, count: number, isStable: boolean): undefined {
+  writeWcc(reply.u32be(NFS3.ok), node.served, node.kind);
+  reply
+    .u32be(count)
+    .u32be(isStable ? FILE_SYNC : UNSTABLE)
+    .bytes(context.verifier);
+  return undefined;
+}
