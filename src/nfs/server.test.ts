@@ -8,7 +8,6 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { ByteWriter } from "../base/bytes.ts";
-import { deferred } from "../base/deferred.ts";
 import { Portmapper } from "./portmapper.ts";
 import { NfsServer } from "./server.ts";
 import { MemoryExport } from "./testing/memory-export.ts";
@@ -140,31 +139,6 @@ test("random reads and writes over the wire equal a plain array", async () => {
     { numRuns: 200 },
   );
   expect(disk.content.equals(model)).toBe(true);
-});
-
-test("a write that is sent again is carried out once, even over another connection, and never over a newer one", async () => {
-  const [first, second] = [await connect(), await connect()];
-  const handle = await first.fileHandle(disk.path);
-  const gate = deferred();
-  let begun = 0;
-  disk.beforeWrite = async () => {
-    if (begun++ === 0) await gate.promise;
-  };
-  const old = first.encode(NFS, 7, first.writeArguments(handle, 0, Buffer.alloc(512, 1), 2), 0xabcd);
-  const original = first.send(old);
-  const resent = first.send(old);
-  const elsewhere = second.send(old);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  expect(begun).toBe(1);
-  gate.resolve();
-  await Promise.all([original, resent, elsewhere]);
-  await second.call(NFS, 7, second.writeArguments(handle, 0, Buffer.alloc(512, 2), 2));
-  // The same call, late, after something newer was written: answered, not applied.
-  const late = await second.send(old);
-  late.skip(20);
-  expect(late.u32be()).toBe(0);
-  expect(disk.content[0]).toBe(2);
-  expect(server.duplicates.hits).toBe(3);
 });
 
 test("handles: survive a restart, cannot be made up, and go stale with their export", async () => {

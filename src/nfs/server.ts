@@ -23,6 +23,8 @@ export interface NfsServerOptions {
   readonly onError?: (error: unknown) => void;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** Milliseconds that never go back. */
+  readonly monotonic?: () => number;
   /** Addresses and networks that may connect; everybody unless given. */
   readonly clients?: readonly string[];
   /** Milliseconds before a read that still waits is put off ("try later"): less than the client's timeout. 50,000 unless given. */
@@ -88,7 +90,7 @@ export class NfsServer {
 
   /** Milliseconds that never go back. */
   now(): number {
-    return performance.now();
+    return this.#options.monotonic?.() ?? performance.now();
   }
 
   /** @returns the port */

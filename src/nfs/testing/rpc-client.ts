@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { type Deferred, deferred } from "../../base/deferred.ts";
@@ -8,7 +9,8 @@ import { readOpaque, writeOpaque } from "../xdr.ts";
 export class RpcClient {
   readonly socket: Socket;
   readonly #waiting = new Map<number, Deferred<ByteReader>[]>();
-  #xid = 1;
+  /** As with real clients, nobody else's: the same call under the same XID is one that was sent again. */
+  #xid = randomInt(2 ** 31);
 
   private constructor(socket: Socket) {
     this.socket = socket;

@@ -1,0 +1,171 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { deferred } from "../base/deferred.ts";
+import { NfsServer } from "./server.ts";
+import { MemoryExport } from "./testing/memory-export.ts";
+import { RpcClient } from "./testing/rpc-client.ts";
+
+const NFS = 100003;
+const BLOCK = 512;
+const BLOCKS = 4;
+
+let server: NfsServer;
+let disk: MemoryExport;
+let port: number;
+let handle: Buffer;
+const clients: RpcClient[] = [];
+
+beforeEach(async () => {
+  server = new NfsServer();
+  disk = new MemoryExport("/export", Buffer.alloc(BLOCK * BLOCKS));
+  server.addExport(disk);
+  port = await server.listen("127.0.0.1", 0);
+  handle = await (await connect()).fileHandle(disk.path);
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  await server.close();
+});
+
+async function connect(): Promise<RpcClient> {
+  const client = await RpcClient.connect(port);
+  clients.push(client);
+  return client;
+}
+
+const writeRecord = (client: RpcClient, offset: number, fill: number, stable = 2): Buffer =>
+  client.encode(NFS, 7, client.writeArguments(handle, offset, Buffer.alloc(BLOCK, fill), stable));
+
+/** The status of a reply to a WRITE that was accepted. */
+async function statusOf(client: RpcClient, record: Buffer): Promise<number> {
+  const reply = await client.send(record);
+  reply.skip(20);
+  return reply.u32be();
+}
+
+test("a write that is sent again is carried out once, even over another connection, and never over a newer one", async () => {
+  const [first, second] = [await connect(), await connect()];
+  const gate = deferred();
+  let begun = 0;
+  disk.beforeWrite = async () => {
+    if (begun++ === 0) await gate.promise;
+  };
+  const old = writeRecord(first, 0, 1);
+  const answers = [first.send(old), first.send(old), second.send(old)];
+  await delay(50);
+  expect(begun).toBe(1);
+  gate.resolve();
+  await Promise.all(answers);
+  expect(await statusOf(second, writeRecord(second, 0, 2))).toBe(0);
+  // The same call, late, after something newer was written: answered as before, and not applied.
+  const late = await second.send(old);
+  late.skip(20);
+  expect(late.u32be()).toBe(0);
+  late.skip(4 + 4 + 84);
+  expect([late.u32be(), late.u32be(), late.bytes(8).equals(server.verifier), late.remaining]).toEqual([
+    BLOCK,
+    2,
+    true,
+    0,
+  ]);
+  expect(disk.content[0]).toBe(2);
+  expect(server.duplicates.hits).toBe(3);
+});
+
+test("one that failed is answered the same again, and not tried where something newer may be", async () => {
+  const client = await connect();
+  disk.beforeWrite = async () => {
+    throw Object.assign(new Error("no space"), { code: "OVERLAY_FULL" });
+  };
+  const old = writeRecord(client, 0, 1);
+  expect(await statusOf(client, old)).toBe(28);
+  disk.beforeWrite = async () => undefined;
+  expect(await statusOf(client, writeRecord(client, 0, 2))).toBe(0);
+  expect(await statusOf(client, old)).toBe(28);
+  expect(disk.content[0]).toBe(2);
+});
+
+test("calls that differ in a byte behind the first kilobyte are not the same", async () => {
+  const client = await connect();
+  const xid = 0x7777;
+  const call = (last: number): Buffer => {
+    const data = Buffer.alloc(BLOCK * BLOCKS, 1);
+    data[data.length - 1] = last;
+    return client.encode(NFS, 7, client.writeArguments(handle, 0, data, 2), xid);
+  };
+  for (const last of [2, 3]) {
+    expect(await statusOf(client, call(last))).toBe(0);
+    expect(disk.content.at(-1)).toBe(last);
+  }
+  expect(server.duplicates.hits).toBe(0);
+});
+
+test("whatever is sent again, over whichever connection and however late, the newest write stands", async () => {
+  const step = fc.record({
+    block: fc.nat(BLOCKS - 1),
+    /** Milliseconds until the write is applied, longer than the client waits or not. */
+    takes: fc.constantFrom(0, 0, 1, 3, 6),
+    /** Milliseconds after which it is sent again, and over which connection. */
+    again: fc.array(fc.tuple(fc.nat(5), fc.nat(2)), { maxLength: 3 }),
+    connection: fc.nat(2),
+    stable: fc.nat(2),
+  });
+  const connections = [await connect(), await connect(), await connect()] as const;
+  let hits = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 12 }), async (steps) => {
+      const model = Buffer.from(disk.content);
+      const records: Buffer[] = [];
+      const late: Promise<unknown>[] = [];
+      let fill = model[0] ?? 0;
+      for (const { block, takes, again, connection, stable } of steps) {
+        fill = (fill + 1) % 256;
+        // Every carrying out takes its time before it writes: one that came late would write late.
+        disk.beforeWrite = () => (takes === 0 ? Promise.resolve() : delay(takes));
+        const client = connections[connection] as RpcClient;
+        const record = writeRecord(client, block * BLOCK, fill, stable);
+        records.push(record);
+        const answer = client.send(record);
+        for (const [after, other] of again)
+          late.push(delay(after).then(() => (connections[other] as RpcClient).send(record)));
+        await answer;
+        model.fill(fill, block * BLOCK, (block + 1) * BLOCK);
+      }
+      await Promise.all(late);
+      for (const record of records.reverse()) await connections[0].send(record);
+      await delay(8);
+      expect(disk.content.equals(model)).toBe(true);
+      hits = server.duplicates.hits;
+    }),
+    { numRuns: 60 },
+  );
+  expect(hits).toBeGreaterThan(500);
+});
+
+test("input that waited so long that calls were forgotten since is not begun: its connection ends", async () => {
+  const [stuck, other] = [await connect(), await connect()];
+  const gate = deferred();
+  disk.beforeWrite = () => gate.promise;
+  let refused = 0;
+  // More than one connection may have under way: the last ones wait unread or unbegun.
+  const waiting = Array.from({ length: 600 }, (_, index) =>
+    stuck.send(writeRecord(stuck, (index % BLOCKS) * BLOCK, 1)).catch(() => {
+      refused++;
+    }),
+  );
+  await delay(100);
+  // As if other clients had since written half a million times.
+  let isForgotten = true;
+  const forgottenUntil = (): number => (isForgotten ? server.now() : Number.NEGATIVE_INFINITY);
+  Object.defineProperty(server.duplicates, "forgottenUntil", { get: forgottenUntil });
+  gate.resolve();
+  await Promise.all(waiting);
+  expect(refused).toBeGreaterThanOrEqual(600 - 256);
+  expect(stuck.socket.destroyed || stuck.socket.readableEnded).toBe(true);
+  isForgotten = false;
+  expect(await statusOf(other, writeRecord(other, 0, 9))).toBe(0);
+  await delay(20);
+  expect(disk.content[0]).toBe(9);
+});
