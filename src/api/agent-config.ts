@@ -36,6 +36,8 @@ export const agentConfig = z.strictObject({
   }),
   disks: z.array(diskConfig).min(1).max(64),
   cache: z.strictObject({ sizeBytes: z.int().positive() }),
+  /** Addresses and networks (CIDR) that may connect over NFS; everybody unless given. */
+  nfsClients: z.array(z.string().max(64)).max(64).optional(),
   repositorySlots: z.int().min(2).max(256).default(8),
 });
 

@@ -108,6 +108,19 @@ const mediaAgent = z.object({
     .describe(
       "Accept a class whose volumes live on one node: losing that node then loses what was written since the backup.",
     ),
+  allowedClients: z
+    .array(
+      z
+        .string()
+        .max(64)
+        .regex(/^[0-9A-Fa-f:.]+(\/\d{1,3})?$/),
+    )
+    .max(64)
+    .meta({ "x-kubernetes-list-type": "set" })
+    .optional()
+    .describe(
+      "Addresses and networks, as 10.0.0.0/8, from which the disks may be mounted: a second gate behind the unguessable export path. Often a node is seen by its gateway's or tunnel's address; everybody unless given.",
+    ),
   resources: z.object({ requests: resourceList, limits: resourceList }).optional(),
   nodeSelector: z.record(z.string().max(317), z.string().max(63)).meta({ maxProperties: 32 }).optional(),
   tolerations: z

@@ -74,6 +74,7 @@ export class MediaAgent implements ControlledAgent, DiskObserver {
     this.#boot = new BootWatch(config.disks, state.current.phase);
     this.nbd = new NbdServer({ tls });
     this.nfs = new NfsServer({
+      clients: config.nfsClients ?? [],
       onError: (error) => {
         log.error({ code: errorCode(error), reason: errorMessage(error) }, "a client got an I/O error");
         if (errorCode(error) === "OVERLAY_FAILED") onFatal(error);

@@ -14,7 +14,7 @@ export interface MetricsSources {
   cache(): { readonly bytes: number; readonly limit: number; readonly evicted: number; readonly corrupted: number };
   waiting(reason: ReadReason): number;
   leadBytes(): number;
-  nfs(): { readonly refused: number };
+  nfs(): { readonly refused: number; readonly putOff: number; readonly abandoned: number };
 }
 
 /** The media agent's metrics, all of them `vmrestore_agent_…`. Names of disks are labels; nothing secret is. */
@@ -98,7 +98,9 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     this.#gauge("overlay_full", "1 while writes wait for space", () => +status().overlay.full);
     this.#gauge("nfs_connections", "Open NFS connections", () => status().connections.nfs);
     this.#gauge("nbd_connections", "Open NBD connections", () => status().connections.nbd);
-    this.#total("nfs_refused_total", "Handles and paths refused", () => sources.nfs().refused);
+    this.#total("nfs_refused_total", "Handles, paths and addresses refused", () => sources.nfs().refused);
+    this.#total("nfs_put_off_total", 'Reads answered with "try later"', () => sources.nfs().putOff);
+    this.#total("nfs_abandoned_total", "Connections closed for holding something up", () => sources.nfs().abandoned);
     this.#perDisk(
       "disk_dirty_bytes",
       "Bytes written since the last frozen generation",

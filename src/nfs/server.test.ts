@@ -173,6 +173,43 @@ test("handles: survive a restart, cannot be made up, and go stale with their exp
   expect(await getattr(await connect(), handle)).toBe(70);
 });
 
+test("an address that is not allowed is refused and counted, whatever it knows", async () => {
+  const gated = new NfsServer({ clients: ["127.9.0.0/16"] });
+  gated.addExport(disk);
+  const gatedPort = await gated.listen("0.0.0.0", 0);
+  try {
+    const allowed = await RpcClient.connect(gatedPort, "127.0.0.1", "127.9.1.1");
+    clients.push(allowed);
+    const handle = await allowed.fileHandle(disk.path);
+    const other = await RpcClient.connect(gatedPort, "127.0.0.1", "127.8.1.1");
+    clients.push(other);
+    await expect(other.call(NFS, 1, writeOpaque(new ByteWriter(), handle).finish())).rejects.toThrow("closed");
+    expect(gated.counters.refused).toBe(1);
+    expect(gated.openConnections).toBe(1);
+  } finally {
+    await gated.close();
+  }
+});
+
+test("a handle of another restore's export is not answered, so that its client looks for the right server", async () => {
+  const elsewhere = new NfsServer();
+  elsewhere.addExport(new MemoryExport("/capability-9876543210", randomBytes(4096)));
+  try {
+    const there = await RpcClient.connect(await elsewhere.listen("127.0.0.1", 0));
+    clients.push(there);
+    const foreign = await there.fileHandle("/capability-9876543210");
+    const refused = server.counters.refused;
+    for (const procedure of [1, 6, 7, 21]) {
+      const client = await connect();
+      const args = client.writeArguments(foreign, 0, Buffer.alloc(100), 2);
+      await expect(client.call(NFS, procedure, args)).rejects.toThrow("closed");
+    }
+    expect(server.counters.refused).toBe(refused + 4);
+  } finally {
+    await elsewhere.close();
+  }
+});
+
 test("nobody but root and the owner reads or writes, and the directory never changes", async () => {
   const client = await connect();
   const handle = await client.fileHandle(disk.path);

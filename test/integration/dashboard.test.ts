@@ -18,7 +18,7 @@ test("every metric on the dashboard exists", () => {
     cache: () => ({ bytes: 0, limit: 0, evicted: 0, corrupted: 0 }),
     waiting: () => 0,
     leadBytes: () => 0,
-    nfs: () => ({ refused: 0 }),
+    nfs: () => ({ refused: 0, putOff: 0, abandoned: 0 }),
   });
   const names = new Set(
     [agent.registry, new OperatorMetrics().registry].flatMap((registry) =>

@@ -30,8 +30,9 @@ export class RpcClient {
     socket.on("close", fail);
   }
 
-  static async connect(port: number, host = "127.0.0.1"): Promise<RpcClient> {
-    const socket = connect({ port, host });
+  /** @param localAddress where it comes from */
+  static async connect(port: number, host = "127.0.0.1", localAddress?: string): Promise<RpcClient> {
+    const socket = connect({ port, host, ...(localAddress === undefined ? {} : { localAddress }) });
     await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
     return new RpcClient(socket);
   }

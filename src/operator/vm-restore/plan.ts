@@ -4,7 +4,7 @@ import { type BootProfile, bootProfile } from "../../api/boot-profile.ts";
 import { dnsLabel, objectName } from "../../api/common.ts";
 import { LABELS } from "../../api/group.ts";
 import type { Inspection, InspectionRequest } from "../../api/inspection.ts";
-import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
+import { type VMRestore, type VMRestoreSpec, vmRestoreSpec } from "../../api/vm-restore.ts";
 import type { RepositoryMount } from "../backup-repository/mount.ts";
 import type { Secret } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
@@ -116,6 +116,7 @@ export function planSecret(options: {
 }): Manifest {
   const { restore, plan: made, profile, settings } = options;
   const { namespace, name, uid } = restore.metadata;
+  const { allowedClients } = vmRestoreSpec.parse(restore.spec).mediaAgent;
   const config: AgentConfig = agentConfig.parse({
     restore: { namespace: namespace ?? "", name, uid: uid ?? "" },
     epoch: EPOCH,
@@ -123,6 +124,7 @@ export function planSecret(options: {
     snapshot: { id: made.snapshot.id, pin: true },
     disks: options.disks.map((disk) => ({ name: disk.name, path: disk.path, format: disk.format, size: disk.size })),
     cache: { sizeBytes: usableCache(made.cache.bytes) },
+    ...(allowedClients === undefined ? {} : { nfsClients: allowedClients }),
   });
   return {
     apiVersion: "v1",
