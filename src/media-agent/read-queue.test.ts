@@ -17,8 +17,9 @@ test("demand before staged, the boot set before what lies ahead, first come firs
   queue.add("r1", "relocation");
   queue.add("g1", "guest");
   queue.add("b2", "boot");
+  queue.add("h1", "readahead");
   queue.add("g2", "guest");
-  expect(drain(queue)).toEqual(["g1", "g2", "r1", "b1", "b2", "a1"]);
+  expect(drain(queue)).toEqual(["g1", "g2", "r1", "b1", "b2", "h1", "a1"]);
 });
 
 test("guest reads and the relocation take turns while it runs", () => {
@@ -28,6 +29,29 @@ test("guest reads and the relocation take turns while it runs", () => {
   for (const n of [1, 2]) queue.add(`l${n}`, "lead");
   queue.add("r1", "relocation");
   expect(drain(queue)).toEqual(["g1", "r1", "g2", "l1", "g3", "l2"]);
+});
+
+test("what is staged for the guest counts as its side, and waits for its reads only", () => {
+  const queue = new ReadQueue();
+  queue.relocating = true;
+  for (const n of [1, 2]) queue.add(`b${n}`, "boot");
+  for (const n of [1, 2, 3]) queue.add(`l${n}`, "lead");
+  queue.add("g1", "guest");
+  expect(drain(queue)).toEqual(["g1", "l1", "b1", "l2", "b2", "l3"]);
+});
+
+test("a guest that keeps every slot busy does not keep the lead out, nor what was staged before relocation began", () => {
+  const queue = new ReadQueue();
+  queue.add("a1", "ahead");
+  queue.relocating = true;
+  for (const n of [1, 2, 3]) queue.add(`g${n}`, "guest");
+  const busy = { free: 1, runningDemand: 7 };
+  expect(drain(queue, busy)).toEqual(["g1", "a1", "g2", "g3"]);
+  queue.add("l1", "lead");
+  expect(queue.next(busy)).toBeUndefined();
+  queue.add("g4", "guest");
+  // The only slot that is not staged stays the guest's.
+  expect(queue.next({ free: 1, runningDemand: 0 })?.id).toBe("g4");
 });
 
 test("a staged read leaves the last slot free", () => {
@@ -70,11 +94,11 @@ test("holds its rules in any history", () => {
     fc.property(fc.array(action, { maxLength: 200 }), (actions) => {
       const queue = new ReadQueue();
       const model = new Map<string, ReadReason>();
-      let lastDemand: ReadReason | undefined;
+      let last: ReadReason | undefined;
       for (const step of actions) {
         if (step.kind === "relocating") {
           queue.relocating = step.value;
-          lastDemand = undefined;
+          last = undefined;
         } else if (step.kind === "add") {
           const id = String(step.id);
           const known = model.get(id);
@@ -82,22 +106,26 @@ test("holds its rules in any history", () => {
           queue.add(id, step.reason);
         } else {
           const next = queue.next(step);
-          const waiting = (reason: ReadReason): boolean => [...model.values()].includes(reason);
+          const waiting = (...reasons: ReadReason[]): boolean =>
+            [...model.values()].some((reason) => reasons.includes(reason));
           if (next === undefined) {
-            expect(step.free > 0 && (waiting("guest") || waiting("relocation"))).toBe(false);
+            expect(step.free > 0 && waiting("guest", "relocation")).toBe(false);
             continue;
           }
           expect(model.get(next.id)).toBe(next.reason);
           model.delete(next.id);
+          const isLead = next.reason === "lead" || next.reason === "ahead";
           if (!isDemand(next.reason)) {
-            expect(step.free).toBeGreaterThanOrEqual(2);
-            expect(waiting("guest") && (!queue.relocating || next.reason !== "lead")).toBe(false);
+            expect(step.free + (queue.relocating ? step.runningDemand : 0)).toBeGreaterThanOrEqual(2);
+            expect(waiting("guest") && !(queue.relocating && isLead)).toBe(false);
           }
-          if (next.reason === "ahead") expect(step.runningDemand).toBe(0);
-          if (queue.relocating && next.reason === "guest" && lastDemand === "guest") {
+          if (!queue.relocating && isLead) expect(step.runningDemand).toBe(0);
+          if (queue.relocating && next.reason === "guest" && last === "guest") {
             expect(waiting("relocation")).toBe(false);
+            expect(step.free >= 2 && waiting("lead", "ahead")).toBe(false);
           }
-          if (isDemand(next.reason)) lastDemand = next.reason;
+          if (queue.relocating && isLead && (last === "lead" || last === "ahead")) expect(waiting("guest")).toBe(false);
+          last = next.reason;
         }
       }
       for (const reason of READ_REASONS) {

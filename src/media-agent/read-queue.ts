@@ -1,8 +1,9 @@
 /**
  * Why a blob is wanted, the most urgent first. `guest` and `relocation` are demand reads: somebody waits. The others are staged:
- * `boot` is the boot set, `lead` what the running relocation reads next, `ahead` the same before relocation runs.
+ * `boot` is the boot set, `readahead` what a guest that reads in sequence asks for next, `lead` what the running relocation reads
+ * next, `ahead` the same before relocation runs.
  */
-export const READ_REASONS = ["guest", "relocation", "boot", "lead", "ahead"] as const;
+export const READ_REASONS = ["guest", "relocation", "boot", "readahead", "lead", "ahead"] as const;
 export type ReadReason = (typeof READ_REASONS)[number];
 
 /** What the repository's slots are doing. */
@@ -24,9 +25,11 @@ export function isMoreUrgent(reason: ReadReason, than: ReadReason): boolean {
  * Which blob is fetched next. No clock, no I/O.
  *
  * - Demand reads go before staged ones; those of the guest before those of a relocation.
- * - While the relocation runs, guest reads on one side and its reads and their lead on the other take turns.
- * - A staged read never takes the last free slot, and one that is `ahead` waits until no demand read runs: it must cost the guest
- *   nothing while it boots.
+ * - While the relocation runs there are two sides that take turns: the guest's reads with what is staged for the guest, and the
+ *   relocation's reads with their lead. A side that has nothing to fetch loses nothing but its turn.
+ * - Staged reads leave a slot free, and one that is `ahead` waits until no demand read runs: it must cost the guest nothing while
+ *   it boots. Only during relocation, in its side's turn against reads of the other that wait, a staged one may take the last free
+ *   slot, as long as another slot serves a demand read: or else whoever keeps every slot busy would keep it out for good.
  */
 export class ReadQueue {
   /** Oldest first in each. */
@@ -34,6 +37,7 @@ export class ReadQueue {
     guest: new Set(),
     relocation: new Set(),
     boot: new Set(),
+    readahead: new Set(),
     lead: new Set(),
     ahead: new Set(),
   };
@@ -68,21 +72,24 @@ export class ReadQueue {
 
   #choose(slots: SlotUse): ReadReason | undefined {
     const mayStage = slots.free >= 2;
-    const has = (reason: ReadReason): boolean => this.#lanes[reason].size > 0;
-    const forRelocation = has("relocation") ? "relocation" : has("lead") && mayStage ? "lead" : undefined;
-    if (this.relocating) {
-      const guest = has("guest") ? "guest" : undefined;
-      const chosen = this.#isRelocationsTurn ? (forRelocation ?? guest) : (guest ?? forRelocation);
-      if (chosen !== undefined) {
-        this.#isRelocationsTurn = chosen === "guest";
-        return chosen;
-      }
-    }
-    if (has("guest")) return "guest";
-    if (has("relocation")) return "relocation";
-    if (!mayStage) return undefined;
-    if (has("boot")) return "boot";
-    if (slots.runningDemand > 0) return undefined;
-    return has("lead") ? "lead" : has("ahead") ? "ahead" : undefined;
+    if (this.relocating) return this.#takeTurns(slots, mayStage);
+    const demand = this.#first("guest", "relocation");
+    if (demand !== undefined || !mayStage) return demand;
+    return this.#first("boot", "readahead") ?? (slots.runningDemand > 0 ? undefined : this.#first("lead", "ahead"));
+  }
+
+  #takeTurns(slots: SlotUse, mayStage: boolean): ReadReason | undefined {
+    // In its turn against reads that wait, a side's staged read may take the last free slot if another serves a demand read.
+    const mayAgainst = (other: ReadReason): boolean =>
+      mayStage || (this.#first(other) !== undefined && slots.free + slots.runningDemand >= 2);
+    const guest = this.#first("guest") ?? (mayAgainst("relocation") ? this.#first("boot", "readahead") : undefined);
+    const relocation = this.#first("relocation") ?? (mayAgainst("guest") ? this.#first("lead", "ahead") : undefined);
+    const chosen = this.#isRelocationsTurn ? (relocation ?? guest) : (guest ?? relocation);
+    if (chosen !== undefined) this.#isRelocationsTurn = chosen === guest;
+    return chosen;
+  }
+
+  #first(...reasons: readonly ReadReason[]): ReadReason | undefined {
+    return reasons.find((reason) => this.#lanes[reason].size > 0);
   }
 }

@@ -49,7 +49,7 @@ export class ReadScheduler {
   readonly #queue = new ReadQueue();
   readonly #requests = new Map<string, Request>();
   readonly #closing = new AbortController();
-  #running = 0;
+  readonly #running = new Set<Request>();
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
@@ -66,6 +66,11 @@ export class ReadScheduler {
     return this.#queue.waiting(reason);
   }
 
+  /** Requests that hold a slot. */
+  running(reason: ReadReason): number {
+    return [...this.#running].filter((request) => request.reason === reason).length;
+  }
+
   /** The bytes of a blob that has arrived and is just being stored. */
   arrived(id: string): Buffer | undefined {
     return this.#requests.get(id)?.arrived;
@@ -77,7 +82,7 @@ export class ReadScheduler {
   }
 
   /** Resolves when the blob was stored. */
-  stage(id: string, reason: "boot" | "lead" | "ahead"): Promise<void> {
+  stage(id: string, reason: "boot" | "readahead" | "lead" | "ahead"): Promise<void> {
     return this.#request(id, reason).stored.promise;
   }
 
@@ -124,22 +129,18 @@ export class ReadScheduler {
 
   #start(): void {
     for (;;) {
-      const next = this.#queue.next({ free: this.#options.slots - this.#running, runningDemand: this.#runningDemand });
+      let runningDemand = 0;
+      for (const { reason } of this.#running) if (isDemand(reason)) runningDemand++;
+      const next = this.#queue.next({ free: this.#options.slots - this.#running.size, runningDemand });
       if (next === undefined) return;
       const request = this.#requests.get(next.id);
       if (request !== undefined) void this.#run(request);
     }
   }
 
-  get #runningDemand(): number {
-    let count = 0;
-    for (const { state, reason } of this.#requests.values()) if (state === "running" && isDemand(reason)) count++;
-    return count;
-  }
-
   async #run(request: Request): Promise<void> {
     const { clock, fetch, store, observer } = this.#options;
-    this.#running++;
+    this.#running.add(request);
     request.state = "running";
     const begun = clock.monotonic();
     observer.started(request.reason, begun - request.since);
@@ -157,7 +158,7 @@ export class ReadScheduler {
       if (this.#options.isTransient(error)) void this.#rest(request);
       else this.#fail(request, error);
     } finally {
-      this.#running--;
+      this.#running.delete(request);
       this.#start();
     }
   }
