@@ -16,7 +16,7 @@ import { BootWatch } from "./boot-watch.ts";
 import type { ControlledAgent } from "./control-routes.ts";
 import type { TlsFiles } from "./control-server.ts";
 import { AgentError } from "./errors.ts";
-import { type DiskObserver, ExportedDisk } from "./exported-disk.ts";
+import { ExportedDisk, type ExportObserver, type Reading } from "./exported-disk.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { nbdDisk } from "./nbd-disk.ts";
 import { Pin } from "./pin.ts";
@@ -51,7 +51,7 @@ interface Serving {
 }
 
 /** The media agent: what serves the disks of one restore, and what the control API and the metrics ask. */
-export class MediaAgent implements ControlledAgent, DiskObserver {
+export class MediaAgent implements ControlledAgent, ExportObserver {
   /** Changes with every start. */
   readonly instance = randomUUID();
   readonly nfs: NfsServer;
@@ -206,8 +206,17 @@ export class MediaAgent implements ControlledAgent, DiskObserver {
     await pin.remove();
   }
 
+  reading(disk: string, offset: number, length: number): Reading {
+    const readClass = this.#serving?.reads.isCopy(disk, offset, length) ? "relocation" : "guest";
+    const endOfGuests = readClass === "guest" ? this.#boot.guestRead(disk, offset, length) : undefined;
+    const end = (took: number): void => {
+      endOfGuests?.();
+      this.read(disk, readClass, length, took);
+    };
+    return { readClass, end };
+  }
+
   read(disk: string, readClass: ReadClass, bytes: number, took: number): void {
-    if (readClass === "guest") this.#boot.guestRead();
     this.#options.metrics.read(disk, readClass, bytes, took);
   }
 

@@ -41,19 +41,37 @@ test("a boot that failed teaches nothing, nor one whose beginning was missed", (
   expect(restarted.enter("Ready", undefined)).toBeUndefined();
 });
 
-test("counts hits while booting only, never more than the reads", () => {
+test("counts hits while booting only, a read of many pieces once", () => {
   const watch = new BootWatch(DISKS, undefined);
-  watch.guestRead();
+  const read = (offset: number, pieces: readonly boolean[]): void => {
+    const end = watch.guestRead("root", offset, pieces.length * 4096);
+    for (const [index, missed] of pieces.entries()) watch.imageRead("root", offset + index * 4096, 4096, missed);
+    end?.();
+  };
+  read(0, [true]);
   watch.enter("Booting", undefined);
-  for (const missed of [true, false, true]) {
-    watch.imageRead("root", 0, 4096, missed);
-    watch.guestRead();
-  }
-  watch.guestRead();
+  read(0, [true]);
+  read(8192, [false, false]);
+  read(16_384, [true, false, true, true]);
+  read(40_960, []);
   expect([watch.guestReads, watch.guestHits]).toEqual([4, 2]);
-  for (let count = 0; count < 9; count++) watch.imageRead("root", 0, 4096, true);
-  expect(watch.guestHits).toBe(0);
+  const late = watch.guestRead("root", 0, 4096);
   watch.enter("Ready", undefined);
-  watch.guestRead();
-  expect(watch.guestReads).toBe(4);
+  late?.();
+  read(0, [false]);
+  expect([watch.guestReads, watch.guestHits]).toEqual([4, 2]);
+});
+
+test("a miss is of the read whose bytes were missing, not of its neighbours", () => {
+  const watch = new BootWatch([...DISKS, { name: "data", size: 8192 }], undefined);
+  watch.enter("Booting", undefined);
+  const ends = [
+    watch.guestRead("root", 0, 8192),
+    watch.guestRead("root", 8192, 8192),
+    watch.guestRead("data", 0, 8192),
+    watch.guestRead("root", 4096, 4096),
+  ];
+  watch.imageRead("root", 4096, 4096, true);
+  for (const end of ends) end?.();
+  expect([watch.guestReads, watch.guestHits]).toEqual([4, 2]);
 });

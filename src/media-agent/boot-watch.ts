@@ -4,6 +4,13 @@ import { BootRecorder } from "./boot-recorder.ts";
 
 type Disks = readonly { readonly name: string; readonly size: number }[];
 
+interface GuestRead {
+  readonly disk: string;
+  readonly offset: number;
+  readonly end: number;
+  missed: boolean;
+}
+
 /**
  * Follows a boot: counts what the guest found staged, and records what it read. A boot that this process did not see from its
  * beginning teaches nothing: its profile would lack what was read before.
@@ -12,8 +19,9 @@ export class BootWatch {
   readonly #disks: Disks;
   #phase: AgentPhase | undefined;
   #recorder: BootRecorder | undefined;
+  readonly #underWay = new Set<GuestRead>();
   #reads = 0;
-  #misses = 0;
+  #hits = 0;
 
   /** @param phase of an earlier process */
   constructor(disks: Disks, phase: AgentPhase | undefined) {
@@ -26,19 +34,30 @@ export class BootWatch {
     return this.#reads;
   }
 
-  /** Those that found everything in the cache or the overlay. A read of several pieces of the backup may count as two misses. */
+  /** Those whose data was all in the cache or the overlay when they came. */
   get guestHits(): number {
-    return Math.max(0, this.#reads - this.#misses);
+    return this.#hits;
   }
 
-  /** A client's read through the guest's export. */
-  guestRead(): void {
-    if (this.#phase === "Booting") this.#reads++;
+  /** A client begins to read through the guest's export. Gives back whom to tell when it has its data, if it counts. */
+  guestRead(disk: string, offset: number, length: number): (() => void) | undefined {
+    if (this.#phase !== "Booting") return undefined;
+    const read: GuestRead = { disk, offset, end: offset + length, missed: false };
+    this.#underWay.add(read);
+    return () => {
+      if (!this.#underWay.delete(read)) return;
+      this.#reads++;
+      if (!read.missed) this.#hits++;
+    };
   }
 
-  /** The part of a guest read that came from the backup's image. */
+  /** The part of a guest read that came from the backup's image; `missed` where any of it had to come from the repository. */
   imageRead(disk: string, offset: number, length: number, missed: boolean): void {
-    if (this.#phase === "Booting" && missed) this.#misses++;
+    if (missed) {
+      for (const read of this.#underWay) {
+        if (read.disk === disk && read.offset < offset + length && offset < read.end) read.missed = true;
+      }
+    }
     this.#recorder?.read(disk, offset, length);
   }
 
@@ -49,8 +68,10 @@ export class BootWatch {
     if (phase === "Booting") {
       this.#recorder = new BootRecorder(this.#disks);
       this.#reads = 0;
-      this.#misses = 0;
+      this.#hits = 0;
     }
+    // What is under way now began in another phase.
+    this.#underWay.clear();
     if (phase === "BootFailed" || phase === "Staging") this.#recorder = undefined;
     if (phase !== "Ready") return undefined;
     const learned = this.#recorder?.profile(earlier);

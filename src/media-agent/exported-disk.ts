@@ -6,10 +6,23 @@ import type { AgentState } from "./agent-state.ts";
 import { AgentError } from "./errors.ts";
 import { nfsDisk } from "./nfs-disk.ts";
 
+/** A read of a client that is under way. */
+export interface Reading {
+  /** Whose it is. */
+  readonly readClass: "guest" | "relocation";
+  /** It is done. Seconds. */
+  end(took: number): void;
+}
+
 /** Told of each read and write of a client, once it is done. Seconds. */
 export interface DiskObserver {
   read(disk: string, readClass: ReadClass, bytes: number, took: number): void;
   written(disk: string, bytes: number, took: number): void;
+}
+
+export interface ExportObserver extends DiskObserver {
+  /** A client begins to read through the guest's export, which a live migration's copy uses too. */
+  reading(disk: string, offset: number, length: number): Reading;
 }
 
 export interface ExportedDiskOptions {
@@ -18,7 +31,7 @@ export interface ExportedDiskOptions {
   readonly state: AgentState;
   readonly nfs: NfsServer;
   readonly epoch: number;
-  readonly observer: DiskObserver;
+  readonly observer: ExportObserver;
 }
 
 /** One disk while it is served: its overlay, its NFS export, and what the control API does to it. */

@@ -10,10 +10,12 @@ import { BlobTracker } from "./blob-tracker.ts";
 import { chooseBootSets } from "./boot-set/choose.ts";
 import { BootSetStager } from "./boot-set/stager.ts";
 import { CachedImage } from "./cached-image.ts";
+import { CopyStream } from "./copy-stream.ts";
 import { AgentError } from "./errors.ts";
 import { LeadStager } from "./lead-stager.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { ReadScheduler } from "./read-scheduler.ts";
+import { Readahead } from "./readahead.ts";
 import { RelocationCursor } from "./relocation-cursor.ts";
 import { isTransient, RepositoryReader } from "./repository-reader.ts";
 import type { RepositorySource } from "./repository-source.ts";
@@ -25,6 +27,8 @@ const CACHE_MINIMUM = 64 * MIB;
 const CACHE_OF_FILE_SYSTEM = 0.93;
 const BOOT_SET_OF_CACHE = 0.5;
 const LEAD_OF_CACHE = 0.4;
+/** Of one sequence; a disk may have several. */
+const READAHEAD_OF_CACHE = 1 / 64;
 
 /** One disk of the snapshot as it is read. */
 export interface ReadDisk {
@@ -32,6 +36,7 @@ export interface ReadDisk {
   readonly file: RepositoryFile;
   readonly image: CachedImage;
   readonly cursor: RelocationCursor;
+  readonly copy: CopyStream;
 }
 
 export interface ReadPathOptions {
@@ -58,6 +63,8 @@ export class ReadPath {
   readonly #lead: LeadStager;
   readonly #options: ReadPathOptions;
   #phase: AgentPhase | undefined;
+  /** Somebody copies a disk through the guest's export, whatever the operator knows of it. */
+  #isCopied = false;
 
   private constructor(options: ReadPathOptions, cache: BlockCache, cacheLimit: number, tracker: BlobTracker) {
     const { source, config, clock, metrics, onGuestRead } = options;
@@ -82,12 +89,17 @@ export class ReadPath {
     const disks = source.files.map((file, index) => {
       const name = config.disks[index]?.name ?? "";
       const cursor = new RelocationCursor(options.relocated(name));
+      const readahead = new Readahead({ file, cache, scheduler, windowBytes: cacheLimit * READAHEAD_OF_CACHE });
       const onRead = (offset: number, length: number, readClass: ReadClass, missed: boolean): void => {
         metrics.imageRead(readClass, missed);
-        if (readClass === "guest") onGuestRead(name, offset, length, missed);
+        if (readClass === "guest") {
+          onGuestRead(name, offset, length, missed);
+          readahead.read(offset, length);
+        }
         if (cursor.read(offset, length, readClass)) this.#lead.wake();
       };
-      return { name, file, cursor, image: new CachedImage({ file, cache, scheduler, tracker, onRead }) };
+      const image = new CachedImage({ file, cache, scheduler, tracker, onRead });
+      return { name, file, cursor, image, copy: new CopyStream(file.size) };
     });
     this.disks = disks;
     const atOnce = config.repositorySlots - 1;
@@ -119,10 +131,19 @@ export class ReadPath {
 
   /** How reads are scheduled from now on. */
   enter(phase: AgentPhase): void {
+    if (phase !== this.#phase) this.#isCopied = false;
     this.#phase = phase;
-    this.scheduler.relocating = phase === "Relocating";
-    this.tracker.bootFinished = phase === "Ready" || phase === "Relocating";
-    this.#chooseLead();
+    this.#follow();
+  }
+
+  /** Whether a read through the guest's export is a copy's of the whole disk, as a live migration makes it; takes note of it. */
+  isCopy(disk: string, offset: number, length: number): boolean {
+    const isCopy = this.disks.find(({ name }) => name === disk)?.copy.isCopy(offset, length) ?? false;
+    if (isCopy && !this.#isCopied) {
+      this.#isCopied = true;
+      this.#follow();
+    }
+    return isCopy;
   }
 
   /**
@@ -150,9 +171,19 @@ export class ReadPath {
     await this.cache.close();
   }
 
+  #follow(): void {
+    this.scheduler.relocating = this.#isRelocating;
+    this.tracker.bootFinished = this.#phase === "Ready" || this.#phase === "Relocating";
+    this.#chooseLead();
+  }
+
+  get #isRelocating(): boolean {
+    return this.#phase === "Relocating" || (this.#phase === "Ready" && this.#isCopied);
+  }
+
   /** Before the guest runs, nothing but the boot set is staged. */
   #chooseLead(): void {
-    if (this.#phase === "Relocating") this.#lead.reason = "lead";
+    if (this.#isRelocating) this.#lead.reason = "lead";
     else if (this.bootSet.complete && (this.#phase === "Booting" || this.#phase === "Ready"))
       this.#lead.reason = "ahead";
     else this.#lead.reason = undefined;
