@@ -51,3 +51,14 @@ test("a state that cannot be read is never replaced by a new one", async () => {
   await expect(AgentState.open(directory, IDENTITY)).rejects.toMatchObject({ code: "STATE_MISMATCH" });
   expect(await readFile(join(directory, "agent.json"), "utf8")).toBe("{");
 });
+
+test("a profile that another version wrote is lost, and nothing else", async () => {
+  const state = await AgentState.open(directory, IDENTITY);
+  const before = { ...state.disk("root") };
+  const path = join(directory, "agent.json");
+  const written = JSON.parse(await readFile(path, "utf8"));
+  await writeFile(path, JSON.stringify({ ...written, profile: { reads: "?" } }));
+  const again = await AgentState.open(directory, IDENTITY);
+  expect(again.current.profile).toBeUndefined();
+  expect(again.disk("root")).toEqual(before);
+});

@@ -25,7 +25,8 @@ const state = z.strictObject({
   phase: phaseRequest.shape.phase.optional(),
   /** The operator has taken the pin away: it is not made again. */
   unpinned: z.boolean().default(false),
-  profile: bootProfile.optional(),
+  /** What it learned may be lost, if another version wrote it; nothing else may. */
+  profile: bootProfile.optional().catch(undefined),
   disks: z.record(z.string(), diskState),
 });
 

@@ -69,12 +69,12 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   #manifest: Promise<unknown> | undefined;
 
   constructor(options: AgentOptions) {
-    const { config, state, tls, log, onFatal } = options;
+    const { state, tls, log, onFatal } = options;
     this.#options = options;
-    this.#boot = new BootWatch(config.disks, state.current.phase);
+    this.#boot = new BootWatch(state.current.phase);
     this.nbd = new NbdServer({ tls });
     this.nfs = new NfsServer({
-      clients: config.nfsClients ?? [],
+      clients: options.config.nfsClients ?? [],
       onError: (error) => {
         log.error({ code: errorCode(error), reason: errorMessage(error) }, "a client got an I/O error");
         if (errorCode(error) === "OVERLAY_FAILED") onFatal(error);
@@ -183,14 +183,16 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
 
   async setPhase(phase: AgentPhase): Promise<void> {
     const { state, log } = this.#options;
-    this.#opened().reads.enter(phase);
-    const learned = this.#boot.enter(phase, this.profile ?? this.#options.profile);
+    const { reads } = this.#opened();
+    reads.enter(phase);
+    const learning = this.#boot.enter(phase, reads.disks, this.profile ?? this.#options.profile);
+    if (state.current.phase !== phase) await state.setPhase(phase);
+    const learned = await learning;
     if (learned !== undefined) {
       await state.setProfile(learned);
       const { guestReads, guestHits } = this.#boot;
       log.info({ boots: learned.boots, guestReads, guestHits }, "learned from a boot");
     }
-    if (state.current.phase !== phase) await state.setPhase(phase);
   }
 
   disk(name: string): ExportedDisk {

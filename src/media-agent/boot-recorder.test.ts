@@ -2,7 +2,7 @@ import { expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { bootProfile } from "../api/boot-profile.ts";
 import { BootRecorder, FirstReads } from "./boot-recorder.ts";
-import { decodeExtents } from "./page-extents.ts";
+import { lettered } from "./testing/blob-file.ts";
 
 test("keeps the order of first reads and joins neighbours", () => {
   const reads = new FirstReads(100 * 4096);
@@ -38,35 +38,42 @@ test("records each page that was read once, whatever is read", () => {
   );
 });
 
-test("a later boot comes first; what only an earlier one read follows; another size counts nothing", () => {
+test("disks are known by their names, and what earlier boots read is kept", async () => {
   const disks = [
-    { name: "root", size: 1_000_000 },
-    { name: "data", size: 500_000 },
+    { name: "root", file: lettered("abcdefghij", 100_000) },
+    { name: "data", file: lettered("klmno", 100_000) },
   ];
   const first = new BootRecorder(disks);
   first.read("root", 0, 4096);
   first.read("root", 8192, 4096);
   first.read("data", 4096, 1);
-  const earlier = first.profile(undefined);
+  const earlier = bootProfile.parse(await first.profile(undefined));
   expect(earlier.boots).toBe(1);
-  const second = new BootRecorder([disks[0] as (typeof disks)[0], { name: "data", size: 600_000 }]);
+  expect(earlier.disks.map(({ name, size, extents }) => [name, size, extents])).toEqual([
+    ["root", 1_000_000, "0+1,2+1"],
+    ["data", 500_000, "1+1"],
+  ]);
+  const second = new BootRecorder([disks[0], { name: "other", file: lettered("xyz", 4096) }] as typeof disks);
   second.read("root", 40_960, 4096);
   second.read("root", 0, 100);
   second.read("none", 0, 100);
-  const merged = bootProfile.parse(second.profile(earlier));
+  const merged = bootProfile.parse(await second.profile(earlier));
   expect(merged.boots).toBe(2);
-  expect(decodeExtents(merged.disks[0]?.extents ?? "", 1_000_000)).toEqual([
-    { offset: 40_960, length: 4096 },
-    { offset: 0, length: 4096 },
-    { offset: 8192, length: 4096 },
+  expect(merged.disks.map(({ name, extents }) => [name, extents])).toEqual([
+    ["root", "0+1*8,a+1*4,2+1*3"],
+    ["other", ""],
   ]);
-  expect(merged.disks[1]).toEqual({ name: "data", size: 600_000, extents: "" });
 });
 
-test("is bounded, however scattered the reads are", () => {
-  const size = 2 ** 31;
-  const recorder = new BootRecorder([{ name: "root", size }]);
-  for (let offset = 0; offset < size; offset += 8192) recorder.read("root", offset, 4096);
-  const profile = bootProfile.parse(recorder.profile(undefined));
+test("is bounded, however scattered the reads are and however many disks there are", async () => {
+  const file = lettered("abcdefghijklmnop".repeat(128), 1024 * 1024);
+  const disks = Array.from({ length: 3 }, (_, index) => ({ name: `disk${index}`, file }));
+  const recorder = new BootRecorder(disks);
+  for (let offset = 0; offset < file.size; offset += 8192) recorder.read("disk0", offset, 4096);
+  for (let offset = 0; offset < file.size; offset += 65_536) recorder.read("disk1", offset, 4096);
+  const profile = bootProfile.parse(await recorder.profile(undefined));
   expect(profile.disks[0]?.extents.length).toBeGreaterThan(200_000);
+  // The one with few is there in full.
+  expect(profile.disks[1]?.extents.split(",")).toHaveLength(file.size / 65_536);
+  expect(Buffer.byteLength(JSON.stringify(profile))).toBeLessThan(1_000_000);
 });

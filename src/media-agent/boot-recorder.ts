@@ -1,7 +1,9 @@
 import type { BootProfile } from "../api/boot-profile.ts";
 import { Bitmap } from "../disk/bitmap.ts";
 import type { Extent } from "../disk/block-device.ts";
-import { decodeExtents, encodeExtents, PROFILE_PAGE } from "./page-extents.ts";
+import { type BlobList, type LearnedDisk, PROFILE_PAGE } from "./profile/learned-disk.ts";
+import { mergeBoot } from "./profile/merge.ts";
+import { decodeDisk, encodeDisks } from "./profile/text.ts";
 
 /** Distinct runs that are recorded for one disk: more do not fit into a profile. */
 const RUN_LIMIT = 65_536;
@@ -36,30 +38,36 @@ export class FirstReads {
   }
 }
 
+/** A disk whose reads are recorded. */
+export interface RecordedDisk {
+  readonly name: string;
+  readonly file: BlobList;
+}
+
 /** What the guest reads from the backup from power-on until it is ready. */
 export class BootRecorder {
-  readonly #disks = new Map<string, FirstReads>();
+  readonly #disks = new Map<string, { readonly file: BlobList; readonly reads: FirstReads }>();
 
-  constructor(disks: readonly { readonly name: string; readonly size: number }[]) {
-    for (const { name, size } of disks) this.#disks.set(name, new FirstReads(size));
+  constructor(disks: readonly RecordedDisk[]) {
+    for (const { name, file } of disks) this.#disks.set(name, { file, reads: new FirstReads(file.size) });
   }
 
   read(disk: string, offset: number, length: number): void {
-    this.#disks.get(disk)?.add(offset, length);
+    this.#disks.get(disk)?.reads.add(offset, length);
   }
 
-  /**
-   * The profile of this boot, merged with an earlier one: what was read now comes first and in its order; what only earlier boots
-   * read follows, as far as there is room. An earlier disk of another size counts nothing.
-   */
-  profile(earlier: BootProfile | undefined): BootProfile {
-    const disks = [...this.#disks].map(([name, reads]) => {
-      const merged = new FirstReads(reads.size);
-      for (const { offset, length } of reads.extents) merged.add(offset, length);
-      const before = earlier?.disks.find((disk) => disk.name === name && disk.size === reads.size);
-      for (const { offset, length } of decodeExtents(before?.extents ?? "", reads.size)) merged.add(offset, length);
-      return { name, size: reads.size, extents: encodeExtents(merged.extents) };
-    });
-    return { boots: (earlier?.boots ?? 0) + 1, disks };
+  /** The profile of this boot, merged with an earlier one, whose disks are known by their names. */
+  async profile(earlier: BootProfile | undefined): Promise<BootProfile> {
+    const disks = [...this.#disks];
+    const learned: LearnedDisk[] = [];
+    for (const [name, { file, reads }] of disks) {
+      const before = earlier?.disks.find((disk) => disk.name === name) ?? { extents: "" };
+      learned.push(await mergeBoot(decodeDisk(before, file.size), reads.extents, file));
+    }
+    const texts = encodeDisks(learned);
+    return {
+      boots: (earlier?.boots ?? 0) + 1,
+      disks: disks.map(([name, { file }], index) => ({ name, size: file.size, extents: "", ...texts[index] })),
+    };
   }
 }

@@ -1,8 +1,6 @@
 import type { AgentPhase } from "../api/agent-control.ts";
 import type { BootProfile } from "../api/boot-profile.ts";
-import { BootRecorder } from "./boot-recorder.ts";
-
-type Disks = readonly { readonly name: string; readonly size: number }[];
+import { BootRecorder, type RecordedDisk } from "./boot-recorder.ts";
 
 interface GuestRead {
   readonly disk: string;
@@ -16,7 +14,6 @@ interface GuestRead {
  * beginning teaches nothing: its profile would lack what was read before.
  */
 export class BootWatch {
-  readonly #disks: Disks;
   #phase: AgentPhase | undefined;
   #recorder: BootRecorder | undefined;
   readonly #underWay = new Set<GuestRead>();
@@ -24,8 +21,7 @@ export class BootWatch {
   #hits = 0;
 
   /** @param phase of an earlier process */
-  constructor(disks: Disks, phase: AgentPhase | undefined) {
-    this.#disks = disks;
+  constructor(phase: AgentPhase | undefined) {
     this.#phase = phase;
   }
 
@@ -62,11 +58,15 @@ export class BootWatch {
   }
 
   /** @returns the profile that was learned, where a boot just became ready */
-  enter(phase: AgentPhase, earlier: BootProfile | undefined): BootProfile | undefined {
+  async enter(
+    phase: AgentPhase,
+    disks: readonly RecordedDisk[],
+    earlier: BootProfile | undefined,
+  ): Promise<BootProfile | undefined> {
     if (phase === this.#phase) return undefined;
     this.#phase = phase;
     if (phase === "Booting") {
-      this.#recorder = new BootRecorder(this.#disks);
+      this.#recorder = new BootRecorder(disks);
       this.#reads = 0;
       this.#hits = 0;
     }
@@ -74,8 +74,8 @@ export class BootWatch {
     this.#underWay.clear();
     if (phase === "BootFailed" || phase === "Staging") this.#recorder = undefined;
     if (phase !== "Ready") return undefined;
-    const learned = this.#recorder?.profile(earlier);
+    const recorder = this.#recorder;
     this.#recorder = undefined;
-    return learned;
+    return recorder?.profile(earlier);
   }
 }

@@ -6,6 +6,8 @@ import {
   CLAIMS,
   INSTANCES,
   JOBS,
+  SECRETS,
+  type Secret,
   STATEFUL_SETS,
   VIRTUAL_MACHINES,
   VM_PROFILES,
@@ -97,6 +99,22 @@ test("no end is foretold for what waits for people, or for a comparison", async 
   copying.restore();
   const moving = await play(copying, (restore) => restore?.status?.relocation?.bytesPerSecond !== undefined);
   expect(moving?.status?.relocation?.estimatedEnd).toBeDefined();
+});
+
+test.each([
+  ["that is used", { boots: 1, disks: [{ name: "root", size: 4096, extents: "0+1" }] }, true],
+  ["that is none", { boots: 0, disks: [{ name: "root", size: "large", extents: "0+1; rm -rf /" }] }, false],
+  ["of another version", { reads: [] }, false],
+])("a profile %s stands in nobody's way", async (_, spec, isUsed) => {
+  const world = new World();
+  const metadata = { name: "orders-db", namespace: TENANT };
+  world.cluster.put(VM_PROFILES, { apiVersion: "vmrestore.io/v1alpha1", kind: "VMProfile", metadata, spec });
+  world.restore();
+  await play(world, () => world.cluster.all(STATEFUL_SETS).length > 0);
+  const all = world.cluster.all(SECRETS) as Secret[];
+  const secrets = all.filter(({ data }) => data?.["plan.json"] !== undefined);
+  expect(secrets.map(({ data }) => data?.["profile.json"] !== undefined)).toEqual([isUsed]);
+  await play(world, phaseIs("Completed"));
 });
 
 test("a restore goes through its phases in order and tells the truth", async () => {

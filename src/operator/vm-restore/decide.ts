@@ -1,3 +1,4 @@
+import { bootProfile } from "../../api/boot-profile.ts";
 import { parseDuration } from "../../api/duration.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type Action, create, remove } from "../actions.ts";
@@ -54,8 +55,9 @@ function prepare(observed: Observed): Outcome {
   }
   const source = findSource(observed);
   if (source.found === undefined || source.mount === undefined) return source;
-  const bootProfile = observed.profile?.spec;
-  const planned = makePlan(spec, source.found, source.mount, bootProfile !== undefined);
+  // Anybody may have edited it: one that is none stands in nobody's way.
+  const profile = bootProfile.safeParse(observed.profile?.spec).data;
+  const planned = makePlan(spec, source.found, source.mount, profile !== undefined);
   const conditions = source.conditions ?? [];
   if ("problem" in planned)
     return {
@@ -72,7 +74,7 @@ function prepare(observed: Observed): Outcome {
     restore,
     plan: planned.plan,
     disks: source.found.disks,
-    profile: bootProfile,
+    profile,
     repositoryUid: repository?.metadata.uid ?? "",
     settings,
   });

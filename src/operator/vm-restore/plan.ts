@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { type AgentConfig, agentConfig } from "../../api/agent-config.ts";
-import { type BootProfile, bootProfile } from "../../api/boot-profile.ts";
+import type { BootProfile } from "../../api/boot-profile.ts";
 import { dnsLabel, objectName } from "../../api/common.ts";
 import { LABELS } from "../../api/group.ts";
 import type { Inspection, InspectionRequest } from "../../api/inspection.ts";
@@ -138,7 +138,7 @@ export function planSecret(options: {
     data: {
       [FILES.plan]: encode(made),
       [FILES.config]: encode(config),
-      ...(profile === undefined ? {} : { [FILES.profile]: encode(bootProfile.parse(profile)) }),
+      ...(profile === undefined ? {} : { [FILES.profile]: encode(profile) }),
     },
   };
 }

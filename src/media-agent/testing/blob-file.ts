@@ -1,0 +1,23 @@
+import { createHash } from "node:crypto";
+import { RepositoryFile } from "../../repository/repository-file.ts";
+
+export interface TestBlob {
+  /** Blobs of one content have one id. */
+  readonly content: string;
+  /** Bytes. */
+  readonly length: number;
+}
+
+/** A file of a snapshot as the list of its blobs; those whose content is `zero` hold zeros. */
+export function blobFile(blobs: readonly TestBlob[]): RepositoryFile {
+  const ids = Buffer.concat(blobs.map(({ content }) => createHash("sha256").update(content).digest()));
+  const offsets = new Float64Array(blobs.length + 1);
+  for (const [index, { length }] of blobs.entries()) offsets[index + 1] = (offsets[index] ?? 0) + length;
+  const zero = Uint8Array.from(blobs, ({ content }) => (content === "zero" ? 1 : 0));
+  return new RepositoryFile("/disks/root.img", ids, offsets, zero);
+}
+
+/** Blobs of equal length, a letter each: `abca`. */
+export function lettered(letters: string, length: number): RepositoryFile {
+  return blobFile([...letters].map((letter) => ({ content: letter === "0" ? "zero" : letter, length })));
+}
