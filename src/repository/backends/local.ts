@@ -5,7 +5,7 @@ import { errorCode } from "../../base/errors.ts";
 import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
 import { type Backend, describeFile, type FileName, type FileType } from "./backend.ts";
-import { detectLayout, type Layout } from "./local-layout.ts";
+import { detectLayout, type Layout } from "./layout.ts";
 import { OpenFiles } from "./open-files.ts";
 
 /** Packs that are kept open; a boot reads a few dozen packs again and again. */
@@ -123,7 +123,7 @@ export class LocalBackend implements Backend {
 
   /** Looked up once, when the repository is there. */
   #detected(): Promise<Layout> {
-    this.#layout ??= detectLayout(this.#directory).catch((error: unknown) => {
+    this.#layout ??= detectLayout((folder) => holdsFiles(join(this.#directory, folder))).catch((error: unknown) => {
       this.#layout = undefined;
       throw error;
     });
@@ -154,6 +154,15 @@ export class LocalBackend implements Backend {
       });
     }
     return new RepositoryError("REPOSITORY_UNREACHABLE", `${what}: ${code ?? "failed"}`, { cause });
+  }
+}
+
+async function holdsFiles(directory: string): Promise<boolean> {
+  try {
+    return (await readdir(directory)).some(isHexId);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false;
+    throw error;
   }
 }
 

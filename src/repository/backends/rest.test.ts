@@ -1,37 +1,29 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { testAuthority } from "../../base/testing/certificates.ts";
 import { Repository } from "../repository.ts";
+import { HastyClock } from "../testing/hasty-clock.ts";
+import { RcloneServer } from "../testing/rclone.ts";
 import { noise, ResticRepository } from "../testing/restic.ts";
 import { RestBackend } from "./rest.ts";
 
 let restic: ResticRepository;
-let rclone: ChildProcess;
-let url: string;
 const content = noise(3_000_000, 11);
+const config = { type: "config", name: "" } as const;
+const clock = new HastyClock();
 
 beforeAll(async () => {
   restic = await ResticRepository.create(2);
   await restic.backUp({ "root.img": content });
-  rclone = spawn("rclone", ["serve", "restic", "--addr", "127.0.0.1:0", restic.directory], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  url = await new Promise((resolve) => {
-    rclone.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      const found = /http:\/\/[\d.]+:\d+\//.exec(text)?.[0];
-      if (found !== undefined) resolve(found);
-    });
-  });
 }, 30_000);
-
-afterAll(async () => {
-  rclone.kill("SIGKILL");
-  await restic.remove();
-});
+afterAll(() => restic.remove());
 
 test("reads a repository that rclone serves, and pins in it", async () => {
-  const repository = await Repository.open(new RestBackend(url), restic.password, { threads: 1 });
+  const rclone = await RcloneServer.start(restic.directory);
+  const repository = await Repository.open(new RestBackend(rclone.url), restic.password, { threads: 1 });
   const [snapshot] = await repository.snapshots();
   if (snapshot === undefined) throw new Error("no snapshot");
   const tree = await repository.browse(snapshot);
@@ -41,49 +33,96 @@ test("reads a repository that rclone serves, and pins in it", async () => {
   await repository.unpin("uid");
   expect(await repository.isPinned("uid")).toBe(false);
   await repository.close();
+  await rclone.stop();
 });
 
-test("what is missing is said to be missing, and nobody there is unreachable", async () => {
-  const backend = new RestBackend(url);
-  const missing = { type: "data", name: "0".repeat(64) } as const;
-  expect(await backend.exists(missing)).toBe(false);
-  await expect(backend.readRange(missing, 0, 10)).rejects.toMatchObject({ code: "REPOSITORY_OBJECT_MISSING" });
-  await backend.remove(missing);
-  await backend.close();
-  const nobody = new RestBackend("http://user:s3cret@127.0.0.1:9/");
-  const error = await nobody.readAll({ type: "config", name: "" }, 100).catch((caught: Error) => caught);
-  expect(error).toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
-  expect(String(error)).not.toContain("s3cret");
-  await nobody.close();
-}, 20_000);
-
-test("a fault that passes is tried again; too much or too little is refused", async () => {
-  let asked = 0;
-  const server: Server = createServer((request, response) => {
-    asked++;
-    if (request.url === "/config" && asked < 3) response.writeHead(503).end();
-    else if (request.url === "/config") response.end("hello");
-    else response.writeHead(206).end("short");
+test("user name and password: wrong ones are refused, and new ones are taken up", async () => {
+  const rclone = await RcloneServer.start(restic.directory, ["--user", "me", "--pass", "s3cret:ü"]);
+  let password = "old s3cret";
+  const asked: boolean[] = [];
+  const backend = new RestBackend(rclone.url, {
+    clock,
+    credentials: async (renew) => {
+      asked.push(renew);
+      return { username: "me", password };
+    },
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const backend = new RestBackend(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-  expect((await backend.readAll({ type: "config", name: "" }, 100)).toString()).toBe("hello");
-  expect(asked).toBe(3);
-  const pack = { type: "data", name: "a".repeat(64) } as const;
-  await expect(backend.readRange(pack, 0, 100)).rejects.toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
-  await expect(backend.readRange(pack, 0, 2)).rejects.toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
+  const error = await backend.readAll(config, 1000).catch((caught: unknown) => caught);
+  expect(error).toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
+  expect(JSON.stringify(error) + String(error)).not.toContain("s3cret");
+  expect(asked).toEqual([false, true]);
+  password = "s3cret:ü";
+  expect((await backend.readAll(config, 1000)).length).toBeGreaterThan(32);
   await backend.close();
-  await new Promise((resolve) => server.close(resolve));
-}, 20_000);
+  await rclone.stop();
+});
 
-test("a server that lets nobody read is told from one that lets nobody write", async () => {
-  const server: Server = createServer((_request, response) => response.writeHead(403).end());
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const backend = new RestBackend(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-  const file = { type: "snapshots", name: "a".repeat(64) } as const;
-  await expect(backend.exists(file)).rejects.toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
-  await expect(backend.readAll(file, 10)).rejects.toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
-  await expect(backend.save(file, Buffer.from("x"))).rejects.toMatchObject({ code: "REPOSITORY_READ_ONLY" });
+test("a server that only adds: what it will not remove is read-only", async () => {
+  const rclone = await RcloneServer.start(restic.directory, ["--append-only"]);
+  const backend = new RestBackend(rclone.url, { clock });
+  const [name = ""] = await backend.list("snapshots");
+  await expect(backend.remove({ type: "snapshots", name })).rejects.toMatchObject({ code: "REPOSITORY_READ_ONLY" });
+  expect(await backend.list("snapshots")).toContain(name);
   await backend.close();
-  await new Promise((resolve) => server.close(resolve));
+  await rclone.stop();
+});
+
+test("a URL with credentials in it is refused: URLs are told", () => {
+  expect(() => new RestBackend("https://user:s3cret@backup/")).toThrow(
+    expect.objectContaining({ code: "REPOSITORY_UNSUPPORTED", message: expect.not.stringContaining("s3cret") }),
+  );
+});
+
+test("a server's certificate: trusted by its own authority only", async () => {
+  const authority = await testAuthority();
+  const { cert, key } = await authority.issue("server", ["127.0.0.1"]);
+  const [certFile, keyFile] = [join(restic.directory, "..", "cert.pem"), join(restic.directory, "..", "key.pem")];
+  await writeFile(certFile, cert);
+  await writeFile(keyFile, key);
+  const rclone = await RcloneServer.start(restic.directory, ["--cert", certFile, "--key", keyFile]);
+  const trusting = new RestBackend(rclone.url, { ca: authority.ca, clock });
+  expect((await trusting.readAll(config, 1000)).length).toBeGreaterThan(32);
+  await trusting.close();
+  const other = await testAuthority("another authority");
+  for (const options of [{ ca: other.ca }, {}]) {
+    const wary = new RestBackend(rclone.url, { ...options, clock });
+    await expect(wary.readAll(config, 1000)).rejects.toMatchObject({
+      code: "REPOSITORY_UNTRUSTED",
+      hint: expect.stringContaining("CA"),
+    });
+    await wary.close();
+  }
+  await rclone.stop();
+});
+
+describe("what a server lists", () => {
+  const names = ["a".repeat(64), "b".repeat(64)];
+  let server: Server;
+  let body = "";
+  let backend: RestBackend;
+
+  beforeAll(async () => {
+    server = createServer((_request, response) => response.end(body));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    backend = new RestBackend(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, { clock });
+  });
+  afterAll(async () => {
+    await backend.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  test.each([
+    ["with sizes (version 2)", JSON.stringify(names.map((name) => ({ name, size: 3 }))), names],
+    ["as names (version 1)", JSON.stringify(names), names],
+    ["as null", "null", []],
+    ["among other things", JSON.stringify([...names, "../x", 7, null, { name: "tmp" }, [names[0]]]), names],
+  ])("%s", async (_how, given, expected) => {
+    body = given;
+    expect(await backend.list("snapshots")).toEqual(expected);
+  });
+
+  test.each(["", "<html></html>", '{"error": 1}', "[".repeat(100_000)])("is no listing: %#", async (given) => {
+    body = given;
+    await expect(backend.list("snapshots")).rejects.toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
+  });
 });

@@ -1,186 +1,162 @@
-import { Agent, type IncomingMessage, request } from "node:http";
-import { request as requestTls, Agent as TlsAgent } from "node:https";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
-import { type Backend, describeFile, type FileName, type FileType } from "./backend.ts";
+import type { Backend, FileName, FileType } from "./backend.ts";
+import { type HttpAnswer, HttpClient, type HttpClientOptions, type HttpRequest } from "./http-client.ts";
+import { Requests, redirected, type Service } from "./requests.ts";
+import { mayPass } from "./statuses.ts";
 
-const NAME = /^[0-9a-f]{64}$/;
+/** Version 2, with sizes; a server that knows only version 1 answers with names alone. */
 const LIST_FORMAT = "application/vnd.x.restic.rest.v2";
-const LIST_LIMIT = 256 * 1024 * 1024;
-const CONNECTIONS = 32;
-const REQUEST_LIMIT_MS = 60_000;
-const TRIES = 4;
-const FIRST_PAUSE_MS = 200;
+/** Some 150,000 files. Packs, of which there may be more, are never listed. */
+const LIST_LIMIT = 16 * 1024 * 1024;
 
-interface Answer {
-  readonly status: number;
-  readonly body: Buffer;
+/** User name and password of HTTP's basic authentication. */
+export interface BasicCredentials {
+  readonly username: string;
+  readonly password: string;
 }
 
-/** A repository behind restic's REST server protocol, version 2 (doc/REST_backend.rst in restic/restic). */
+export interface RestOptions extends HttpClientOptions {
+  /** Asked for with each request; `renew` where the last ones were refused. Undefined: none are needed. */
+  readonly credentials?: (renew: boolean) => Promise<BasicCredentials | undefined>;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+/** A repository behind restic's REST server protocol, versions 1 and 2 (doc/REST_backend.rst in restic/restic). */
 export class RestBackend implements Backend {
   readonly location: string;
   readonly #url: URL;
-  readonly #agent: Agent | TlsAgent;
+  readonly #client: HttpClient;
+  readonly #requests: Requests;
 
-  /** @param url may carry user name and password; they are kept out of everything that is said */
-  constructor(url: string) {
+  /** @param url http or https, the repository's path in it; holds no credentials */
+  constructor(url: string, options: RestOptions = {}) {
     this.#url = new URL(url.endsWith("/") ? url : `${url}/`);
-    const shown = new URL(this.#url);
-    shown.username = "";
-    shown.password = "";
-    this.location = shown.href;
-    const options = { keepAlive: true, maxSockets: CONNECTIONS, scheduling: "lifo" } as const;
-    this.#agent = this.#url.protocol === "https:" ? new TlsAgent(options) : new Agent(options);
+    if (this.#url.username !== "" || this.#url.password !== "") {
+      throw new RepositoryError("REPOSITORY_UNSUPPORTED", "the repository's URL holds credentials", {
+        hint: "Give user name and password in a Secret.",
+      });
+    }
+    this.location = this.#url.href;
+    this.#client = new HttpClient(options);
+    const service = new RestService(this.location, options.credentials ?? (async () => undefined));
+    const { clock = systemClock, random = Math.random } = options;
+    this.#requests = new Requests(this.#client, service, { clock, random });
   }
 
   async list(type: FileType): Promise<string[]> {
-    const what = { type, name: "" };
-    const { body } = await this.#ask("GET", `${type}/`, what, { Accept: LIST_FORMAT }, LIST_LIMIT);
-    let listed: unknown;
-    try {
-      listed = JSON.parse(body.toString("utf8"));
-    } catch (cause) {
-      throw new RepositoryError("REPOSITORY_UNREACHABLE", `${this.location} does not list its files as JSON`, {
-        cause,
-      });
-    }
-    const names = Array.isArray(listed) ? listed.map((entry: unknown) => nameOf(entry)) : [];
-    return names.filter((name): name is string => name !== undefined && NAME.test(name));
+    const url = new URL(`${type}/`, this.#url);
+    const request: HttpRequest = { method: "GET", url, headers: { accept: LIST_FORMAT }, limit: LIST_LIMIT };
+    const { body } = await this.#requests.ask(request, { type, name: "" });
+    return namesIn(body, this.location);
   }
 
   async readAll(file: FileName, limit: number): Promise<Buffer> {
-    return (await this.#ask("GET", path(file), file, {}, limit)).body;
+    return this.#requests.readAll(this.#place(file), file, limit);
   }
 
   async readRange(file: FileName, offset: number, length: number): Promise<Buffer> {
-    const range = { Range: `bytes=${offset}-${offset + length - 1}` };
-    const { status, body } = await this.#ask("GET", path(file), file, range, length);
-    if (status !== 206 || body.length !== length) {
-      throw new RepositoryError(
-        "REPOSITORY_OBJECT_DAMAGED",
-        `${describeFile(file)} ends before byte ${offset + length}`,
-        {
-          hint: "Run `restic check`: the file was cut off.",
-        },
-      );
-    }
-    return body;
+    return this.#requests.readRange(this.#place(file), file, offset, length);
   }
 
   async exists(file: FileName): Promise<boolean> {
-    try {
-      await this.#ask("HEAD", path(file), file, {}, 0);
-      return true;
-    } catch (error) {
-      if (error instanceof RepositoryError && error.code === "REPOSITORY_OBJECT_MISSING") return false;
-      throw error;
-    }
+    return this.#requests.exists(this.#place(file), file);
   }
 
   async save(file: FileName, content: Buffer): Promise<void> {
-    await this.#ask("POST", path(file), file, { "Content-Type": "application/octet-stream" }, 4096, content);
+    const headers = { "content-type": "application/octet-stream", "content-length": String(content.length) };
+    const request: HttpRequest = { method: "POST", url: this.#place(file), headers, content, limit: 4096 };
+    try {
+      await this.#requests.ask(request, file);
+    } catch (error) {
+      // A server refuses what is there already, and after an answer that was lost on its way that is our own file: its name is
+      // the hash of its content.
+      const isRefused = error instanceof RepositoryError && error.code === "REPOSITORY_READ_ONLY";
+      if (!isRefused || file.type === "config" || !(await this.exists(file))) throw error;
+    }
   }
 
   async remove(file: FileName): Promise<void> {
-    try {
-      await this.#ask("DELETE", path(file), file, {}, 4096);
-    } catch (error) {
-      if (!(error instanceof RepositoryError) || error.code !== "REPOSITORY_OBJECT_MISSING") throw error;
-    }
+    return this.#requests.remove(this.#place(file), file);
   }
 
   async close(): Promise<void> {
-    this.#agent.destroy();
+    this.#client.close();
   }
 
-  /** Asks a few times where the fault may pass; the waits double, with jitter. */
-  async #ask(
-    method: string,
-    where: string,
-    file: FileName,
-    headers: Record<string, string>,
-    limit: number,
-    content?: Buffer,
-  ): Promise<Answer> {
-    for (let tried = 1; ; tried++) {
-      try {
-        const answer = await this.#once(method, where, headers, limit, content);
-        if (answer.status < 300) return answer;
-        throw this.#refusal(answer.status, file, method);
-      } catch (cause) {
-        const mayPass = !(cause instanceof RepositoryError) || cause.code === "REPOSITORY_UNREACHABLE";
-        if (!mayPass || tried === TRIES) {
-          if (cause instanceof RepositoryError) throw cause;
-          throw new RepositoryError(
-            "REPOSITORY_UNREACHABLE",
-            `${describeFile(file)} at ${this.location} cannot be reached`,
-            { cause },
-          );
-        }
-      }
-      const pause = FIRST_PAUSE_MS * 2 ** (tried - 1);
-      await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
+  /** Names come from the repository's index and may be anything, so they are checked here. */
+  #place(file: FileName): URL {
+    if (file.type === "config") return new URL("config", this.#url);
+    if (!isHexId(file.name)) {
+      throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${file.type}: not the name of a file of restic`);
     }
+    return new URL(`${file.type}/${file.name}`, this.#url);
+  }
+}
+
+class RestService implements Service {
+  readonly location: string;
+  readonly #credentials: (renew: boolean) => Promise<BasicCredentials | undefined>;
+
+  constructor(location: string, credentials: (renew: boolean) => Promise<BasicCredentials | undefined>) {
+    this.location = location;
+    this.#credentials = credentials;
   }
 
-  #refusal(status: number, file: FileName, method: string): RepositoryError {
-    const what = `${describeFile(file)} at ${this.location}`;
+  async authorize(request: HttpRequest, renew: boolean): Promise<HttpRequest> {
+    const found = await this.#credentials(renew);
+    if (found === undefined) return request;
+    const pair = Buffer.from(`${found.username}:${found.password}`).toString("base64");
+    return { ...request, headers: { ...request.headers, authorization: `Basic ${pair}` } };
+  }
+
+  refusal(answer: HttpAnswer, { method }: HttpRequest, what: string): RepositoryError {
+    const { status } = answer;
+    if (status < 400) return redirected(answer, what);
     if (status === 404) return new RepositoryError("REPOSITORY_OBJECT_MISSING", `${what} is not there`);
-    if (status === 416) return new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} was cut off`);
-    if (status === 401 || status === 403) {
-      const code = method === "GET" || method === "HEAD" ? "REPOSITORY_FORBIDDEN" : "REPOSITORY_READ_ONLY";
-      return new RepositoryError(code, `${what} was refused with status ${status}`, {
-        hint: "Check the user name and password, and whether the server is in append-only mode.",
+    if (status === 416) {
+      return new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} was cut off`, {
+        hint: "Run `restic check`: it is shorter than it was written.",
       });
     }
-    return new RepositoryError("REPOSITORY_UNREACHABLE", `${what}: the server answered with status ${status}`);
-  }
-
-  #once(
-    method: string,
-    where: string,
-    headers: Record<string, string>,
-    limit: number,
-    content?: Buffer,
-  ): Promise<Answer> {
-    const send = this.#url.protocol === "https:" ? requestTls : request;
-    const url = new URL(where, this.#url);
-    const options = { method, headers, agent: this.#agent, timeout: REQUEST_LIMIT_MS, auth: credentials(this.#url) };
-    return new Promise((resolve, reject) => {
-      const asked = send(url, options, (response) => {
-        collect(response, method === "HEAD" ? 0 : limit).then(
-          (body) => resolve({ status: response.statusCode ?? 0, body }),
-          reject,
-        );
+    if (status === 401 || (status === 403 && (method === "GET" || method === "HEAD"))) {
+      return new RepositoryError("REPOSITORY_FORBIDDEN", `${what} was refused with status ${status}`, {
+        hint: "Check the user name and password in the repository's Secret.",
       });
-      asked.once("timeout", () => asked.destroy(new Error("no answer in time")));
-      asked.once("error", reject);
-      asked.end(content);
+    }
+    if (status === 403 || status === 405) {
+      return new RepositoryError("REPOSITORY_READ_ONLY", `${what} may not be changed: status ${status}`, {
+        hint: "Check whether the server is in append-only mode, or the user may only read.",
+      });
+    }
+    const message = `${what}: the server answered with status ${status}`;
+    if (mayPass(status)) return new RepositoryError("REPOSITORY_UNREACHABLE", message);
+    return new RepositoryError("REPOSITORY_UNSUPPORTED", message, {
+      hint: "Check that the URL is that of a repository on a restic REST server.",
     });
   }
 }
 
-async function collect(response: IncomingMessage, limit: number): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  let length = 0;
-  for await (const piece of response as AsyncIterable<Buffer>) {
-    length += piece.length;
-    // An error's page is nobody's concern, and may be longer than what was asked for.
-    if (length > limit && (response.statusCode ?? 0) < 300) throw new Error(`an answer of over ${limit} bytes`);
-    if (length <= limit) pieces.push(piece);
+/** @throws RepositoryError REPOSITORY_UNREACHABLE where it is no listing */
+function namesIn(body: Buffer, location: string): string[] {
+  let listed: unknown;
+  try {
+    listed = JSON.parse(body.toString("utf8"));
+  } catch {
+    listed = undefined;
   }
-  return Buffer.concat(pieces);
-}
-
-function path(file: FileName): string {
-  return file.type === "config" ? "config" : `${file.type}/${file.name}`;
-}
-
-function credentials(url: URL): string | undefined {
-  return url.username === "" ? undefined : `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
-}
-
-function nameOf(entry: unknown): string | undefined {
-  const isNamed = typeof entry === "object" && entry !== null && "name" in entry && typeof entry.name === "string";
-  return isNamed ? (entry as { name: string }).name : undefined;
+  // A server writes `null` for an empty list.
+  if (listed === null) return [];
+  if (!Array.isArray(listed)) {
+    throw new RepositoryError("REPOSITORY_UNREACHABLE", `${location} does not list its files as JSON`, {
+      hint: "Check that the URL is that of a repository on a restic REST server.",
+    });
+  }
+  const names = listed.map((entry: unknown) => {
+    const isNamed = typeof entry === "object" && entry !== null && "name" in entry;
+    return isNamed ? entry.name : entry;
+  });
+  return names.filter((name): name is string => typeof name === "string" && isHexId(name));
 }

@@ -1,6 +1,4 @@
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { errorCode } from "../../base/errors.ts";
+import { posix } from "node:path";
 import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
 import type { FileName, FileType } from "./backend.ts";
@@ -24,21 +22,16 @@ export class Layout {
       throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${file.type}: not the name of a file of restic`);
     }
     const fanOut = file.type === "data" && !this.#legacy ? [file.name.slice(0, 2)] : [];
-    return join(this.folder(file.type), ...fanOut, file.name);
+    return posix.join(this.folder(file.type), ...fanOut, file.name);
   }
 }
 
-/** The layout of the repository in a directory, told as restic tells it: by where the keys are. */
-export async function detectLayout(directory: string): Promise<Layout> {
-  const isLegacy = !(await holdsFiles(join(directory, "keys"))) && (await holdsFiles(join(directory, "key")));
+/**
+ * The layout of a repository, told as restic tells it: by where the keys are.
+ *
+ * @param holdsFiles whether there is a file named by an id in a folder of the repository
+ */
+export async function detectLayout(holdsFiles: (folder: string) => Promise<boolean>): Promise<Layout> {
+  const isLegacy = !(await holdsFiles("keys")) && (await holdsFiles("key"));
   return new Layout(isLegacy);
-}
-
-async function holdsFiles(directory: string): Promise<boolean> {
-  try {
-    return (await readdir(directory)).some(isHexId);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false;
-    throw error;
-  }
 }

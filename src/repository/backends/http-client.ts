@@ -1,0 +1,192 @@
+import {
+  type Agent,
+  request as ask,
+  Agent as HttpAgent,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from "node:http";
+import { request as askTls, Agent as TlsAgent } from "node:https";
+import type { LookupFunction } from "node:net";
+import { errorCode, VmRestoreError } from "../../base/errors.ts";
+
+const ERROR_PAGE_LIMIT = 16 * 1024;
+/** A slower link than that gives a large answer no chance to end in time. */
+const SLOWEST_BYTES_PER_MS = 64;
+
+/** Why an attempt gave no answer. Whether the next may fare better is said by `mayPass`. */
+export class HttpError extends VmRestoreError {
+  declare readonly code: "HTTP_FAILED" | "HTTP_STALLED" | "HTTP_UNTRUSTED" | "HTTP_ANSWER_TOO_LONG";
+
+  constructor(code: HttpError["code"], message: string, options: { cause?: unknown; hint?: string } = {}) {
+    super(code, message, options);
+  }
+
+  get mayPass(): boolean {
+    return this.code === "HTTP_FAILED" || this.code === "HTTP_STALLED";
+  }
+}
+
+/** One request; everything is in it, credentials included. */
+export interface HttpRequest {
+  readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly content?: Buffer | undefined;
+  /** Bytes that a successful answer may hold. */
+  readonly limit: number;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Of an error's page, the first 16 KiB. */
+  readonly body: Buffer;
+}
+
+/** Milliseconds. */
+export interface HttpLimits {
+  /** Until a connection is made. */
+  readonly connect: number;
+  /** In which nothing at all arrives. */
+  readonly stall: number;
+  /** For the whole answer, beside what its length may take at 64 kB/s. */
+  readonly total: number;
+}
+
+const LIMITS: HttpLimits = { connect: 10_000, stall: 20_000, total: 60_000 };
+
+export interface HttpClientOptions {
+  /** PEM: what a server's certificate must be signed by, instead of the well-known authorities. */
+  readonly ca?: string | undefined;
+  /** Connections to one host at once; further requests wait for one. */
+  readonly connections?: number;
+  readonly limits?: HttpLimits;
+  /** How names are resolved; by default as the system does. */
+  readonly lookup?: LookupFunction;
+}
+
+/**
+ * Requests over kept-alive connections, with everything bounded: connections per host, an answer's length, and the time for
+ * connecting, for silence and for the whole. Never follows a redirect: the credentials are for this host only.
+ */
+export class HttpClient {
+  readonly #plain: Agent;
+  readonly #tls: TlsAgent;
+  readonly #limits: HttpLimits;
+
+  constructor({ ca, connections = 32, limits = LIMITS, lookup }: HttpClientOptions = {}) {
+    const options = {
+      keepAlive: true,
+      maxSockets: connections,
+      scheduling: "lifo",
+      ...(lookup === undefined ? {} : { lookup }),
+    } as const;
+    this.#plain = new HttpAgent(options);
+    this.#tls = new TlsAgent({ ...options, ...(ca === undefined ? {} : { ca }) });
+    this.#limits = limits;
+  }
+
+  /** One attempt; any status is an answer. @throws HttpError */
+  async send(request: HttpRequest): Promise<HttpAnswer> {
+    try {
+      return await this.#once(request);
+    } catch (error) {
+      // The server closed an idle connection just when it was taken again: that says nothing about the request.
+      if (!(error instanceof StaleConnection)) throw error;
+      return this.#once(request);
+    }
+  }
+
+  close(): void {
+    this.#plain.destroy();
+    this.#tls.destroy();
+  }
+
+  #once(request: HttpRequest): Promise<HttpAnswer> {
+    const { method, url, headers, content, limit } = request;
+    const isTls = url.protocol === "https:";
+    const { connect, stall, total } = this.#limits;
+    return new Promise((resolve, reject) => {
+      let answered = false;
+      let reason: HttpError | undefined;
+      const timers: NodeJS.Timeout[] = [];
+      const sent = (isTls ? askTls : ask)(url, { method, headers, agent: isTls ? this.#tls : this.#plain });
+      const give = (code: HttpError["code"], message: string): void => {
+        reason ??= new HttpError(code, message);
+        sent.destroy(reason);
+      };
+      const fail = (cause: unknown): void => {
+        for (const timer of timers) clearTimeout(timer);
+        const isStale = sent.reusedSocket && !answered && errorCode(cause) === "ECONNRESET";
+        reject(reason ?? (isStale ? new StaleConnection(cause) : failure(url, cause)));
+      };
+      sent.once("socket", (socket) => {
+        // Time begins when there is a connection to use, not while others hold them all.
+        timers.push(setTimeout(() => give("HTTP_STALLED", `no complete answer from ${url.host} in time`), whole));
+        if (socket.connecting) {
+          const connecting = setTimeout(() => give("HTTP_STALLED", `${url.host} does not accept connections`), connect);
+          timers.push(connecting);
+          socket.once(isTls ? "secureConnect" : "connect", () => clearTimeout(connecting));
+        }
+      });
+      const whole = total + Math.ceil((limit + (content?.length ?? 0)) / SLOWEST_BYTES_PER_MS);
+      sent.setTimeout(stall, () => give("HTTP_STALLED", `${url.host} sent nothing for ${stall} ms`));
+      sent.once("error", fail);
+      sent.once("response", (response) => {
+        answered = true;
+        collect(response, method === "HEAD" ? 0 : limit).then((body) => {
+          for (const timer of timers) clearTimeout(timer);
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body });
+        }, fail);
+      });
+      sent.end(content);
+    });
+  }
+}
+
+class StaleConnection extends Error {
+  constructor(cause: unknown) {
+    super("the connection was closed", { cause });
+  }
+}
+
+/** What Node and OpenSSL say of a certificate that cannot be trusted. */
+const UNTRUSTED =
+  /^(ERR_TLS_CERT_|CERT_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_(GET|VERIFY)_|HOSTNAME_MISMATCH|INVALID_CA)/;
+
+function failure(url: URL, cause: unknown): HttpError {
+  if (cause instanceof HttpError) return cause;
+  const code = errorCode(cause);
+  if (code !== undefined && UNTRUSTED.test(code)) {
+    return new HttpError("HTTP_UNTRUSTED", `${url.host} showed a certificate that is not trusted: ${code}`, { cause });
+  }
+  return new HttpError("HTTP_FAILED", `${url.host}: ${code ?? "the connection failed"}`, { cause });
+}
+
+/** The whole body. Of an error's page only its beginning: it is nobody's concern, and may be longer than what was asked for. */
+async function collect(response: IncomingMessage, limit: number): Promise<Buffer> {
+  const isError = (response.statusCode ?? 0) >= 300;
+  const most = isError ? ERROR_PAGE_LIMIT : limit;
+  const announced = Number(response.headers["content-length"] ?? Number.NaN);
+  if (!isError && announced > most && limit > 0) throw tooLong(response, limit);
+  const known = announced <= most;
+  const whole = known ? Buffer.allocUnsafeSlow(announced) : undefined;
+  const pieces: Buffer[] = [];
+  let length = 0;
+  for await (const piece of response as AsyncIterable<Buffer>) {
+    if (length + piece.length > most) {
+      // Leaving the loop destroys the connection: the rest is not waited for.
+      if (!isError) throw tooLong(response, limit);
+      break;
+    }
+    if (whole === undefined) pieces.push(piece);
+    else piece.copy(whole, length);
+    length += piece.length;
+  }
+  return whole === undefined ? Buffer.concat(pieces, length) : whole.subarray(0, length);
+}
+
+function tooLong(response: IncomingMessage, limit: number): HttpError {
+  response.destroy();
+  return new HttpError("HTTP_ANSWER_TOO_LONG", `an answer of over ${limit} bytes`);
+}
