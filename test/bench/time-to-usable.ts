@@ -149,7 +149,7 @@ async function resticMount(
         () => false,
       ))
     ) {
-      if (restic.exitCode !== null) throw new Error("restic mount ended: it needs fusermount3 and /dev/fuse");
+      if (restic.exitCode !== null) throw new Error("restic mount ended; it needs FUSE and Debian's package fuse3");
       await delay(100);
     }
     const overlay = join(scratch, "overlay.qcow2");
