@@ -55,7 +55,10 @@ test("the machine starts when the agent says that staging keeps ahead of it, not
   world.launchable = false;
   world.restore();
   const told = (restore: VMRestore | undefined) => conditionOf(restore?.status?.conditions, "BootSetStaged")?.message;
-  const waiting = await play(world, (restore) => told(restore)?.includes("40 B of 100 B are staged") === true);
+  const waiting = await play(
+    world,
+    (restore) => told(restore)?.includes("40 B of 100 B that the machine will read first are staged") === true,
+  );
   expect(waiting?.status?.phase).toBe("Staging");
   expect(world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db")).toBeUndefined();
   world.launchable = true;
