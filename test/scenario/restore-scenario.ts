@@ -121,10 +121,10 @@ export class RestoreScenario {
   async readTarget(): Promise<string[]> {
     const patch = '{"spec":{"runStrategy":"Halted"}}';
     await this.cluster.kubectl(["patch", "virtualmachine", VM_NAME, "--type", "merge", "-p", patch], this.#signal);
-    await this.cluster.kubectl(
-      ["wait", "--for=delete", `virtualmachineinstance/${VM_NAME}`, "--timeout=120s"],
-      this.#signal,
-    );
+    // `kubectl wait --for=delete` of an older kubectl fails where the object is gone already.
+    const instance = ["get", "virtualmachineinstance", VM_NAME, "--ignore-not-found", "--output", "name"];
+    while ((await this.cluster.kubectl(instance, this.#signal)).trim() !== "")
+      await delay(LOOK_EVERY_MS * 10, undefined, { signal: this.#signal });
     const claim = await this.cluster.machineClaim(VM_NAME);
     const volume = await this.cluster.kubectl(
       ["get", "persistentvolumeclaim", `${claim}`, "-o", "jsonpath={.spec.volumeName}"],

@@ -1,5 +1,6 @@
 import { parse as parseYaml } from "yaml";
 import { errorMessage } from "../../base/errors.ts";
+import { decodeProtobufObject } from "./protobuf/objects.ts";
 import { badRequest, unsupportedMediaType } from "./status-error.ts";
 
 /** The media type without parameters, in lower case. */
@@ -8,7 +9,7 @@ export function mediaTypeOf(header: string | undefined): string {
 }
 
 /**
- * JSON, or YAML where the client says so.
+ * JSON, or YAML where the client says so, or protobuf for the few kinds that kubectl sends so.
  *
  * @throws StatusError BadRequest, UnsupportedMediaType
  */
@@ -21,6 +22,10 @@ export function parseBody(body: Buffer, mediaType: string): unknown {
       case "application/yaml":
       case "application/apply-patch+yaml":
         return parseYaml(body.toString("utf8"), { maxAliasCount: 0 });
+      case "application/vnd.kubernetes.protobuf": {
+        const object = decodeProtobufObject(body);
+        if (object !== undefined) return object;
+      }
     }
   } catch (error) {
     throw badRequest(`the object provided is unrecognized: ${errorMessage(error)}`);

@@ -1,3 +1,4 @@
+import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { errorMessage } from "../../base/errors.ts";
 import { type KubernetesObject, type ResourceType, resourcePath } from "../../operator/runtime/objects.ts";
@@ -177,6 +178,8 @@ export class LabNode {
       };
       const status = {
         conditions: [ready],
+        capacity: capacity(),
+        allocatable: capacity(),
         addresses: [{ type: "InternalIP", address: "127.0.0.1" }],
         nodeInfo: nodeInfo(),
       };
@@ -187,6 +190,11 @@ export class LabNode {
       await clock.sleep(HEARTBEAT_MS, signal).catch(() => undefined);
     }
   }
+}
+
+/** The machine's own; the lab keeps nobody to it. */
+function capacity(): Record<string, string> {
+  return { cpu: String(availableParallelism()), memory: `${Math.floor(totalmem() / 1024)}Ki`, pods: "110" };
 }
 
 function nodeInfo(): object {

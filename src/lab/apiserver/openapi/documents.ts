@@ -4,7 +4,8 @@ import { openApiV2 } from "./v2.ts";
 import { encodeOpenApiV2 } from "./v2-protobuf.ts";
 import { openApiV3, openApiV3Index } from "./v3.ts";
 
-const V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/** With a dot: the `@` of the type that is asked for is no part of a media type (RFC 9110), and older clients give up on it. */
+const V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 interface Document {
   readonly contentType: string;

@@ -69,7 +69,7 @@ function checkedConfiguration(
   if (name !== undefined && name !== key.name) {
     throw badRequest(`the name of the object (${name}) does not match the name on the URL (${key.name})`);
   }
-  if (namespace !== undefined && definition.namespaced && namespace !== key.namespace) {
+  if ((namespace ?? "") !== "" && definition.namespaced && namespace !== key.namespace) {
     throw badRequest("the namespace of the provided object does not match the namespace sent on the request");
   }
   config.apiVersion = apiVersionOf(definition.group, version);

@@ -12,7 +12,7 @@ const MAX_GENERATED_BASE = 58;
 export function initialMetadata(cluster: Cluster, object: KubeObject, namespace: string, hasGeneration: boolean): void {
   const { metadata } = object;
   if (namespace !== "") {
-    if (metadata.namespace !== undefined && metadata.namespace !== namespace) {
+    if ((metadata.namespace ?? "") !== "" && metadata.namespace !== namespace) {
       throw badRequest("the namespace of the provided object does not match the namespace sent on the request");
     }
     metadata.namespace = namespace;
