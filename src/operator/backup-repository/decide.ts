@@ -26,6 +26,8 @@ import { mountName, mountObjects, passwordOf, repositoryMount, volumeSource } fr
 
 /** Keeps the volume and password in the operator's namespace until no media agent reads the repository any more. */
 export const REPOSITORY_FINALIZER = "vmrestore.io/repository";
+const MOUNTING = "The repository's volume is being made reachable for the operator's pods.";
+const INPUT_ANNOTATION = "vmrestore.io/input";
 const SOURCE_ANNOTATION = "vmrestore.io/source-volume-uid";
 const RETRY_MS = 15_000;
 
@@ -68,7 +70,8 @@ export function decideRepository(observed: ObservedRepository): RepositoryDecisi
   const spec = backupRepositorySpec.safeParse(repository.spec);
   if (!spec.success) {
     const issue = spec.error.issues[0];
-    return notReady(observed, "InvalidSpec", `spec.${issue?.path.join(".")}: ${issue?.message}`);
+    const field = ["spec", ...(issue?.path ?? [])].join(".");
+    return notReady(observed, "InvalidSpec", sentence(`${field}: ${issue?.message}`));
   }
   const password = passwordOf(observed.secret, spec.data.credentialsSecretRef);
   if ("problem" in password) return notReady(observed, password.reason, password.problem);
@@ -76,15 +79,22 @@ export function decideRepository(observed: ObservedRepository): RepositoryDecisi
   if ("problem" in source || observed.volume === undefined) {
     return "problem" in source ? notReady(observed, source.reason, source.problem) : { actions: [] };
   }
+  if (isElsewhere(observed, observed.volume) && observed.users > 0) {
+    const message = `${machines(observed.users)} from the volume that this repository had before. The new one is used when they are relocated or deleted.`;
+    return notReady(observed, "VolumeInUse", message, 10_000);
+  }
+  if (isElsewhere(observed, observed.volume) || isReleased(observed)) {
+    const { claim, volume } = observed.mounted;
+    const actions = gone([
+      [CLAIMS, claim],
+      [VOLUMES, volume],
+    ]);
+    return { ...notReady(observed, "Mounting", MOUNTING, 1000), actions };
+  }
   const mounting = mountActions(observed, source.source, observed.volume, password.password);
   if (mounting.length > 0) return { actions: mounting };
   if (observed.mounted.claim?.status?.phase !== "Bound") {
-    return notReady(
-      observed,
-      "Mounting",
-      "The repository's volume is being made reachable for the operator's pods.",
-      1000,
-    );
+    return notReady(observed, "Mounting", MOUNTING, 1000);
   }
   return check(observed, parseDuration(spec.data.checkInterval));
 }
@@ -95,25 +105,29 @@ function mountActions(
   volume: Volume,
   password: string,
 ): Action[] {
-  const { repository, settings, mounted, users } = observed;
+  const { repository, settings, mounted } = observed;
   const objects = mountObjects(repository, { source, volume, password, namespace: settings.namespace });
   const sourceUid = volume.metadata.uid ?? "";
-  const isStale =
-    mounted.volume !== undefined && mounted.volume.metadata.annotations?.[SOURCE_ANNOTATION] !== sourceUid;
-  if (isStale && users === 0) {
-    return [
-      ...(mounted.claim === undefined ? [] : [remove(CLAIMS, mounted.claim)]),
-      ...(mounted.volume === undefined || mounted.volume.metadata.deletionTimestamp !== undefined
-        ? []
-        : [remove(VOLUMES, mounted.volume)]),
-    ];
-  }
   objects.volume.metadata.annotations = { [SOURCE_ANNOTATION]: sourceUid };
   const actions: Action[] = [];
   if (mounted.volume === undefined) actions.push(create(VOLUMES, objects.volume));
   if (mounted.claim === undefined) actions.push(create(CLAIMS, objects.claim));
   if (mounted.secret?.data?.password !== password) actions.push({ do: "apply", type: SECRETS, object: objects.secret });
   return actions;
+}
+
+/** Whether the second volume leads to another place than the claim does now. */
+function isElsewhere({ mounted }: ObservedRepository, volume: Volume): boolean {
+  return (
+    mounted.volume !== undefined &&
+    mounted.volume.metadata.annotations?.[SOURCE_ANNOTATION] !== (volume.metadata.uid ?? "")
+  );
+}
+
+/** Whether the second volume was bound to a claim that is gone: it is never bound again. */
+function isReleased({ mounted }: ObservedRepository): boolean {
+  const bound = mounted.volume?.spec?.claimRef?.uid;
+  return bound !== undefined && mounted.claim?.metadata.uid !== bound;
 }
 
 function check(observed: ObservedRepository, intervalMs: number): RepositoryDecision {
@@ -127,6 +141,9 @@ function check(observed: ObservedRepository, intervalMs: number): RepositoryDeci
     return { actions: [create(JOBS, checkJob(observed))], againMs: 1000 };
   }
   if (job.metadata.deletionTimestamp !== undefined) return { actions: [], againMs: 1000 };
+  // It looked elsewhere, or with another password.
+  if (job.metadata.annotations?.[INPUT_ANNOTATION] !== inputOf(observed))
+    return { actions: [remove(JOBS, job)], againMs: 1000 };
   const outcome = inspectionOutcome(job, observed.pods);
   if (outcome.state === "Running") {
     const before = conditionOf(status.conditions, "Ready");
@@ -145,7 +162,8 @@ function checked(observed: ObservedRepository, result: Inspection): RepositoryDe
   if (error !== undefined) return notReady(observed, reasonOf(error.code), complaint(error), RETRY_MS, true);
   if (found === undefined)
     return notReady(observed, "CheckFailed", "The check told nothing about the repository.", RETRY_MS, true);
-  const message = `restic repository of format ${found.version} with ${found.snapshots} snapshots.`;
+  const snapshots = found.snapshots === 1 ? "1 snapshot" : `${found.snapshots} snapshots`;
+  const message = `restic repository of format ${found.version} with ${snapshots}.`;
   const status = statusWith(observed, { type: "Ready", status: "True", reason: "Checked", message }, true);
   return {
     actions: [],
@@ -165,7 +183,7 @@ function release(observed: ObservedRepository): RepositoryDecision {
   const finalizers = repository.metadata.finalizers ?? [];
   if (!finalizers.includes(REPOSITORY_FINALIZER)) return { actions: [] };
   if (users > 0) {
-    const message = `${users} restored machines still read from it. It goes away when they are relocated or deleted.`;
+    const message = `${machines(users)} from it. It goes away when they are relocated or deleted.`;
     return notReady(observed, "InUse", message, 10_000);
   }
   if (job !== undefined) return { actions: gone([[JOBS, job]]), againMs: 1000 };
@@ -187,6 +205,10 @@ function release(observed: ObservedRepository): RepositoryDecision {
   };
 }
 
+function machines(count: number): string {
+  return count === 1 ? "1 restored machine still reads" : `${count} restored machines still read`;
+}
+
 function gone(
   objects: readonly (readonly [Parameters<typeof remove>[0], Parameters<typeof remove>[1] | undefined])[],
 ): Action[] {
@@ -205,10 +227,15 @@ function checkJob({ repository, settings, ...observed }: ObservedRepository): Ma
   return inspectionJob({
     name: mountName(repository),
     labels: observed.mounted.claim?.metadata.labels ?? {},
-    annotations: {},
+    annotations: { [INPUT_ANNOTATION]: inputOf({ repository, settings, ...observed }) },
     mount: repositoryMount(repository, spec),
     settings,
   });
+}
+
+/** What a check's result is about. */
+function inputOf({ repository, mounted }: ObservedRepository): string {
+  return `${repository.metadata.generation ?? 0}/${mounted.secret?.metadata.resourceVersion ?? ""}`;
 }
 
 function notReady(
@@ -254,8 +281,9 @@ export function complaint(error: { message: string; hint?: string | undefined })
     .join(" ");
 }
 
+/** Begins with a capital, where it does not begin with a field's name, and ends with a stop. */
 export function sentence(text: string): string {
   const trimmed = text.trim();
-  const begun = `${trimmed.slice(0, 1).toUpperCase()}${trimmed.slice(1)}`;
+  const begun = /^(spec|status)\b/.test(trimmed) ? trimmed : `${trimmed.slice(0, 1).toUpperCase()}${trimmed.slice(1)}`;
   return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }

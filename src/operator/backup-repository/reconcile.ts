@@ -12,6 +12,9 @@ import type { OperatorSettings } from "../settings.ts";
 import { decideRepository, type ObservedRepository } from "./decide.ts";
 import { mountName } from "./mount.ts";
 
+/** Reasons why a repository is not ready yet, with nothing wrong. */
+const UNDER_WAY = ["Mounting", "Checking"];
+
 export interface RepositoryReconcilerOptions {
   readonly cluster: Cluster;
   readonly settings: OperatorSettings;
@@ -41,11 +44,12 @@ export async function reconcileRepository(
       repository.status?.conditions ?? [],
       decision.status.conditions ?? [],
     )) {
-      await events.record(repository, { type: status === "True" ? "Normal" : "Warning", reason, message });
+      const isNormal = status === "True" || UNDER_WAY.includes(reason);
+      await events.record(repository, { type: isNormal ? "Normal" : "Warning", reason, message });
     }
   }
   await perform(decision.afterStatus ?? [], cluster, undefined);
-  return decision.actions.length > 0 ? 0 : decision.againMs;
+  return decision.actions.length > 0 ? (decision.againMs ?? 0) : decision.againMs;
 }
 
 async function observe(

@@ -6,7 +6,7 @@ import { errorMessage } from "../../base/errors.ts";
 import type { Logger } from "../../base/logging.ts";
 import { perform } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
-import { changedConditions, mergeConditions } from "../conditions.ts";
+import { changedConditions, conditionOf, mergeConditions } from "../conditions.ts";
 import { VM_RESTORES } from "../kinds.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import { isConflict } from "../runtime/errors.ts";
@@ -52,7 +52,8 @@ export class RestoreReconciler {
     const spec = vmRestoreSpec.safeParse(restore.spec);
     if (!spec.success) {
       const issue = spec.error.issues[0];
-      await this.#refuse(restore, `spec.${issue?.path.join(".")}: ${issue?.message}.`);
+      const field = ["spec", ...(issue?.path ?? [])].join(".");
+      await this.#refuse(restore, sentence(`${field}: ${issue?.message}`));
       return undefined;
     }
     const session = this.#session(key, uid);
@@ -121,6 +122,9 @@ export class RestoreReconciler {
       restore.status?.conditions ?? [],
       clean.conditions ?? [],
     )) {
+      // That nothing is wrong is news only after something was.
+      if (type === "Degraded" && value === "False" && conditionOf(restore.status?.conditions, type) === undefined)
+        continue;
       const isWarning = WARNINGS.test(reason) || (type === "Degraded" && value === "True");
       await events.record(restore, { type: isWarning ? "Warning" : "Normal", reason, message });
     }
