@@ -16,8 +16,8 @@ interface Rendered {
 }
 
 /** Renders the chart with Go's text/template and sprig, the engine and library that Helm uses. */
-function render(values: object): Rendered[] {
-  const input = { Values: values, Release: { Name: "vmrestore", Namespace: "vmrestore-system", Service: "Helm" } };
+function render(values: object, release = "vmrestore"): Rendered[] {
+  const input = { Values: values, Release: { Name: release, Namespace: "vmrestore-system", Service: "Helm" } };
   const run = spawnSync("go", ["run", join(ROOT, "test/chart/render.go"), CHART], {
     input: JSON.stringify(input),
     encoding: "utf8",
@@ -72,6 +72,15 @@ test("the operator's account may do what deploy/rbac.yaml says, and nothing else
     expect(bound.roleRef).toMatchObject({ kind: role, name: one(objects, role).metadata.name });
     expect(bound.subjects).toEqual([{ kind: "ServiceAccount", name: "vmrestore", namespace: "vmrestore-system" }]);
   }
+});
+
+test("objects are named after the release, and after the product where the release is not", () => {
+  const names = (release: string) =>
+    new Set(render({ monitoring: { podMonitor: true } }, release).map(({ metadata }) => metadata.name));
+  const of = (base: string) => new Set([base, `${base}-operator`, `${base}-media-agent`]);
+  expect(names("vmrestore")).toEqual(of("vmrestore"));
+  expect(names("prod")).toEqual(of("prod-vmrestore"));
+  for (const name of names("p".repeat(53))) expect(name.length).toBeLessThanOrEqual(63 + "-media-agent".length);
 });
 
 test("values reach the objects", () => {
