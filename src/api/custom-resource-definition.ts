@@ -53,7 +53,6 @@ export function customResourceDefinition(resource: ResourceKind): object {
         plural: resource.plural,
         singular: resource.kind.toLowerCase(),
         shortNames: resource.shortNames,
-        categories: ["vmrestore"],
       },
       versions: [
         {

@@ -40,15 +40,15 @@ test("objects are applied, shown, described, changed and deleted", async () => {
   expect(await kubectl("get", "vmr")).toMatch(
     /^NAME +PHASE +VM +PROGRESS +READY IN +AGE\norders-db +orders-db +\d+s\n$/,
   );
-  expect(await kubectl("get", "vmr", "orders-db", "-o", "yaml")).toContain("kind: VMRestore\n");
-  expect(await kubectl("describe", "vmr", "orders-db")).toMatch(/Deletion Policy: +Retain/);
+  expect(await kubectl("get", "vmrestore", "orders-db", "-o", "yaml")).toContain("kind: VMRestore\n");
+  expect(await kubectl("describe", "vmrestore", "orders-db")).toMatch(/Deletion Policy: +Retain/);
   const patch = '{"spec":{"relocation":{"cutover":{"when":"Manual"}}}}';
   expect(await kubectl("patch", "vmr", "orders-db", "--type", "merge", "-p", patch)).toContain("patched");
   expect(await kubectl("patch", "vmr", "orders-db", "--type", "merge", "-p", '{"spec":{"launch":1}}')).toMatch(
     /invalid/,
   );
   expect(await kubectl("get", "vmr", "orders-db", "-o", "jsonpath={.spec.relocation.cutover.when}")).toBe("Manual");
-  expect(await kubectl("delete", "vmr", "orders-db", "--timeout=30s")).toContain("deleted");
+  expect(await kubectl("delete", "vmrestore", "orders-db", "--timeout=30s")).toContain("deleted");
   expect(await kubectl("get", "vmr", "orders-db")).toMatch(/NotFound/);
 });
 
