@@ -1,6 +1,7 @@
 import { type Inspection, type InspectionRequest, inspection } from "../api/inspection.ts";
 import type { RepositoryMount } from "./backup-repository/mount.ts";
 import type { Job, Pod } from "./kinds.ts";
+import { failureOf } from "./pod-failure.ts";
 import type { Manifest } from "./runtime/objects.ts";
 import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "./settings.ts";
 
@@ -121,6 +122,8 @@ export function podTrouble(pods: readonly Pod[]): string | undefined {
     for (const { state } of pod.status?.containerStatuses ?? []) {
       const waiting = state?.waiting;
       if (waiting?.reason === undefined || waiting.reason === "ContainerCreating") continue;
+      const failure = failureOf([pod]);
+      if (failure !== undefined) return `pod ${pod.metadata.name} failed and is started again: ${failure}`;
       return `pod ${pod.metadata.name}: ${waiting.reason}${waiting.message === undefined ? "" : `: ${waiting.message}`}`;
     }
   }

@@ -98,7 +98,9 @@ export class ContainerRunner {
     await probing;
     this.#child = undefined;
     this.ready = false;
-    const message = await readFile(messageFile, "utf8").catch(() => "");
+    const written = await readFile(messageFile, "utf8").catch(() => "");
+    const isTold = container.terminationMessagePolicy === "FallbackToLogsOnError" && exit.exitCode !== 0;
+    const message = written === "" && isTold ? await this.#endOfLog() : written;
     await rm(messageFile, { force: true });
     const finishedAt = new Date(clock.now()).toISOString();
     const reason = exit.exitCode === 0 ? "Completed" : "Error";
@@ -106,6 +108,13 @@ export class ContainerRunner {
       terminated: { ...exit, reason, message: message.slice(0, TERMINATION_MESSAGE_LIMIT), startedAt, finishedAt },
     };
     return exit;
+  }
+
+  /** As the kubelet takes it: 80 lines and 2 KiB at most. */
+  async #endOfLog(): Promise<string> {
+    const { container, directory } = this.#options;
+    const log = await readFile(join(directory, `${container.name}.log`)).catch(() => Buffer.alloc(0));
+    return log.subarray(-2048).toString("utf8").split("\n").slice(-80).join("\n");
   }
 
   async #start(messageFile: string): Promise<Child | undefined> {

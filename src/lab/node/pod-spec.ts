@@ -27,6 +27,7 @@ export interface Container {
   volumeMounts?: { name: string; mountPath: string; subPath?: string }[];
   volumeDevices?: { name: string; devicePath: string }[];
   terminationMessagePath?: string;
+  terminationMessagePolicy?: "File" | "FallbackToLogsOnError";
   readinessProbe?: Probe;
   livenessProbe?: Probe;
   startupProbe?: Probe;

@@ -1,6 +1,7 @@
 import { AGENT_PORTS } from "../../api/agent-config.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import { repositoryAccess } from "../inspection-job.ts";
+import { TELL_FAILURE } from "../pod-failure.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "../settings.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
@@ -123,6 +124,7 @@ function statefulSet(
               startupProbe: { ...probe("nfs"), failureThreshold: 120 },
               readinessProbe: probe("nfs"),
               livenessProbe: { ...probe("metrics"), failureThreshold: 6 },
+              ...TELL_FAILURE,
               securityContext: CONTAINER_SECURITY,
               resources: resources ?? { requests: { cpu: "500m", memory: "512Mi" } },
               volumeMounts: [

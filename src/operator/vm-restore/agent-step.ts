@@ -51,7 +51,7 @@ export function runAgent(observed: Observed, plan: Plan): Outcome {
       status,
     };
   const trouble = podTrouble(observed.agentPods) ?? problem ?? "it opens the backup";
-  return { ...waits(starting(`The media agent does not serve yet: ${trouble}.`), POLL_MS), status };
+  return { ...waits(starting(sentence(`The media agent does not serve yet: ${trouble}`)), POLL_MS), status };
 }
 
 /** Whether the machine may have written to an overlay: it is made before the StatefulSet is, and before there is a machine. */

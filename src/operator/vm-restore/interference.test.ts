@@ -164,6 +164,52 @@ test("a Job of somebody else that has the relocation Job's name is left alone, a
   await play(world, phaseIs("Completed"));
 });
 
+test("a restore whose spec nobody can follow goes when it is deleted, unless it made something", async () => {
+  const spoil = (world: World) => changeSpec(world, { source: { repository: { name: "nightly" }, snapshot: {} } });
+  const fresh = new World();
+  fresh.restore({ source: { repository: { name: "none" }, snapshot: { latest: {} } } });
+  await play(fresh, reasonIs("SourceReady", "RepositoryNotFound"));
+  spoil(fresh);
+  fresh.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  await play(fresh, (restore) => restore === undefined);
+
+  const { world } = await waitingForCutover();
+  spoil(world);
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  const held = await play(world, reasonIs("SpecValid", "InvalidSpec"));
+  expect(held?.status?.message).toMatch(/exactly one of/);
+  changeSpec(world, { source: { repository: { name: "nightly" }, snapshot: { latest: {} } } });
+  await play(world, reasonIs("TornDown", "MachineDependsOnAgent"));
+  expect(world.cluster.all(STATEFUL_SETS)).toHaveLength(1);
+});
+
+test("why a relocation Job failed is told in its own words", async () => {
+  const { world, base } = await waitingForCutover();
+  const metadata = { name: `${base}-copy-9`, namespace: TENANT, labels: { "job-name": `${base}-copy` } };
+  const message = "vmrestore: /target/0 is smaller than the disk (RELOCATION_TARGET_UNFIT)\n  make the claim larger";
+  const terminated = { exitCode: 1, message };
+  const [job] = world.cluster.all(JOBS);
+  world.cluster.put(PODS, {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      ...metadata,
+      labels: { ...job?.metadata.labels, ...metadata.labels },
+      ownerReferences: [{ uid: job?.metadata.uid ?? "", kind: "Job", name: "" }],
+    },
+    status: { phase: "Failed", containerStatuses: [{ name: "relocate", state: { terminated } }] },
+  });
+  world.cluster.change(JOBS, TENANT, job?.metadata.name ?? "", (failed) => {
+    const lastTransitionTime = new Date(world.clock.now()).toISOString();
+    const reason = "BackoffLimitExceeded";
+    failed.status = { conditions: [{ type: "Failed", status: "True", reason, lastTransitionTime }] };
+  });
+  const told = await play(world, reasonIs("Relocated", "JobFailed"));
+  expect(told?.status?.message).toBe(
+    "The relocation Job ended early and is started again: /target/0 is smaller than the disk (RELOCATION_TARGET_UNFIT) make the claim larger.",
+  );
+});
+
 test("a status is never written to another object of the same name", async () => {
   const world = new World();
   world.restore();

@@ -20,6 +20,7 @@ import {
   VM_PROFILES,
   VOLUMES,
 } from "../kinds.ts";
+import { failureOf } from "../pod-failure.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { AgentSession } from "./agent-session.ts";
@@ -87,6 +88,9 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   ]);
   const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
   const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
+  const jobPods = podsBeside.filter(
+    (pod) => isOurs(restore, pod) && pod.metadata.labels?.["job-name"] === names.relocation,
+  );
   const without: Observed = {
     now,
     settings,
@@ -110,7 +114,8 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     instance,
     mountingPods: podsBeside.filter((pod) => !hasEnded(pod) && mountsAny(pod, servedClaims)),
     job: isOurs(restore, job) ? job : undefined,
-    jobPods: podsBeside.filter((pod) => pod.metadata.labels?.["job-name"] === names.relocation && !hasEnded(pod)),
+    jobPods: jobPods.filter((pod) => !hasEnded(pod)),
+    jobFailure: failureOf(jobPods),
     jobSecret: isOurs(restore, jobSecret) ? jobSecret : undefined,
     inTheWay: [job, jobSecret].find((object) => object !== undefined && !isOurs(restore, object)),
     profile,

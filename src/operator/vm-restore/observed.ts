@@ -70,6 +70,8 @@ export interface Observed {
   readonly mountingPods: readonly Pod[];
   readonly job: Job | undefined;
   readonly jobPods: readonly Pod[];
+  /** What the relocation said when it failed last, as far as its pods are still there. */
+  readonly jobFailure: string | undefined;
   readonly jobSecret: Secret | undefined;
   /** What bears the name of the relocation Job or of its Secret and was made by somebody else. */
   readonly inTheWay: KubernetesObject | undefined;

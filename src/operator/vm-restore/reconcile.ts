@@ -7,15 +7,16 @@ import type { Logger } from "../../base/logging.ts";
 import { perform } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { changedConditions, conditionOf, mergeConditions } from "../conditions.ts";
-import { VM_RESTORES } from "../kinds.ts";
+import { JOBS, SECRETS, VM_RESTORES } from "../kinds.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import { isConflict } from "../runtime/errors.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
 import type { OperatorMetrics } from "../runtime/metrics.ts";
-import { identityOf } from "../runtime/objects.ts";
+import { identityOf, type Manifest } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import { type AgentConnector, AgentSession } from "./agent-session.ts";
-import { decide } from "./decide.ts";
+import { decide, RESTORE_FINALIZER } from "./decide.ts";
+import { restoreNames } from "./names.ts";
 import { observe } from "./observe.ts";
 import { phaseOf, statusAfter } from "./status.ts";
 import { no, type Outcome } from "./step.ts";
@@ -51,6 +52,7 @@ export class RestoreReconciler {
     const uid = restore.metadata.uid ?? "";
     const spec = vmRestoreSpec.safeParse(restore.spec);
     if (!spec.success) {
+      if (await this.#mayGo(restore)) return 0;
       const issue = spec.error.issues[0];
       const field = ["spec", ...(issue?.path ?? [])].join(".");
       await this.#refuse(restore, sentence(`${field}: ${issue?.message}`));
@@ -85,6 +87,22 @@ export class RestoreReconciler {
     // An object that was just written is another one than was read: the next reconcile reads it, where it is still there.
     if (!writesItself(outcome)) await this.#writeStatus(restore, status);
     return actions.length > 0 ? 0 : outcome.againMs;
+  }
+
+  /** A restore with a spec that nobody can follow, which made nothing, is let go when it is deleted. Whether that was done. */
+  async #mayGo(restore: VMRestore): Promise<boolean> {
+    const { cluster, settings } = this.#options;
+    const finalizers = restore.metadata.finalizers ?? [];
+    if (restore.metadata.deletionTimestamp === undefined || !finalizers.includes(RESTORE_FINALIZER)) return false;
+    const names = restoreNames(restore, "");
+    // The plan is made before everything else but the inspection, and goes last.
+    if ((await cluster.get(SECRETS, settings.namespace, names.plan)) !== undefined) return false;
+    const inspection = await cluster.get(JOBS, settings.namespace, names.inspection);
+    if (inspection !== undefined) await cluster.delete(JOBS, inspection);
+    const left = finalizers.filter((name) => name !== RESTORE_FINALIZER);
+    const metadata = { ...restore.metadata, finalizers: left };
+    await cluster.replace(VM_RESTORES, { ...restore, metadata } as unknown as Manifest);
+    return true;
   }
 
   close(): void {

@@ -2,6 +2,7 @@ import { LABELS } from "../../api/group.ts";
 import { parseQuantity } from "../../api/quantity.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import type { VirtualMachine } from "../kinds.ts";
+import { TELL_FAILURE } from "../pod-failure.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "../settings.ts";
 import { type RestoreKeys, tlsSecret } from "./keys.ts";
@@ -119,6 +120,7 @@ export function relocationJob(options: {
                 ...(spec.relocation.cutover.verify ? ["--verify"] : []),
                 ...(limit === undefined ? [] : ["--bandwidth-limit", String(parseQuantity(limit) ?? 0)]),
               ],
+              ...TELL_FAILURE,
               securityContext: CONTAINER_SECURITY,
               resources: { requests: { cpu: "250m", memory: "256Mi" } },
               volumeMounts: [

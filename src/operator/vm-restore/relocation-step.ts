@@ -1,6 +1,7 @@
 import type { DiskStatus, RelocationProgress } from "../../api/agent-control.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, create, remove } from "../actions.ts";
+import { sentence } from "../backup-repository/decide.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
 import { goesToTarget } from "./cutover-state.ts";
@@ -149,9 +150,10 @@ function runJob(observed: Observed, progress: readonly (RelocationProgress | und
       ),
       againMs: POLL_MS,
     };
-  const trouble = podTrouble(jobPods);
+  const failure = observed.jobFailure === undefined ? undefined : `it failed and tries again: ${observed.jobFailure}`;
+  const trouble = podTrouble(jobPods) ?? (progress.some((disk) => (disk?.rate ?? 0) > 0) ? undefined : failure);
   return waits(
-    trouble === undefined ? copying : no("Relocated", "Copying", `The relocation Job waits: ${trouble}`),
+    trouble === undefined ? copying : no("Relocated", "Copying", sentence(`The relocation Job waits: ${trouble}`)),
     POLL_MS,
   );
 }
@@ -172,7 +174,7 @@ function replaceJob(observed: Observed, job: Job, ended: { message: string; at: 
   const condition = no(
     "Relocated",
     "JobFailed",
-    `The relocation Job ended early and is started again: ${ended.message}`,
+    sentence(`The relocation Job ended early and is started again: ${observed.jobFailure ?? ended.message}`),
   );
   const left = ended.at + JOB_RETRY_MS - observed.now;
   return left > 0 ? waits(condition, left) : acts([remove(JOBS, job)], condition);
