@@ -266,7 +266,7 @@ function statusWith(
   };
 }
 
-/** `WRONG_PASSWORD` → `WrongPassword`. */
+/** `SNAPSHOT_NOT_FOUND` → `SnapshotNotFound`. */
 export function reasonOf(code: string): string {
   const words = code.split(/[^A-Za-z0-9]+/).filter((word) => word !== "");
   const name = words.map((word) => `${word.slice(0, 1).toUpperCase()}${word.slice(1).toLowerCase()}`).join("");

@@ -198,9 +198,9 @@ const cases: Case[] = [
   },
   {
     name: "a wrong password",
-    reason: "WrongPassword",
+    reason: "RepositoryWrongPassword",
     advice: /Correct the password/,
-    ...fails("WRONG_PASSWORD", "no key opens", "Correct the password in the credentials Secret."),
+    ...fails("REPOSITORY_WRONG_PASSWORD", "no key opens", "Correct the password in the credentials Secret."),
   },
   {
     name: "a repository that cannot be reached",
@@ -294,12 +294,12 @@ test("it stays for as long as a machine reads from it, then everything that was 
 
 test("what is under way is told as such, what is wrong as a warning", async () => {
   const place = new Place();
-  place.found = { error: { code: "WRONG_PASSWORD", message: "no key opens" } };
+  place.found = { error: { code: "REPOSITORY_WRONG_PASSWORD", message: "no key opens" } };
   place.jobsEnd = false;
   await place.until("Checking");
   place.jobsEnd = true;
-  await place.until("WrongPassword");
+  await place.until("RepositoryWrongPassword");
   const events = place.cluster.all(EVENTS) as unknown as { reason: string; type: string }[];
   const types = Object.fromEntries(events.map(({ reason, type }) => [reason, type]));
-  expect(types).toMatchObject({ Checking: "Normal", WrongPassword: "Warning" });
+  expect(types).toMatchObject({ Checking: "Normal", RepositoryWrongPassword: "Warning" });
 });

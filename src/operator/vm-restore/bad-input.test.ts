@@ -77,9 +77,13 @@ const cases: Case[] = [
   },
   {
     name: "a password that was right once",
-    reason: "WrongPassword",
+    reason: "RepositoryWrongPassword",
     advice: /Correct the password/,
-    ...inspectionFails("WRONG_PASSWORD", "no key of the repository opens", "Correct the password in the Secret."),
+    ...inspectionFails(
+      "REPOSITORY_WRONG_PASSWORD",
+      "no key of the repository opens",
+      "Correct the password in the Secret.",
+    ),
   },
   {
     name: "an unknown snapshot",
