@@ -30,6 +30,8 @@ export const inspection = z.strictObject({
       host: z.string(),
       /** The VirtualMachine's name in the snapshot's manifest, where it holds one. */
       virtualMachine: z.string().optional(),
+      /** Disks of the request that the manifest has no volume for. */
+      withoutVolume: z.array(z.string()).optional(),
       disks: z.array(inspectedDisk),
       /** Bytes of data blobs that the disks refer to, zeros left out, each blob once. */
       dataBytes: z.int(),
@@ -77,4 +79,3 @@ export const inspectionRequest = z.strictObject({
 
 export type InspectionRequest = z.infer<typeof inspectionRequest>;
 export type Inspection = z.infer<typeof inspection>;
-export type InspectedDisk = z.infer<typeof inspectedDisk>;

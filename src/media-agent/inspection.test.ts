@@ -86,6 +86,13 @@ test("takes disks that are named, by the beginning of an id", async () => {
   expect(found.snapshot?.dataBytes).toBe(4096);
 });
 
+test("tells which of the named disks the manifest has no volume for", async () => {
+  const path = "/vms/orders/disks/root.img";
+  const ask = (name: string) => inspect({ snapshot: { id: first.slice(0, 8) }, disks: [{ name, path }] });
+  expect((await ask("root")).snapshot).not.toHaveProperty("withoutVolume");
+  expect((await ask("system")).snapshot?.withoutVolume).toEqual(["system"]);
+});
+
 test.each([
   ["no such snapshot", { snapshot: { id: "00000000" } }, "SNAPSHOT_NOT_FOUND"],
   ["no snapshot of the host", { snapshot: { latest: { host: "nobody" } } }, "SNAPSHOT_NOT_FOUND"],

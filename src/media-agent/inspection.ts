@@ -1,12 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import * as z from "zod";
-import {
-  type InspectedDisk,
-  type Inspection,
-  type InspectionRequest,
-  inspection,
-  inspectionRequest,
-} from "../api/inspection.ts";
+import { type Inspection, type InspectionRequest, inspection, inspectionRequest } from "../api/inspection.ts";
 import { errorMessage, VmRestoreError } from "../base/errors.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
 import { Repository, type SnapshotTree } from "../repository/repository.ts";
@@ -69,18 +63,22 @@ async function inspectSnapshot(
 ): Promise<void> {
   const { id, latest } = request.snapshot;
   const snapshot = selectSnapshot(snapshots, id === undefined ? { latest: latest ?? {} } : { id });
-  const result = {
+  const result: NonNullable<Inspection["snapshot"]> = {
     id: snapshot.id,
     time: snapshot.timeText,
     host: snapshot.host,
-    disks: [] as InspectedDisk[],
+    disks: [],
     dataBytes: 0,
   };
   found.snapshot = result;
 
   const tree = await repository.browse(snapshot);
   const { manifest, disks } = await chooseDisks(repository, tree, request);
-  if (manifest !== undefined) found.snapshot.virtualMachine = manifest.name;
+  if (manifest !== undefined) {
+    found.snapshot.virtualMachine = manifest.name;
+    const without = disks.map(({ name }) => name).filter((name) => !manifest.volumes.includes(name));
+    if (without.length > 0) found.snapshot.withoutVolume = without;
+  }
   const nodes = await Promise.all(disks.map(({ path }) => tree.file(path)));
   const files = await repository.openFiles(nodes);
   for (const [index, file] of files.entries()) {

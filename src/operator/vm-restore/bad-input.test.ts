@@ -125,6 +125,23 @@ const cases: Case[] = [
       }),
   },
   {
+    name: "a disk that the snapshot's manifest has no volume for",
+    reason: "ManifestMismatch",
+    advice: /Name the disks in spec\.source\.disks as its volumes are named/,
+    spec: { source: { ...SPEC.source, disks: [{ name: "system", path: "/disks/root.img" }] } },
+    spoil: (world) => {
+      world.backUp("system");
+      if (world.found.snapshot !== undefined) world.found.snapshot.withoutVolume = ["system"];
+    },
+    mend: (world) => {
+      world.backUp("root");
+      delete world.found.snapshot?.withoutVolume;
+      world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+        restore.spec = { ...SPEC, source: { ...SPEC.source, disks: [{ name: "root", path: "/disks/root.img" }] } };
+      });
+    },
+  },
+  {
     name: "an inline manifest that has no such volume",
     reason: "ManifestMismatch",
     advice: /Name the disks in spec\.source\.disks as its volumes are named/,

@@ -82,6 +82,11 @@ function inspect(observed: Observed, mount: RepositoryMount): Outcome & { readon
     const message = `Snapshot ${snapshot.id.slice(0, 8)} holds no VirtualMachine manifest that can be read. Give one with spec.virtualMachine.manifest.from: Inline.`;
     return failed(observed, "NoManifest", message);
   }
+  const without = snapshot.withoutVolume ?? [];
+  if (without.length > 0 && spec.virtualMachine.manifest.from === "Snapshot") {
+    const message = `The snapshot's manifest has no volume ${without.join(", ")}. Name the disks in spec.source.disks as its volumes are named, or give a manifest with spec.virtualMachine.manifest.from: Inline.`;
+    return failed(observed, "ManifestMismatch", message);
+  }
   return { passes: true, conditions: [sourceReady(snapshot)], found: snapshot };
 }
 
