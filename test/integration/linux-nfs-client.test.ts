@@ -3,61 +3,114 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { runInUml } from "../uml/run-in-uml.ts";
+import type { Slowness } from "../uml/serve-overlay.ts";
 
 const MIB = 1024 * 1024;
 const SIZE = 64 * MIB;
 const PATH = "/0123456789abcdef0123456789abcdef";
 
 let state: string;
-let server: string[];
 
 beforeEach(async () => {
   state = await mkdtemp(join(tmpdir(), "overlay-"));
-  server = [process.execPath, join(import.meta.dirname, "../uml/serve-overlay.ts"), state, PATH, String(SIZE)];
 });
 
 afterEach(() => rm(state, { recursive: true, force: true }));
 
+function run(script: string, mountOptions = "", slowness: Slowness = {}): Promise<string> {
+  const program = join(import.meta.dirname, "../uml/serve-overlay.ts");
+  const server = [process.execPath, program, state, PATH, String(SIZE), JSON.stringify(slowness)];
+  return runInUml({ exportPath: PATH, server, mountOptions, script });
+}
+
+/** The largest number that the server has said behind a word. */
+const most = (console: string, word: string): number =>
+  Math.max(0, ...[...console.matchAll(new RegExp(`${word} (\\d+)`, "g"))].map((match) => Number(match[1])));
+
+const fio = (options: string): string =>
+  `fio --name=x --filename=/run/mnt/disk.img --allow_file_create=0 --verify=crc32c --verify_fatal=1 --output-format=terse --terse-version=3 ${options} > /run/fio 2>&1 || { cat /run/fio; exit 1; }`;
+
 test("a Linux kernel mounts the export and sees one disk of 107:107, fully allocated, with no space free", async () => {
-  const console = await runInUml({
-    exportPath: PATH,
-    server,
-    script: `
-      ls -ln /run/mnt
-      stat -c 'ALLOCATED %b %B' /run/mnt/disk.img
-      stat -f -c 'FREE %f %a' /run/mnt
-      chown 107:107 /run/mnt/disk.img
-      chmod 0660 /run/mnt/disk.img
-      ! touch /run/mnt/other 2>/dev/null
-      ! rm -f /run/mnt/disk.img 2>/dev/null
-      head -c 100 /run/mnt/disk.img | sha256sum
-    `,
-  });
+  const console = await run(`
+    ls -ln /run/mnt
+    stat -c 'ALLOCATED %b %B' /run/mnt/disk.img
+    stat -f -c 'FREE %f %a' /run/mnt
+    chown 107:107 /run/mnt/disk.img
+    chmod 0660 /run/mnt/disk.img
+    for refused in 'touch /run/mnt/other' 'rm -f /run/mnt/disk.img' 'ln /run/mnt/disk.img /run/mnt/other' \\
+      'ln -s x /run/mnt/other' 'mkdir /run/mnt/other' 'mv /run/mnt/disk.img /run/mnt/other' 'mknod /run/mnt/other p' \\
+      'chmod 0666 /run/mnt/disk.img' 'truncate -s 0 /run/mnt/disk.img' 'truncate -s +4096 /run/mnt/disk.img'; do
+      if $refused 2> /run/why; then echo "UNEXPECTED: $refused"; else echo "REFUSED: $refused: $(cat /run/why)"; fi
+    done
+    ls /run/mnt | grep -qx disk.img
+    head -c 100 /run/mnt/disk.img | sha256sum
+  `);
   expect(console).toMatch(new RegExp(`-rw-rw----\\s+1\\s+107\\s+107\\s+${SIZE}.*disk.img`));
   expect(console).toContain(`ALLOCATED ${SIZE / 512} 512`);
   expect(console).toContain("FREE 0 0");
+  expect(console).not.toContain("UNEXPECTED");
+  expect(console.match(/^REFUSED: /gm)?.length).toBe(10);
 }, 120_000);
 
 test("verified direct and buffered I/O goes on through the server's kill -9 and restart, and nothing is lost", async () => {
-  const fio =
-    "fio --name=x --filename=/run/mnt/disk.img --bs=4k-64k --bsrange=4k-64k --size=32M --verify=crc32c --verify_fatal=1 --allow_file_create=0 --randseed=7 --output-format=terse --terse-version=3";
-  const console = await runInUml({
-    exportPath: PATH,
-    server,
-    script: `
-      (sleep 1; echo KILL-SERVER) &
-      ${fio} --rw=randwrite --direct=1 --ioengine=libaio --iodepth=16 --do_verify=1 > /run/direct || { cat /run/direct; exit 1; }
-      echo DIRECT-DONE
-      (sleep 1; echo KILL-SERVER) &
-      ${fio} --offset=32M --rw=randwrite --direct=0 --ioengine=psync --fsync=8 --end_fsync=1 --do_verify=1 > /run/buffered || { cat /run/buffered; exit 1; }
-      echo BUFFERED-DONE
-      wait
-      echo KILL-SERVER
-      echo 3 > /proc/sys/vm/drop_caches
-      ${fio} --rw=randwrite --direct=1 --ioengine=libaio --iodepth=16 --verify_only=1 > /run/again || { cat /run/again; exit 1; }
-      echo VERIFIED-AGAIN
-    `,
-  });
+  const common = "--bsrange=4k-64k --size=32M --randseed=7";
+  const direct = `${common} --rw=randwrite --direct=1 --ioengine=libaio --iodepth=32`;
+  const console = await run(`
+    (sleep 1; echo KILL-SERVER) &
+    ${fio(`${direct} --do_verify=1`)}
+    echo DIRECT-DONE
+    (sleep 1; echo KILL-SERVER) &
+    ${fio(`${common} --offset=32M --rw=randwrite --ioengine=psync --fsync=8 --end_fsync=1 --do_verify=1`)}
+    echo BUFFERED-DONE
+    wait
+    echo KILL-SERVER
+    echo 3 > /proc/sys/vm/drop_caches
+    ${fio(`${direct} --verify_only=1`)}
+    echo VERIFIED-AGAIN
+  `);
   expect(console.match(/KILL-SERVER/g)?.length).toBe(3);
   expect(console).toContain("VERIFIED-AGAIN");
+}, 180_000);
+
+test("reads, writes, mappings, truncations and syncs at random equal a model, over eight connections, through a kill -9", async () => {
+  const half = SIZE / 2;
+  const console = await run(
+    `
+      (sleep 3; echo KILL-SERVER) &
+      $UML_DIR/exerciser /run/mnt/disk.img 0 ${4 * MIB} 11 12 &
+      $UML_DIR/exerciser /run/mnt/disk.img ${half} ${4 * MIB} 12 12 > /run/other || { cat /run/other; exit 1; }
+      cat /run/other
+      wait
+    `,
+    "nconnect=8",
+  );
+  const operations = [...console.matchAll(/EXERCISED (\d+)/g)].map((match) => Number(match[1]));
+  expect(operations.length).toBe(2);
+  for (const count of operations) expect(count).toBeGreaterThan(50);
+  expect(most(console, "CONNECTIONS")).toBeGreaterThanOrEqual(8);
+}, 180_000);
+
+test("writes that take longer than the client waits are sent again, and never meet newer ones", async () => {
+  // Each place is written many times: an old write that was carried out again would be seen by its checksum.
+  const again = "--rw=randwrite --bs=4k --size=256k --loops=5 --norandommap=0 --randseed=3 --serialize_overlap=1";
+  const console = await run(
+    `${fio(`${again} --direct=1 --ioengine=libaio --iodepth=32 --do_verify=1`)}\n echo VERIFIED`,
+    "timeo=5,retrans=3,nconnect=2",
+    { write: 1200 },
+  );
+  expect(console).toContain("VERIFIED");
+  expect(most(console, "DUPLICATES")).toBeGreaterThan(20);
+}, 180_000);
+
+test("reads that wait for the repository are put off just before the client's timeout, and come in the end", async () => {
+  const console = await run(
+    `
+      ${fio("--rw=write --bs=64k --size=4M --direct=1 --ioengine=libaio --iodepth=8 --do_verify=1")}
+      echo READ-DONE
+    `,
+    "timeo=20,retrans=3",
+    { read: 8000, readOf: 8, patience: 1200 },
+  );
+  expect(console).toContain("READ-DONE");
+  expect(most(console, "PUT-OFF")).toBeGreaterThan(0);
 }, 180_000);

@@ -27,5 +27,6 @@ end() {
   sleep 30
 }
 mount -t nfs -o "nfsvers=3,tcp,nolock,port=2049,mountport=2049,mountproto=tcp,hard$options" "10.77.0.1:$export" /run/mnt || end "mount failed"
+export UML_DIR="$directory"
 sh -e "$directory/script.sh" && umount /run/mnt && end ok
 end "script failed"

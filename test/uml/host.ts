@@ -14,10 +14,10 @@ interface HostOptions {
   readonly mountOptions: string;
   /** Command that serves NFS on 10.77.0.1:2049. */
   readonly server: readonly string[];
+  readonly limitMs: number;
 }
 
 const options = JSON.parse(process.argv[2] ?? "{}") as HostOptions;
-const BOOT_LIMIT_MS = 100_000;
 const DOWN_MS = 2000;
 
 const ip = (...args: string[]): void => void execFileSync("ip", args);
@@ -63,7 +63,7 @@ const stopUml = (): void => {
     // it is gone already
   }
 };
-setTimeout(stopUml, BOOT_LIMIT_MS).unref();
+setTimeout(stopUml, options.limitMs).unref();
 
 let result = "never said how it ended";
 for await (const line of createInterface({ input: uml.stdout })) {

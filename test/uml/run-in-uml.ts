@@ -5,14 +5,22 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 interface UmlRun {
-  /** Shell script; the export is mounted at /run/mnt. A line `KILL-SERVER` on the console kills the server, which comes back 2 s later. */
+  /**
+   * Shell script; the export is mounted at /run/mnt, and $UML_DIR/exerciser is there. A line `KILL-SERVER` on the console kills the
+   * server, which comes back 2 s later.
+   */
   readonly script: string;
   readonly exportPath: string;
   /** Command that serves the export on 10.77.0.1:2049. */
   readonly server: readonly string[];
   /** Further mount options. */
   readonly mountOptions?: string;
+  /** Milliseconds for all of it; 100,000 unless given. */
+  readonly limitMs?: number;
 }
+
+const LIMIT_MS = 100_000;
+const compile = promisify(execFile);
 
 /**
  * Runs a script on a real Linux kernel, started as a user-mode Linux in a network namespace of its own, with an NFS export mounted.
@@ -27,21 +35,16 @@ export async function runInUml(run: UmlRun): Promise<string> {
     await chmod(join(directory, "init.sh"), 0o755);
     await writeFile(join(directory, "script.sh"), run.script);
     const preload = join(directory, "whole-xstate.so");
-    await promisify(execFile)("gcc", [
-      "-O2",
-      "-shared",
-      "-fPIC",
-      "-o",
-      preload,
-      join(import.meta.dirname, "whole-xstate.c"),
-      "-ldl",
-    ]);
+    const source = (name: string): string => join(import.meta.dirname, name);
+    await compile("gcc", ["-O2", "-shared", "-fPIC", "-o", preload, source("whole-xstate.c"), "-ldl"]);
+    await compile("gcc", ["-O2", "-o", join(directory, "exerciser"), source("exerciser.c")]);
     const options = {
       directory,
       preload,
       exportPath: run.exportPath,
       mountOptions: run.mountOptions ?? "",
       server: run.server,
+      limitMs: run.limitMs ?? LIMIT_MS,
     };
     const namespace = process.getuid?.() === 0 ? ["--net"] : ["--net", "--map-root-user"];
     const child = spawn(

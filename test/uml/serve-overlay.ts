@@ -1,13 +1,29 @@
 import { createHash } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../../src/base/clock.ts";
 import type { BlockSource } from "../../src/disk/block-device.ts";
 import { overlayDirectory } from "../../src/disk/overlay/files.ts";
 import { Overlay } from "../../src/disk/overlay/overlay.ts";
 import { NfsServer } from "../../src/nfs/server.ts";
 
-/** An overlay over a disk of a repeating pattern, served over NFS: `serve-overlay.ts DIRECTORY EXPORT_PATH SIZE`. */
-const [directory = "", path = "", bytes = ""] = process.argv.slice(2);
+/** Makes the server slow. Milliseconds. */
+export interface Slowness {
+  /** A write waits up to so long before it is applied, in one of `writeOf` cases; a read likewise. */
+  readonly write?: number;
+  readonly writeOf?: number;
+  readonly read?: number;
+  readonly readOf?: number;
+  /** After which a read that still waits is put off. */
+  readonly patience?: number;
+}
+
+/**
+ * An overlay over a disk of a repeating pattern, served over NFS: `serve-overlay.ts DIRECTORY EXPORT_PATH SIZE [SLOWNESS]`. Says
+ * on the console how often calls came twice and how many reads were put off.
+ */
+const [directory = "", path = "", bytes = "", slow = "{}"] = process.argv.slice(2);
 const size = Number(bytes);
+const slowness = JSON.parse(slow) as Slowness;
 const pattern = createHash("sha256").update("pattern").digest();
 const base: BlockSource = {
   size,
@@ -24,7 +40,13 @@ const overlay = await Overlay.open({
   epoch: 1,
   clock: systemClock,
 });
-const server = new NfsServer({ onError: (error) => process.stderr.write(`${String(error)}\n`) });
+const server = new NfsServer({
+  onError: (error) => process.stderr.write(`${String(error)}\n`),
+  ...(slowness.patience === undefined ? {} : { patienceMs: slowness.patience }),
+});
+const wait = async (most: number | undefined, of = 1): Promise<void> => {
+  if (most !== undefined && Math.random() * of < 1) await delay(Math.random() * most);
+};
 server.addExport({
   path,
   handleKey: createHash("sha256").update("key").digest(),
@@ -33,8 +55,22 @@ server.addExport({
   size,
   uid: 107,
   gid: 107,
-  read: (offset, length) => overlay.read(offset, length, "guest"),
-  write: (offset, data, stable) => overlay.write(offset, data, { durable: stable }),
+  async read(offset, length) {
+    await wait(slowness.read, slowness.readOf);
+    return overlay.read(offset, length, "guest");
+  },
+  async write(offset, data, stable) {
+    await wait(slowness.write, slowness.writeOf);
+    await overlay.write(offset, data, { durable: stable });
+  },
   commit: () => overlay.flush(),
 });
 await server.listen("10.77.0.1", 2049);
+
+let said = "";
+setInterval(() => {
+  const { putOff } = server.counters;
+  const now = `DUPLICATES ${server.duplicates.hits} PUT-OFF ${putOff} CONNECTIONS ${server.openConnections}\n`;
+  if (now !== said) process.stdout.write(now);
+  said = now;
+}, 200);
