@@ -20,6 +20,8 @@ export interface Volume {
    * @throws BudgetSpentError
    */
   read(offset: number, length: number): Promise<Buffer | undefined>;
+  /** Where a part of it lies on the disk, as far as it does; in order. */
+  places(extent: Extent): Iterable<Extent>;
 }
 
 /**
@@ -41,6 +43,10 @@ export class BoundedDisk implements Volume {
     this.#deadline = clock.monotonic() + MILLISECONDS;
   }
 
+  places(extent: Extent): Iterable<Extent> {
+    return [extent];
+  }
+
   async read(offset: number, length: number): Promise<Buffer | undefined> {
     const isWithin = Number.isSafeInteger(offset) && offset >= 0 && length > 0 && offset + length <= this.size;
     if (!isWithin || length > READ_LIMIT) return undefined;
@@ -53,11 +59,15 @@ export class BoundedDisk implements Volume {
   }
 }
 
-/** A partition of a disk; `extent` lies within it. */
-export function partitionOf(disk: Volume, extent: Extent): Volume {
+/** A part of a volume in one piece, e.g. a partition; `extent` lies within it. */
+export function partOf(whole: Volume, extent: Extent): Volume {
   return {
     size: extent.length,
     read: async (offset, length) =>
-      offset >= 0 && offset + length <= extent.length ? disk.read(extent.offset + offset, length) : undefined,
+      offset >= 0 && offset + length <= extent.length ? whole.read(extent.offset + offset, length) : undefined,
+    places: ({ offset, length }) => {
+      const within = Math.min(length, extent.length - offset);
+      return offset >= 0 && within > 0 ? whole.places({ offset: extent.offset + offset, length: within }) : [];
+    },
   };
 }

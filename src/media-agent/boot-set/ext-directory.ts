@@ -2,19 +2,14 @@ import type { Extent } from "../../disk/block-device.ts";
 import type { Volume } from "./bounded-disk.ts";
 import { type Inode, inodeExtents } from "./ext-inode.ts";
 import type { ExtLayout } from "./ext-layout.ts";
+import type { Directory } from "./file-tree.ts";
 
 /** Of one directory. */
 const BYTES_LIMIT = 1024 * 1024;
 const ENTRIES_LIMIT = 8192;
 
-export interface ExtDirectory {
-  readonly entries: ReadonlyMap<string, number>;
-  /** Where it lies. */
-  readonly extents: readonly Extent[];
-}
-
 /** Names and inode numbers of a directory. Hashed ones too: their index looks like empty entries to whoever reads in order. */
-export async function readDirectory(volume: Volume, layout: ExtLayout, inode: Inode): Promise<ExtDirectory> {
+export async function readDirectory(volume: Volume, layout: ExtLayout, inode: Inode): Promise<Directory> {
   const entries = new Map<string, number>();
   const extents: Extent[] = [];
   for await (const { offset, length, isMap } of inodeExtents(volume, layout, inode, BYTES_LIMIT)) {

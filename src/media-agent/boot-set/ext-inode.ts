@@ -1,6 +1,7 @@
 import type { Extent } from "../../disk/block-device.ts";
 import type { Volume } from "./bounded-disk.ts";
 import type { ExtLayout } from "./ext-layout.ts";
+import type { TreeNode } from "./file-tree.ts";
 
 const EXTENTS_FLAG = 0x80000;
 const INLINE_FLAG = 0x10000000;
@@ -10,11 +11,7 @@ const DEPTH_LIMIT = 5;
 const WRITTEN_LIMIT = 32_768;
 const DIRECT_BLOCKS = 12;
 
-export interface Inode {
-  readonly kind: "directory" | "file" | "other";
-  readonly size: number;
-  /** Where the inode itself lies, as the block that holds it. */
-  readonly place: Extent;
+export interface Inode extends TreeNode {
   /** Its map of blocks, 60 bytes. */
   readonly map: Buffer;
   readonly flags: number;

@@ -1,8 +1,9 @@
 import type { Clock } from "../../base/clock.ts";
 import type { BlockSource, Extent } from "../../disk/block-device.ts";
-import { BoundedDisk, BudgetSpentError, partitionOf, type Volume } from "./bounded-disk.ts";
+import { BoundedDisk, BudgetSpentError, partOf, type Volume } from "./bounded-disk.ts";
 import { extBootSet } from "./ext.ts";
 import { fatBootSet } from "./fat.ts";
+import { readLvm } from "./lvm.ts";
 import { partitions } from "./partition-table.ts";
 import { xfsBootSet } from "./xfs.ts";
 
@@ -42,15 +43,28 @@ export async function structureExtents(source: BlockSource, clock: Clock): Promi
 async function addStructure(disk: BoundedDisk, add: (extent: Extent) => void): Promise<void> {
   const parts = await partitions(disk);
   if (parts.length > 0) add({ offset: Math.max(0, disk.size - TAIL_BYTES), length: TAIL_BYTES });
-  const volumes = parts.length > 0 ? parts : [{ offset: 0, length: disk.size }];
-  for (const part of volumes) {
-    const volume: Volume = partitionOf(disk, part);
-    add({ offset: part.offset, length: Math.min(UNKNOWN_HEAD_BYTES, part.length) });
-    for (const bootSet of FILE_SYSTEMS) {
-      for await (const extent of bootSet(volume)) {
-        const length = Math.min(extent.length, part.length - extent.offset);
-        if (extent.offset >= 0) add({ offset: part.offset + extent.offset, length });
-      }
+  const volumes = parts.length > 0 ? parts.map((part) => partOf(disk, part)) : [disk];
+  for (const volume of volumes) await addVolume(volume, add);
+}
+
+async function addVolume(volume: Volume, add: (extent: Extent) => void): Promise<void> {
+  const lvm = await readLvm(volume);
+  if (lvm === undefined) {
+    await addFileSystem(volume, add);
+    return;
+  }
+  for (const extent of lvm.metadata) {
+    for (const place of volume.places(extent)) add(place);
+  }
+  // A logical volume is no physical one: what claims to be both ends here.
+  for (const logical of lvm.volumes) await addFileSystem(logical, add);
+}
+
+async function addFileSystem(volume: Volume, add: (extent: Extent) => void): Promise<void> {
+  for (const place of volume.places({ offset: 0, length: Math.min(UNKNOWN_HEAD_BYTES, volume.size) })) add(place);
+  for (const bootSet of FILE_SYSTEMS) {
+    for await (const extent of bootSet(volume)) {
+      for (const place of volume.places(extent)) add(place);
     }
   }
 }
