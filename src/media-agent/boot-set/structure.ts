@@ -4,6 +4,7 @@ import { BoundedDisk, BudgetSpentError, partOf, type Volume } from "./bounded-di
 import { extBootSet } from "./ext.ts";
 import { fatBootSet } from "./fat.ts";
 import { readLvm } from "./lvm.ts";
+import { ntfsBootSet } from "./ntfs.ts";
 import { partitions } from "./partition-table.ts";
 import { xfsBootSet } from "./xfs.ts";
 
@@ -12,7 +13,7 @@ const MIB = 1024 * 1024;
 const HEAD_BYTES = 64 * MIB;
 /** Of a volume whose file system is not known. */
 const UNKNOWN_HEAD_BYTES = MIB;
-const FILE_SYSTEMS = [fatBootSet, extBootSet, xfsBootSet];
+const FILE_SYSTEMS = [fatBootSet, extBootSet, xfsBootSet, ntfsBootSet];
 /** Backup partition table. */
 const TAIL_BYTES = 64 * 1024;
 const EXTENTS_LIMIT = 200_000;
