@@ -9,9 +9,25 @@ import * as z from "zod";
 export const backendConfig = z.strictObject({
   /** A restic repository in a mounted volume; its directory comes by `--repository-dir`. */
   local: z.strictObject({}).optional(),
-  /** One behind restic's REST server protocol; the URL may carry user name and password. */
+  /** One behind restic's REST server protocol. */
   rest: z.strictObject({ url: z.url({ protocol: /^https?$/ }).max(2048) }).optional(),
+  /** One in a bucket. */
+  s3: z
+    .strictObject({
+      bucket: z.string().min(3).max(63),
+      prefix: z.string().max(1024).optional(),
+      region: z.string().min(1).max(32),
+      endpoint: z
+        .url({ protocol: /^https?$/ })
+        .max(1024)
+        .optional(),
+      addressing: z.enum(["Path", "VirtualHost"]).optional(),
+    })
+    .optional(),
 });
+
+/** Where a repository lies: exactly one of the three. Credentials are no part of it: they come as files. */
+export type BackendConfig = z.infer<typeof backendConfig>;
 
 export const diskConfig = z.strictObject({
   /** The VM's volume name, and the NBD export's name. */
@@ -42,6 +58,20 @@ export const agentConfig = z.strictObject({
 });
 
 export type AgentConfig = z.infer<typeof agentConfig>;
+
+/**
+ * Files in the Secret that pods read a repository with, each with nothing but the value. All but the password may be missing:
+ * without keys, S3 is reached with the pod's own identity.
+ */
+export const REPOSITORY_FILES = {
+  password: "password",
+  httpUsername: "http-username",
+  httpPassword: "http-password",
+  s3AccessKeyId: "s3-access-key-id",
+  s3SecretAccessKey: "s3-secret-access-key",
+  s3SessionToken: "s3-session-token",
+  caBundle: "ca.crt",
+} as const;
 
 /** Ports of a media agent's pod and Service. */
 export const AGENT_PORTS = { nfs: 2049, nbd: 10809, control: 8443, metrics: 9464 } as const;

@@ -117,7 +117,31 @@ test.each(["..", "../other", "a/../b", "/absolute", "a//b", ".hidden", "a/"])(
   },
 );
 
-test.each(["vmrestore.yaml", "backuprepository.yaml"])("examples/%s is valid", (file) => {
+test.each([
+  {},
+  { local: { claimName: "backups" }, rest: { url: "http://backup/" } },
+  { rest: { url: "https://user:password@backup/" } },
+  { rest: { url: "https://backup/?password=x" } },
+  { rest: { url: "ftp://backup/" } },
+  { s3: { bucket: "Backups" } },
+  { s3: { bucket: "backups", prefix: "../other" } },
+  { s3: { bucket: "backups", endpoint: "https://key:secret@minio" } },
+  { s3: { bucket: "backups", endpoint: "https://minio/path" } },
+  { s3: { bucket: "backups", caBundle: "no certificate" } },
+])("a repository's place %j is refused", (place) => {
+  const credentialsSecretRef = { name: "password" };
+  expect(backupRepositorySpec.safeParse({ ...place, credentialsSecretRef }).success).toBe(false);
+  for (const good of [
+    { rest: { url: "https://backup:8000/me/" } },
+    { s3: { bucket: "backups", endpoint: "http://minio:9000" } },
+  ]) {
+    expect(backupRepositorySpec.safeParse({ ...good, credentialsSecretRef }).success).toBe(true);
+  }
+});
+
+const EXAMPLES = ["vmrestore.yaml", "backuprepository.yaml", "backuprepository-s3.yaml", "backuprepository-rest.yaml"];
+
+test.each(EXAMPLES)("examples/%s is valid", (file) => {
   const { kind, spec } = parse(readFileSync(join(import.meta.dirname, "../../examples", file), "utf8"));
   const resource = RESOURCE_KINDS.find((candidate) => candidate.kind === kind);
   expect(resource?.spec.safeParse(spec).error).toBeUndefined();

@@ -1,9 +1,14 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import type { BackendConfig } from "../api/agent-config.ts";
 import { type Inspection, type InspectionRequest, inspection } from "../api/inspection.ts";
+import { LocalBackend } from "../repository/backends/local.ts";
+import { S3Backend } from "../repository/backends/s3.ts";
+import { RcloneServer } from "../repository/testing/rclone.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
+import { S3Server } from "../repository/testing/s3-server.ts";
 import { runInspection } from "./inspection.ts";
 
 const MANIFEST = `
@@ -60,6 +65,55 @@ async function inspect(selector?: InspectionRequest | string, directory = reposi
 test("without a selector tells what the repository is", async () => {
   expect(await inspect()).toEqual({
     repository: { id: expect.stringMatching(/^[0-9a-f]{64}$/), version: 2, snapshots: 2, latest: expect.anything() },
+  });
+});
+
+describe("a repository behind a server", () => {
+  async function inspectAt(place: BackendConfig, files: Record<string, string>): Promise<Inspection> {
+    const credentials = await mkdtemp(join(scratch, "credentials-"));
+    for (const [name, content] of Object.entries(files)) await writeFile(join(credentials, name), content);
+    const result = join(scratch, "result");
+    await runInspection({
+      repository: JSON.stringify(place),
+      repositoryPasswordFile: join(scratch, "password"),
+      repositoryCredentialsDir: credentials,
+      selector: JSON.stringify({ snapshot: { latest: { host: "orders" } } }),
+      result,
+    });
+    const text = await readFile(result, "utf8");
+    expect(text).not.toContain("s3cret");
+    return inspection.parse(JSON.parse(text));
+  }
+
+  test("REST", async () => {
+    const rclone = await RcloneServer.start(repository.directory, ["--user", "me", "--pass", "s3cret"]);
+    const place = { rest: { url: rclone.url } };
+    const found = await inspectAt(place, { "http-username": "me", "http-password": "s3cret" });
+    expect(found).toMatchObject({ snapshot: { id: first }, repository: { snapshots: 2 } });
+    const refused = await inspectAt(place, { "http-username": "me", "http-password": "other s3cret" });
+    expect(refused.error).toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
+    await rclone.stop();
+  });
+
+  test("S3", async () => {
+    const server = await S3Server.start("strict");
+    const place = { bucket: server.bucket, prefix: "machines", region: "us-east-1", endpoint: server.endpoint };
+    const remote = new S3Backend(place, { credentials: async () => server.credentials });
+    const local = new LocalBackend(repository.directory);
+    for (const type of ["keys", "index", "snapshots", "data"] as const) {
+      for (const name of await local.list(type)) {
+        await remote.save({ type, name }, await local.readAll({ type, name }, 1e9));
+      }
+    }
+    const config = { type: "config", name: "" } as const;
+    await remote.save(config, await local.readAll(config, 1000));
+    await remote.close();
+    await local.close();
+    const keys = { "s3-access-key-id": "S3RVER", "s3-secret-access-key": "S3RVER" };
+    expect(await inspectAt({ s3: place }, keys)).toMatchObject({ snapshot: { id: first } });
+    const wrong = await inspectAt({ s3: place }, { ...keys, "s3-secret-access-key": "s3cret" });
+    expect(wrong.error).toMatchObject({ code: "REPOSITORY_FORBIDDEN", hint: expect.stringContaining("Secret") });
+    await server.stop();
   });
 });
 

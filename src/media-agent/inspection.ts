@@ -1,13 +1,15 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import * as z from "zod";
+import { type BackendConfig, backendConfig } from "../api/agent-config.ts";
 import { type Inspection, type InspectionRequest, inspection, inspectionRequest } from "../api/inspection.ts";
+import { systemClock } from "../base/clock.ts";
 import { errorMessage, VmRestoreError } from "../base/errors.ts";
-import { LocalBackend } from "../repository/backends/local.ts";
 import { Repository, type SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { type Snapshot, selectSnapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
 import { FORMAT_HEAD_BYTES, foreignFormat } from "./image-format.ts";
+import { openBackend, type RepositoryAccess, readPassword } from "./repository-access.ts";
 import { findLayout, readManifest, type SnapshotManifest } from "./snapshot-layout.ts";
 
 /** Kubernetes keeps 4,096 bytes of a termination message. */
@@ -15,9 +17,9 @@ const RESULT_LIMIT = 4095;
 const TEXT_LIMIT = 700;
 const SECTOR = 512;
 
-export interface InspectOptions {
-  readonly repositoryDir: string;
-  readonly repositoryPasswordFile: string;
+export interface InspectOptions extends RepositoryAccess {
+  /** JSON of a `backendConfig`; by default the repository in `repositoryDir`. */
+  readonly repository?: string;
   /** JSON of an `inspectionRequest`. */
   readonly selector?: string;
   /** File that the `inspection` is written to. */
@@ -40,8 +42,8 @@ export async function runInspection(options: InspectOptions): Promise<void> {
 
 async function inspect(options: InspectOptions, found: Inspection): Promise<void> {
   const request = parseRequest(options.selector);
-  const password = (await readFile(options.repositoryPasswordFile, "utf8")).replace(/\r?\n$/, "");
-  const repository = await Repository.open(new LocalBackend(options.repositoryDir), password);
+  const backend = await openBackend(parsePlace(options.repository), options, systemClock);
+  const repository = await Repository.open(backend, await readPassword(options));
   try {
     found.repository = { id: repository.id, version: repository.version, snapshots: 0 };
     const snapshots = await repository.snapshots();
@@ -148,6 +150,15 @@ function dataBytes(files: readonly RepositoryFile[]): number {
     }
   }
   return sum;
+}
+
+function parsePlace(repository: string | undefined): BackendConfig {
+  if (repository === undefined) return { local: {} };
+  try {
+    return backendConfig.parse(JSON.parse(repository));
+  } catch (cause) {
+    throw new AgentError("REQUEST_INVALID", "the repository's place is not understood", { cause });
+  }
 }
 
 function parseRequest(selector: string | undefined): InspectionRequest | undefined {

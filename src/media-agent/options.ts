@@ -2,8 +2,11 @@
 export interface MediaAgentOptions {
   /** File with an `agentConfig`. */
   readonly config: string;
-  readonly repositoryDir: string;
+  /** Of a repository in a mounted volume. */
+  readonly repositoryDir?: string;
   readonly repositoryPasswordFile: string;
+  /** Credentials of a server, one a file: see `REPOSITORY_FILES`. */
+  readonly repositoryCredentialsDir?: string;
   /** Must outlive the process: the guest's writes lie there. */
   readonly overlayDir: string;
   /** May be lost at any time. */

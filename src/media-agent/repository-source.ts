@@ -9,8 +9,14 @@ import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
 
 const RETRY_MS = 2000;
-/** What may mend itself: a volume that is not mounted yet looks like an empty directory. */
-const PASSING = new Set(["REPOSITORY_UNREACHABLE", "REPOSITORY_NOT_FOUND", "REPOSITORY_OBJECT_MISSING"]);
+/** What may mend itself: a volume that is not mounted yet looks like an empty directory, and credentials are changed. */
+const PASSING = new Set([
+  "REPOSITORY_UNREACHABLE",
+  "REPOSITORY_NOT_FOUND",
+  "REPOSITORY_OBJECT_MISSING",
+  "REPOSITORY_FORBIDDEN",
+  "REPOSITORY_UNTRUSTED",
+]);
 
 /** The repository, opened, with the disks of the snapshot. */
 export interface RepositorySource {
@@ -22,7 +28,7 @@ export interface RepositorySource {
 
 export interface OpenSourceOptions {
   readonly config: AgentConfig;
-  readonly backend: () => Backend;
+  readonly backend: () => Backend | Promise<Backend>;
   readonly password: string;
   readonly clock: Clock;
   readonly log: Logger;
@@ -50,7 +56,7 @@ export async function openSource(options: OpenSourceOptions, signal: AbortSignal
 }
 
 async function openOnce({ config, backend, password }: OpenSourceOptions): Promise<RepositorySource> {
-  const repository = await Repository.open(backend(), password);
+  const repository = await Repository.open(await backend(), password);
   try {
     const tree = await repository.browse(await findSnapshot(repository, config));
     const nodes = await Promise.all(config.disks.map(({ path }) => tree.file(path)));

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { AGENT_PORTS } from "../api/agent-config.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
@@ -6,8 +6,6 @@ import { createLogger, type Logger } from "../base/logging.ts";
 import { lockDirectory } from "../disk/overlay/lock.ts";
 import { Portmapper } from "../nfs/portmapper.ts";
 import type { Backend } from "../repository/backends/backend.ts";
-import { LocalBackend } from "../repository/backends/local.ts";
-import { RestBackend } from "../repository/backends/rest.ts";
 import { MediaAgent } from "./agent.ts";
 import { AgentState } from "./agent-state.ts";
 import { readConfig, readProfile, readTls } from "./configuration.ts";
@@ -16,6 +14,7 @@ import { serveControl } from "./control-server.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import type { MediaAgentOptions } from "./options.ts";
+import { openBackend, readPassword } from "./repository-access.ts";
 import { openSource } from "./repository-source.ts";
 
 /** An agent that was killed lets go of the overlay at once, one that was asked to end within its grace period. */
@@ -30,7 +29,7 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
   const log = createLogger("media-agent");
   const config = await readConfig(options.config);
   const tls = await readTls(options.tlsDir);
-  const password = (await readFile(options.repositoryPasswordFile, "utf8")).replace(/\r?\n$/, "");
+  const password = await readPassword(options);
   const profile =
     options.profileFile === undefined
       ? undefined
@@ -72,9 +71,7 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
       await serveMetrics({ address, port: AGENT_PORTS.metrics, registry, notReady: () => agent.notReady }),
       await serveControl({ address, port: AGENT_PORTS.control, tls, routes: controlRoutes(agent), log }),
     );
-    const { rest } = config.repository;
-    const backend = (): Backend =>
-      rest === undefined ? new LocalBackend(options.repositoryDir) : new RestBackend(rest.url);
+    const backend = (): Promise<Backend> => openBackend(config.repository, options, systemClock);
     const onWait = (message: string): void => agent.waitFor(message);
     await agent.serve(await openSource({ config, backend, password, clock: systemClock, log, onWait }, ending));
     agent.observeMetrics();

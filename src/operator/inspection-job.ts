@@ -1,3 +1,4 @@
+import { REPOSITORY_FILES } from "../api/agent-config.ts";
 import { type Inspection, type InspectionRequest, inspection } from "../api/inspection.ts";
 import type { RepositoryMount } from "./backup-repository/mount.ts";
 import type { Job, Pod } from "./kinds.ts";
@@ -6,27 +7,45 @@ import type { Manifest } from "./runtime/objects.ts";
 import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "./settings.ts";
 
 const RESULT_PATH = "/dev/termination-log";
-const MOUNTS = { repository: "/repository", password: "/etc/vmrestore/repository" } as const;
+const MOUNTS = { repository: "/repository", credentials: "/etc/vmrestore/repository" } as const;
 const ATTEMPT_SECONDS = 600;
 
-/** Arguments and volumes of every pod that reads a repository. */
-export function repositoryAccess(mount: RepositoryMount): {
-  args: string[];
-  volumes: object[];
-  volumeMounts: object[];
-} {
-  const directory = mount.path === undefined ? MOUNTS.repository : `${MOUNTS.repository}/${mount.path}`;
+/** What every pod that reads a repository is given. */
+export interface RepositoryPodParts {
+  readonly args: string[];
+  readonly volumes: object[];
+  readonly volumeMounts: object[];
+  /** Fields of the pod's spec. */
+  readonly identity: { readonly serviceAccountName?: string };
+}
+
+/** How a pod reaches a repository. Everything secret comes as files; arguments say where they are. */
+export function repositoryAccess(mount: RepositoryMount): RepositoryPodParts {
+  const secret = { secretName: mount.secretName, defaultMode: 0o440 };
+  const password = ["--repository-password-file", `${MOUNTS.credentials}/${REPOSITORY_FILES.password}`];
+  const volumes: object[] = [{ name: "repository-credentials", secret }];
+  const volumeMounts: object[] = [{ name: "repository-credentials", mountPath: MOUNTS.credentials, readOnly: true }];
+  const { claimName, path, serviceAccountName } = mount;
+  if (claimName === undefined) {
+    return {
+      args: [...password, "--repository-credentials-dir", MOUNTS.credentials],
+      volumes,
+      volumeMounts,
+      identity: serviceAccountName === undefined ? {} : { serviceAccountName },
+    };
+  }
+  const directory = path === undefined ? MOUNTS.repository : `${MOUNTS.repository}/${path}`;
   return {
-    args: ["--repository-dir", directory, "--repository-password-file", `${MOUNTS.password}/password`],
-    volumes: [
-      { name: "repository", persistentVolumeClaim: { claimName: mount.claimName } },
-      { name: "repository-password", secret: { secretName: mount.secretName, defaultMode: 0o440 } },
-    ],
-    volumeMounts: [
-      { name: "repository", mountPath: MOUNTS.repository },
-      { name: "repository-password", mountPath: MOUNTS.password, readOnly: true },
-    ],
+    args: ["--repository-dir", directory, ...password],
+    volumes: [{ name: "repository", persistentVolumeClaim: { claimName } }, ...volumes],
+    volumeMounts: [{ name: "repository", mountPath: MOUNTS.repository }, ...volumeMounts],
+    identity: {},
   };
+}
+
+/** JSON as an argument; without the sign that begins a variable there. */
+function jsonArgument(value: unknown): string {
+  return JSON.stringify(value).replaceAll("$", "\\u0024");
 }
 
 /** A Job that looks into a repository and tells what it found as its termination message. */
@@ -51,6 +70,7 @@ export function inspectionJob(options: {
         metadata: { labels: { ...labels, "app.kubernetes.io/name": "vmrestore-inspection" } },
         spec: {
           restartPolicy: "Never",
+          ...access.identity,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           securityContext: POD_SECURITY,
@@ -61,7 +81,8 @@ export function inspectionJob(options: {
               command: ["vmrestore", "inspect"],
               args: [
                 ...access.args,
-                ...(selector === undefined ? [] : ["--selector", JSON.stringify(selector)]),
+                ...(mount.claimName === undefined ? ["--repository", jsonArgument(mount.backend)] : []),
+                ...(selector === undefined ? [] : ["--selector", jsonArgument(selector)]),
                 "--result",
                 RESULT_PATH,
               ],

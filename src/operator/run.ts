@@ -25,6 +25,8 @@ export interface OperatorOptions {
   readonly namespace: string;
   /** The image of the pods that it makes. */
   readonly image: string;
+  /** See `OperatorSettings`. */
+  readonly s3ServiceAccount?: string;
   /** Default: the pod's service account. */
   readonly kubeconfig?: string;
   /** IP address and port of `/healthz`, `/readyz` and `/metrics`; port 0 is any free one. */
@@ -35,7 +37,7 @@ export interface OperatorOptions {
 
 /** Runs the operator until the signal. Rejects when leadership is lost: then the process has to start anew. */
 export async function runOperator(options: OperatorOptions, signal: AbortSignal): Promise<void> {
-  const { namespace, image, logger = createLogger("operator") } = options;
+  const { namespace, image, s3ServiceAccount, logger = createLogger("operator") } = options;
   const clock = systemClock;
   const config = new KubeConfig();
   if (options.kubeconfig === undefined) config.loadFromDefault();
@@ -68,7 +70,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
       const repositories = new WorkQueue(clock);
       watches = new Watches({ transport, clock, logger, namespace, restores, repositories });
       const events = new EventRecorder(cluster, clock, logger);
-      const settings = { namespace, image };
+      const settings = { namespace, image, ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }) };
       const reconciler = new RestoreReconciler({
         cluster,
         settings,

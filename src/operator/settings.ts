@@ -4,6 +4,12 @@ export interface OperatorSettings {
   readonly namespace: string;
   /** The image of every pod that it makes: its own. */
   readonly image: string;
+  /**
+   * The service account, in the operator's namespace, of pods that read S3 without a Secret: its identity is what they are known by
+   * there. Undefined: no repository may be read so. Whoever may create a BackupRepository can read with it, so the rights that
+   * belong to it are those of all tenants.
+   */
+  readonly s3ServiceAccount?: string;
 }
 
 /** The user and group that KubeVirt's launcher runs as, and the owner of `disk.img`. */

@@ -4,6 +4,7 @@ import { terminationSignal } from "../termination.ts";
 interface Options {
   readonly namespace: string;
   readonly image: string;
+  readonly s3ServiceAccount?: string;
   readonly kubeconfig?: string;
   readonly listen?: string;
 }
@@ -13,12 +14,16 @@ export function operatorCommand(): Command {
     .description("run the controllers of VMRestore and BackupRepository")
     .requiredOption("--namespace <namespace>", "where the operator, the media agents, their claims and keys live")
     .option("--image <image>", "the image of the pods that it makes", "vmrestore")
+    .option(
+      "--s3-service-account <name>",
+      "the identity that S3 repositories without a Secret are read with, for all tenants; by default they are refused",
+    )
     .option("--kubeconfig <file>", "how to reach the cluster; by default the pod's service account")
     .option(
       "--listen <address>",
       "ip:port of health and metrics; by default 0.0.0.0:9464, and outside a cluster any free port",
     )
-    .action(async ({ namespace, image, kubeconfig, listen }: Options) => {
+    .action(async ({ namespace, image, s3ServiceAccount, kubeconfig, listen }: Options) => {
       const { runOperator } = await import("../../operator/run.ts");
       const [host, port] = (listen ?? (kubeconfig === undefined ? "0.0.0.0:9464" : "127.0.0.1:0")).split(/:(?=\d+$)/);
       await runOperator(
@@ -26,6 +31,7 @@ export function operatorCommand(): Command {
           namespace,
           image,
           listen: { host: host ?? "0.0.0.0", port: Number(port ?? 9464) },
+          ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
           ...(kubeconfig === undefined ? {} : { kubeconfig }),
         },
         terminationSignal(),

@@ -1,3 +1,4 @@
+import { REPOSITORY_FILES } from "../../api/agent-config.ts";
 import {
   type BackupRepository,
   type BackupRepositoryStatus,
@@ -22,7 +23,8 @@ import {
 } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
-import { mountName, mountObjects, passwordOf, repositoryMount, volumeSource } from "./mount.ts";
+import { credentialsOf, credentialsSecret, type NamedSecrets } from "./credentials.ts";
+import { mountLabels, mountName, mountObjects, repositoryMount, volumeSource } from "./mount.ts";
 
 /** Keeps the volume and password in the operator's namespace until no media agent reads the repository any more. */
 export const REPOSITORY_FINALIZER = "vmrestore.io/repository";
@@ -38,7 +40,7 @@ export interface ObservedRepository {
   /** In the tenant's namespace. */
   readonly claim: Claim | undefined;
   readonly volume: Volume | undefined;
-  readonly secret: Secret | undefined;
+  readonly secrets: NamedSecrets;
   /** In the operator's namespace. */
   readonly mounted: {
     readonly claim: Claim | undefined;
@@ -73,9 +75,13 @@ export function decideRepository(observed: ObservedRepository): RepositoryDecisi
     const field = ["spec", ...(issue?.path ?? [])].join(".");
     return notReady(observed, "InvalidSpec", sentence(`${field}: ${issue?.message}`));
   }
-  const password = passwordOf(observed.secret, spec.data.credentialsSecretRef);
-  if ("problem" in password) return notReady(observed, password.reason, password.problem);
-  const source = volumeSource(observed.claim, observed.volume, spec.data.local?.claimName ?? "");
+  const credentials = credentialsOf(spec.data, observed.secrets, observed.settings);
+  if ("problem" in credentials) return notReady(observed, credentials.reason, credentials.problem);
+  const copying = copyActions(observed, credentials.data);
+  if (spec.data.local === undefined) {
+    return copying.length > 0 ? { actions: copying } : check(observed, parseDuration(spec.data.checkInterval));
+  }
+  const source = volumeSource(observed.claim, observed.volume, spec.data.local.claimName);
   if ("problem" in source || observed.volume === undefined) {
     return "problem" in source ? notReady(observed, source.reason, source.problem) : { actions: [] };
   }
@@ -91,28 +97,29 @@ export function decideRepository(observed: ObservedRepository): RepositoryDecisi
     ]);
     return { ...notReady(observed, "Mounting", MOUNTING, 1000), actions };
   }
-  const mounting = mountActions(observed, source.source, observed.volume, password.password);
-  if (mounting.length > 0) return { actions: mounting };
+  const actions = [...mountActions(observed, source.source, observed.volume), ...copying];
+  if (actions.length > 0) return { actions };
   if (observed.mounted.claim?.status?.phase !== "Bound") {
     return notReady(observed, "Mounting", MOUNTING, 1000);
   }
   return check(observed, parseDuration(spec.data.checkInterval));
 }
 
-function mountActions(
-  observed: ObservedRepository,
-  source: Record<string, unknown>,
-  volume: Volume,
-  password: string,
-): Action[] {
+/** The copy of everything secret follows the tenant's Secrets: agents and Jobs pick up what changes. */
+function copyActions({ repository, settings, mounted }: ObservedRepository, data: Record<string, string>): Action[] {
+  const isCurrent = Object.values(REPOSITORY_FILES).every((file) => mounted.secret?.data?.[file] === data[file]);
+  if (mounted.secret !== undefined && isCurrent) return [];
+  return [{ do: "apply", type: SECRETS, object: credentialsSecret(repository, settings.namespace, data) }];
+}
+
+function mountActions(observed: ObservedRepository, source: Record<string, unknown>, volume: Volume): Action[] {
   const { repository, settings, mounted } = observed;
-  const objects = mountObjects(repository, { source, volume, password, namespace: settings.namespace });
+  const objects = mountObjects(repository, { source, volume, namespace: settings.namespace });
   const sourceUid = volume.metadata.uid ?? "";
   objects.volume.metadata.annotations = { [SOURCE_ANNOTATION]: sourceUid };
   const actions: Action[] = [];
   if (mounted.volume === undefined) actions.push(create(VOLUMES, objects.volume));
   if (mounted.claim === undefined) actions.push(create(CLAIMS, objects.claim));
-  if (mounted.secret?.data?.password !== password) actions.push({ do: "apply", type: SECRETS, object: objects.secret });
   return actions;
 }
 
@@ -222,13 +229,14 @@ function withFinalizers(repository: BackupRepository, finalizers: string[]): Act
   return { do: "replace", type: BACKUP_REPOSITORIES, object };
 }
 
-function checkJob({ repository, settings, ...observed }: ObservedRepository): Manifest {
+function checkJob(observed: ObservedRepository): Manifest {
+  const { repository, settings } = observed;
   const spec = backupRepositorySpec.parse(repository.spec);
   return inspectionJob({
     name: mountName(repository),
-    labels: observed.mounted.claim?.metadata.labels ?? {},
-    annotations: { [INPUT_ANNOTATION]: inputOf({ repository, settings, ...observed }) },
-    mount: repositoryMount(repository, spec),
+    labels: mountLabels(repository),
+    annotations: { [INPUT_ANNOTATION]: inputOf(observed) },
+    mount: repositoryMount(repository, spec, settings),
     settings,
   });
 }

@@ -1,24 +1,61 @@
+import type { BackendConfig } from "../../api/agent-config.ts";
 import type { BackupRepository, BackupRepositorySpec } from "../../api/backup-repository.ts";
 import { LABELS } from "../../api/group.ts";
-import type { Claim, Secret, Volume } from "../kinds.ts";
+import type { Claim, Volume } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
+import type { OperatorSettings } from "../settings.ts";
 
-/** How pods in the operator's namespace reach a repository that lies in a tenant's. */
+/** How pods in the operator's namespace reach a tenant's repository. */
 export interface RepositoryMount {
-  readonly claimName: string;
+  /** Where it lies; credentials are no part of it. */
+  readonly backend: BackendConfig;
+  /** Holds the password and the credentials, in files as `REPOSITORY_FILES` names them. */
   readonly secretName: string;
+  /** Of a repository in a volume. */
+  readonly claimName?: string | undefined;
   /** Below the volume's root. */
   readonly path?: string | undefined;
+  /** Whose identity the pods have, where there is no Secret for S3. */
+  readonly serviceAccountName?: string | undefined;
+}
+
+/** On everything that is made for a repository in the operator's namespace. */
+export function mountLabels(repository: BackupRepository): Record<string, string> {
+  return { [LABELS.repositoryUid]: repository.metadata.uid ?? "" };
 }
 
 export function mountName(repository: BackupRepository): string {
   return `repository-${repository.metadata.uid}`;
 }
 
-export function repositoryMount(repository: BackupRepository, spec: BackupRepositorySpec): RepositoryMount {
+/** @param settings for a repository that is read with the pods' own identity */
+export function repositoryMount(
+  repository: BackupRepository,
+  { local, rest, s3 }: BackupRepositorySpec,
+  settings: OperatorSettings,
+): RepositoryMount {
   const name = mountName(repository);
-  const path = spec.local?.path;
-  return { claimName: name, secretName: name, ...(path === undefined ? {} : { path }) };
+  const secretName = name;
+  if (rest !== undefined) return { secretName, backend: { rest: { url: rest.url } } };
+  if (s3 === undefined) {
+    const path = local?.path;
+    return { secretName, backend: { local: {} }, claimName: name, ...(path === undefined ? {} : { path }) };
+  }
+  const { bucket, prefix, region, endpoint, addressing, credentialsSecretRef } = s3;
+  const isOwn = credentialsSecretRef === undefined;
+  return {
+    secretName,
+    backend: {
+      s3: {
+        bucket,
+        region,
+        ...(prefix === undefined ? {} : { prefix }),
+        ...(endpoint === undefined ? {} : { endpoint }),
+        ...(addressing === undefined ? {} : { addressing }),
+      },
+    },
+    ...(isOwn && settings.s3ServiceAccount !== undefined ? { serviceAccountName: settings.s3ServiceAccount } : {}),
+  };
 }
 
 export type VolumeSource =
@@ -71,18 +108,17 @@ export function volumeSource(claim: Claim | undefined, volume: Volume | undefine
   };
 }
 
-/** The second volume, its claim in the operator's namespace, and the copy of the password. */
+/** The second volume and its claim in the operator's namespace. */
 export function mountObjects(
   repository: BackupRepository,
   options: {
     readonly source: Record<string, unknown>;
     readonly volume: Volume;
-    readonly password: string;
     readonly namespace: string;
   },
-): { volume: Manifest; claim: Manifest; secret: Manifest } {
+): { volume: Manifest; claim: Manifest } {
   const name = mountName(repository);
-  const labels = { [LABELS.repositoryUid]: repository.metadata.uid ?? "" };
+  const labels = mountLabels(repository);
   const storage = options.volume.spec?.capacity?.storage ?? "1Gi";
   const accessModes = options.volume.spec?.accessModes ?? ["ReadWriteMany"];
   return {
@@ -105,37 +141,5 @@ export function mountObjects(
       metadata: { name, namespace: options.namespace, labels },
       spec: { storageClassName: "", volumeName: name, accessModes, resources: { requests: { storage } } },
     },
-    secret: passwordSecret(name, options.namespace, labels, options.password),
   };
-}
-
-function passwordSecret(name: string, namespace: string, labels: Record<string, string>, password: string): Manifest {
-  return {
-    apiVersion: "v1",
-    kind: "Secret",
-    metadata: { name, namespace, labels },
-    type: "Opaque",
-    data: { password },
-  };
-}
-
-/** The password of a Secret as it stands there (base64), or what is wrong with it. */
-export function passwordOf(
-  secret: Secret | undefined,
-  reference: BackupRepositorySpec["credentialsSecretRef"],
-): { readonly password: string } | { readonly problem: string; readonly reason: string } {
-  if (secret === undefined) {
-    return {
-      reason: "SecretNotFound",
-      problem: `There is no Secret ${reference.name} in this namespace. Create it with the repository's password under the key ${reference.key}.`,
-    };
-  }
-  const password = secret.data?.[reference.key];
-  if (password === undefined || password === "") {
-    return {
-      reason: "PasswordMissing",
-      problem: `Secret ${reference.name} has no key ${reference.key}. Put the repository's password there.`,
-    };
-  }
-  return { password };
 }

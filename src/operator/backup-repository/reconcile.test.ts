@@ -192,7 +192,7 @@ const cases: Case[] = [
   {
     name: "a spec that says nothing of where",
     reason: "InvalidSpec",
-    advice: /set `local`/,
+    advice: /set exactly one of `local`/,
     spoil: (place) => place.spec({ local: undefined }),
     mend: (place) => place.spec({ local: { claimName: "backups" } }),
   },

@@ -9,6 +9,7 @@ import type { Cluster } from "../runtime/cluster.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
 import { identityOf } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
+import { accessSecretName } from "./credentials.ts";
 import { decideRepository, type ObservedRepository } from "./decide.ts";
 import { mountName } from "./mount.ts";
 
@@ -63,9 +64,12 @@ async function observe(
   const claimName = spec?.local?.claimName;
   const claim = claimName === undefined ? undefined : await cluster.get(CLAIMS, namespace, claimName);
   const volumeName = claim?.spec?.volumeName;
-  const [volume, secret, mountedClaim, mountedVolume, mountedSecret, job, pods, users] = await Promise.all([
+  const secretOf = (secretName: string | undefined) =>
+    secretName === undefined ? undefined : cluster.get(SECRETS, namespace, secretName);
+  const [volume, password, access, mountedClaim, mountedVolume, mountedSecret, job, pods, users] = await Promise.all([
     volumeName === undefined ? undefined : cluster.get(VOLUMES, undefined, volumeName),
-    spec === undefined ? undefined : cluster.get(SECRETS, namespace, spec.credentialsSecretRef.name),
+    secretOf(spec?.credentialsSecretRef.name),
+    secretOf(spec === undefined ? undefined : accessSecretName(spec)),
     cluster.get(CLAIMS, own, mounted),
     cluster.get(VOLUMES, undefined, mounted),
     cluster.get(SECRETS, own, mounted),
@@ -79,7 +83,7 @@ async function observe(
     repository,
     claim,
     volume,
-    secret,
+    secrets: { password, access },
     mounted: { claim: mountedClaim, volume: mountedVolume, secret: mountedSecret },
     job,
     pods,

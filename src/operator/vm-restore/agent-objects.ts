@@ -94,6 +94,7 @@ function statefulSet(
       template: {
         metadata: { labels },
         spec: {
+          ...access.identity,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           securityContext: POD_SECURITY,

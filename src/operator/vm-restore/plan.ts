@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { type AgentConfig, agentConfig } from "../../api/agent-config.ts";
+import { type AgentConfig, agentConfig, backendConfig } from "../../api/agent-config.ts";
 import type { BootProfile } from "../../api/boot-profile.ts";
 import { dnsLabel, objectName } from "../../api/common.ts";
 import { LABELS } from "../../api/group.ts";
@@ -17,7 +17,13 @@ const plan = z.object({
   machine: dnsLabel,
   snapshot: z.object({ id: z.string(), time: z.string(), host: z.string() }),
   disks: z.array(z.object({ name: dnsLabel, size: z.int().positive() })).min(1),
-  mount: z.object({ claimName: z.string(), secretName: z.string(), path: z.string().optional() }),
+  mount: z.object({
+    backend: backendConfig,
+    secretName: z.string(),
+    claimName: z.string().optional(),
+    path: z.string().optional(),
+    serviceAccountName: z.string().optional(),
+  }),
   overlay: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
   cache: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
   /** The name that the machine had when it was backed up. */
@@ -120,7 +126,7 @@ export function planSecret(options: {
   const config: AgentConfig = agentConfig.parse({
     restore: { namespace: namespace ?? "", name, uid: uid ?? "" },
     epoch: EPOCH,
-    repository: { local: {} },
+    repository: made.mount.backend,
     snapshot: { id: made.snapshot.id, pin: true },
     disks: options.disks.map((disk) => ({ name: disk.name, path: disk.path, format: disk.format, size: disk.size })),
     cache: { sizeBytes: usableCache(made.cache.bytes) },

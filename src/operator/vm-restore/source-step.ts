@@ -47,7 +47,7 @@ export function findSource(observed: Observed): Outcome & { readonly found?: Fou
       RETRY_MS,
     );
   }
-  const mount = repositoryMount(repository, repositorySpec);
+  const mount = repositoryMount(repository, repositorySpec, observed.settings);
   return { ...inspect(observed, mount), mount };
 }
 

@@ -227,7 +227,7 @@ class S3Service implements Service {
       const isRead = method === "GET" || method === "HEAD";
       return new RepositoryError(isRead ? "REPOSITORY_FORBIDDEN" : "REPOSITORY_READ_ONLY", message, {
         hint: isRead
-          ? "The key needs s3:GetObject and s3:ListBucket on the bucket."
+          ? "Check the keys in the repository's Secret, and that they give s3:GetObject and s3:ListBucket on the bucket."
           : "To pin snapshots, the key needs s3:PutObject and s3:DeleteObject as well.",
       });
     }

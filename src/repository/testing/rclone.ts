@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import type { Socket } from "node:net";
 
 /** `rclone serve restic` over a directory, on a free port of 127.0.0.1. */
 export class RcloneServer {
@@ -12,9 +13,13 @@ export class RcloneServer {
 
   /** @param flags of rclone, such as `--user` */
   static async start(directory: string, flags: readonly string[] = []): Promise<RcloneServer> {
-    const server = spawn("rclone", ["serve", "restic", "--addr", "127.0.0.1:0", ...flags, directory], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
+    const server = spawn(
+      "setpriv",
+      ["--pdeathsig", "KILL", "rclone", "serve", "restic", "--addr", "127.0.0.1:0", ...flags, directory],
+      {
+        stdio: ["ignore", "ignore", "pipe"],
+      },
+    );
     const url = await new Promise<string>((resolve, reject) => {
       let said = "";
       server.once("exit", (code) => reject(new Error(`rclone ended with ${code}: ${said}`)));
@@ -24,6 +29,8 @@ export class RcloneServer {
         if (found !== undefined) resolve(found);
       });
     });
+    (server.stderr as Socket | null)?.unref();
+    server.unref();
     return new RcloneServer(url, server);
   }
 

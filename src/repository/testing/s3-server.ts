@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { S3Credentials } from "../backends/s3-signature.ts";
@@ -31,6 +32,10 @@ export class S3Server {
       server.once("exit", (code) => reject(new Error(`the S3 server ended with ${code}`)));
       server.stdout?.setEncoding("utf8").once("data", (text: string) => resolve(Number(text)));
     });
+    // It ends with this process, and does not hold it up.
+    (server.stdout as Socket | null)?.unref();
+    server.channel?.unref();
+    server.unref();
     return new S3Server(server, directory, port);
   }
 
