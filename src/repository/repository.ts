@@ -8,6 +8,7 @@ import type { CryptoKey } from "./crypto.ts";
 import { Decoder } from "./decoder.ts";
 import { RepositoryError } from "./errors.ts";
 import { layOut } from "./file-layout.ts";
+import { GroupedReads } from "./grouped-reads.ts";
 import { IdSet } from "./id-set.ts";
 import { openMasterKey } from "./key-file.ts";
 import type { LockOwner } from "./lock.ts";
@@ -26,6 +27,10 @@ const config = z.object({ version: z.int(), id: z.string().max(128) });
 
 /** Up to so many blobs (about 60 MB) the whole index is kept, and read once only. */
 const WHOLE_INDEX_LIMIT = 1_000_000;
+
+const READS_OF_DAMAGED = 2;
+/** Copies of one blob that are read, at most; a prune leaves a few, if any. */
+const COPIES_TRIED = 8;
 
 /** Counted since the repository was opened. */
 export interface RepositoryCounters extends BackendCounters {
@@ -54,6 +59,7 @@ export class Repository {
   readonly location: string;
   readonly counters: RepositoryCounters;
   readonly #backend: Backend;
+  readonly #packs: GroupedReads;
   readonly #key: CryptoKey;
   readonly #decoder: Decoder;
   readonly #snapshots: SnapshotList;
@@ -80,6 +86,7 @@ export class Repository {
     this.location = backend.location;
     this.counters = counters;
     this.#backend = backend;
+    this.#packs = new GroupedReads(backend);
     this.#key = key;
     this.#decoder = new Decoder(key, threads);
     this.#snapshots = new SnapshotList(backend, key);
@@ -261,24 +268,41 @@ export class Repository {
     id: string,
     decode: (location: BlobLocation, sealed: Buffer) => Promise<T>,
   ): Promise<T> {
-    let failure = new RepositoryError("REPOSITORY_BLOB_UNKNOWN", `no index lists blob ${id}`, {
-      hint: "Run `restic check`; a prune may have removed it.",
-    });
-    for (const location of table.locations(Buffer.from(id, "hex"))) {
-      const { pack, offset, length } = location;
+    let failure: RepositoryError | undefined;
+    for (const location of table.locations(Buffer.from(id, "hex")).slice(0, COPIES_TRIED)) {
       try {
-        const decoded = await decode(
-          location,
-          await this.#backend.readRange({ type: "data", name: pack }, offset, length),
-        );
+        return await this.#readCopy(location, decode);
+      } catch (cause) {
+        const error = blobFailure(id, location.pack, cause);
+        // Of several failures the one that may pass is told: the same read may succeed later.
+        if (failure?.code !== "REPOSITORY_UNREACHABLE") failure = error;
+      }
+    }
+    throw (
+      failure ??
+      new RepositoryError("REPOSITORY_BLOB_UNKNOWN", `no index lists blob ${id}`, {
+        hint: "Run `restic check`; a prune may have removed it.",
+      })
+    );
+  }
+
+  /** Reads it once more where it is damaged: bytes may have been altered on their way. */
+  async #readCopy<T>(
+    location: BlobLocation,
+    decode: (location: BlobLocation, sealed: Buffer) => Promise<T>,
+  ): Promise<T> {
+    const { pack, offset, length } = location;
+    for (let tried = 1; ; tried++) {
+      try {
+        const decoded = await decode(location, await this.#packs.read(pack, offset, length));
         this.counters.blobsFetched++;
         return decoded;
       } catch (cause) {
         this.counters.failures++;
-        failure = blobFailure(id, pack, cause);
+        const isDamaged = cause instanceof RepositoryError && cause.code === "REPOSITORY_BLOB_DAMAGED";
+        if (!isDamaged || tried === READS_OF_DAMAGED) throw cause;
       }
     }
-    throw failure;
   }
 }
 

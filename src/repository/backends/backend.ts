@@ -16,6 +16,9 @@ export interface Backend {
   /** For people: where it is, without credentials. */
   readonly location: string;
 
+  /** Bytes that are read in about the time that one request more takes: gaps up to it are rather read along. 0: no gap is. */
+  readonly requestCost: number;
+
   /** Names of all files of a type; unordered. */
   list(type: FileType): Promise<string[]>;
 
@@ -37,6 +40,12 @@ export interface Backend {
   /** Lets go of what is held open. */
   close(): Promise<void>;
 }
+
+/**
+ * What a request to a server costs in bytes. Requests run beside one another, so it is not all that the link carries in one round
+ * trip (300 kB at 10 ms and 30 MB/s), but part of it.
+ */
+export const REMOTE_REQUEST_COST = 128 * 1024;
 
 /** How a file is called in errors. */
 export function describeFile(file: FileName): string {

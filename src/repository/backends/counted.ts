@@ -11,11 +11,13 @@ export interface BackendCounters {
 /** A backend that counts what is read from it. */
 export class CountedBackend implements Backend {
   readonly location: string;
+  readonly requestCost: number;
   readonly #backend: Backend;
   readonly #counters: BackendCounters;
 
   constructor(backend: Backend, counters: BackendCounters) {
     this.location = backend.location;
+    this.requestCost = backend.requestCost;
     this.#backend = backend;
     this.#counters = counters;
   }

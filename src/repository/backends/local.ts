@@ -14,6 +14,7 @@ const OPEN_FILES = 64;
 /** A repository in a directory, in either of the layouts that restic knows there. */
 export class LocalBackend implements Backend {
   readonly location: string;
+  readonly requestCost = 0;
   readonly #directory: string;
   readonly #open = new OpenFiles(OPEN_FILES);
   #layout: Promise<Layout> | undefined;

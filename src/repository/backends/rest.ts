@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
-import type { Backend, FileName, FileType } from "./backend.ts";
+import { type Backend, type FileName, type FileType, REMOTE_REQUEST_COST } from "./backend.ts";
 import { type HttpAnswer, HttpClient, type HttpClientOptions, type HttpRequest } from "./http-client.ts";
 import { Requests, redirected, type Service } from "./requests.ts";
 import { mayPass } from "./statuses.ts";
@@ -27,6 +27,7 @@ export interface RestOptions extends HttpClientOptions {
 /** A repository behind restic's REST server protocol, versions 1 and 2 (doc/REST_backend.rst in restic/restic). */
 export class RestBackend implements Backend {
   readonly location: string;
+  readonly requestCost = REMOTE_REQUEST_COST;
   readonly #url: URL;
   readonly #client: HttpClient;
   readonly #requests: Requests;

@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
-import type { Backend, FileName, FileType } from "./backend.ts";
+import { type Backend, type FileName, type FileType, REMOTE_REQUEST_COST } from "./backend.ts";
 import { type HttpAnswer, HttpClient, type HttpClientOptions, type HttpRequest } from "./http-client.ts";
 import { detectLayout, type Layout } from "./layout.ts";
 import { Requests, redirected, type Service } from "./requests.ts";
@@ -38,6 +38,7 @@ export interface S3Options extends HttpClientOptions {
 /** A repository in a bucket of S3 or of what speaks its protocol, in either of the layouts that restic knows there. */
 export class S3Backend implements Backend {
   readonly location: string;
+  readonly requestCost = REMOTE_REQUEST_COST;
   /** The bucket's; objects' keys go behind it. */
   readonly address: URL;
   readonly #folder: string;
