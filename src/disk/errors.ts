@@ -12,7 +12,12 @@ export type DiskErrorCode =
   | "STALE_EPOCH"
   | "STALE_GENERATION"
   | "OVERLAY_FAILED"
-  | "CACHE_UNUSABLE";
+  | "CACHE_UNUSABLE"
+  | "IMAGE_CORRUPT"
+  | "IMAGE_UNSUPPORTED"
+  | "IMAGE_AMBIGUOUS"
+  | "IMAGE_FILE_MISSING"
+  | "IMAGE_MISMATCH";
 
 export class DiskError extends VmRestoreError {
   declare readonly code: DiskErrorCode;
