@@ -14,6 +14,7 @@ import { ordersDatabase } from "../../src/lab/quickstart/virtual-machine.ts";
 import {
   BACKUP_REPOSITORIES,
   CLAIMS,
+  PODS,
   SECRETS,
   STATEFUL_SETS,
   VIRTUAL_MACHINES,
@@ -163,6 +164,32 @@ test(
       data: { password: Buffer.from("right").toString("base64") },
     });
     await recovered("a");
+  },
+  LIMIT_MS,
+);
+
+test(
+  "a command that fails: its pod tells why",
+  async () => {
+    const metadata = { name: "fails", namespace: NAMESPACE };
+    const container = {
+      name: "a",
+      image: "vmrestore",
+      command: ["vmrestore", "relocate"],
+      args: ["--agent", "127.0.0.1"],
+    };
+    const containers = [{ ...container, terminationMessagePolicy: "FallbackToLogsOnError" }];
+    await cluster.create(PODS, {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata,
+      spec: { restartPolicy: "Never", containers },
+    });
+    const message = await until(async () => {
+      const pod = await cluster.get(PODS, NAMESPACE, "fails");
+      return pod?.status?.containerStatuses?.[0]?.state?.terminated?.message;
+    });
+    expect(message).toMatch(/required option '--tls-dir/);
   },
   LIMIT_MS,
 );

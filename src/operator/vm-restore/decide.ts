@@ -193,7 +193,8 @@ function discard(observed: Observed, reason: string, message: string): Outcome {
     const deletion = machine.metadata.deletionTimestamp === undefined ? [remove(VIRTUAL_MACHINES, machine)] : [];
     return { ...acts(deletion, discarded, waiting("The machine is being deleted.")), againMs: POLL_MS };
   }
-  if (machine === undefined && instance !== undefined) return waits(waiting("The machine is shutting down."), POLL_MS);
+  if (machine === undefined && isOurs(restore, instance))
+    return waits(waiting("The machine is shutting down."), POLL_MS);
   return release(observed, () => passed(discarded, AGENT_GONE, yes("Completed", "Discarded", message)));
 }
 
@@ -239,7 +240,7 @@ function decideDeletion(observed: Observed): Outcome {
     const outcome = discard(observed, "Deleted", "The VMRestore was deleted, and the machine with it.");
     return outcome.passes ? letGo() : outcome;
   }
-  if (isOurs(restore, machine) || (machine === undefined && instance !== undefined)) {
+  if (isOurs(restore, machine) || (machine === undefined && isOurs(restore, instance))) {
     const relocation = removeRelocation(observed);
     const message = `VirtualMachine ${spec.virtualMachine.name} runs from the media agent, which stays until the machine is deleted. To discard the machine, set spec.deletionPolicy to Discard.`;
     const depends = no("TornDown", "MachineDependsOnAgent", message);

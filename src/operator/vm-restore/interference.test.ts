@@ -183,6 +183,21 @@ test("a restore whose spec nobody can follow goes when it is deleted, unless it 
   expect(world.cluster.all(STATEFUL_SETS)).toHaveLength(1);
 });
 
+test("a machine of somebody else that took the name holds nothing back, and is left alone", async () => {
+  for (const deletionPolicy of ["Retain", "Discard"]) {
+    const { world } = await waitingForCutover();
+    world.cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db");
+    await play(world, phaseIs("Failed"));
+    const metadata = { name: "orders-db", namespace: TENANT, finalizers: ["example.org/stays"] };
+    world.cluster.put(INSTANCES, { apiVersion: "kubevirt.io/v1", kind: "VirtualMachineInstance", metadata, spec: {} });
+    changeSpec(world, { deletionPolicy });
+    world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+    await play(world, (restore) => restore === undefined);
+    expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+    expect(world.cluster.all(STATEFUL_SETS)).toEqual([]);
+  }
+});
+
 test("why a relocation Job failed is told in its own words", async () => {
   const { world, base } = await waitingForCutover();
   const metadata = { name: `${base}-copy-9`, namespace: TENANT, labels: { "job-name": `${base}-copy` } };
