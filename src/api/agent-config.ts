@@ -54,6 +54,11 @@ export const agentConfig = z.strictObject({
   cache: z.strictObject({ sizeBytes: z.int().positive() }),
   /** Addresses and networks (CIDR) that may connect over NFS; everybody unless given. */
   nfsClients: z.array(z.string().max(64)).max(64).optional(),
+  /**
+   * After how many milliseconds a request for a disk with timers of its own (SATA, SCSI, USB) is answered with an error, so that QEMU
+   * pauses the guest before the guest gives its disk up. Guests wait 30 s and more; 20,000 unless it says otherwise.
+   */
+  answerLimitMs: z.int().min(100).max(25_000).optional(),
   repositorySlots: z.int().min(2).max(256).default(8),
 });
 

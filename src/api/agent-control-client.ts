@@ -7,6 +7,7 @@ import {
   type AgentStatus,
   agentStatus,
   controlError,
+  type DiskBus,
   type Generation,
   generation,
   type RelocationProgress,
@@ -105,6 +106,11 @@ export class AgentControlClient {
 
   unseal(disk: string, epoch: number, signal?: AbortSignal): Promise<void> {
     return this.#change("DELETE", `${diskPath(disk)}/seal`, { epoch }, signal);
+  }
+
+  /** Durable at the agent when it resolves. */
+  setBus(disk: string, bus: DiskBus, signal?: AbortSignal): Promise<void> {
+    return this.#change("PUT", `${diskPath(disk)}/bus`, { bus }, signal);
   }
 
   /** Freezes the pages dirty now, or gives the generation that is frozen already. */

@@ -12,6 +12,7 @@ import { bootProfile } from "./boot-profile.ts";
  * | PUT /v1/phase | {@link phaseRequest} → 204; idempotent |
  * | PUT /v1/disks/{disk}/seal | {@link sealRequest} → 204; durable when answered, idempotent per epoch |
  * | DELETE /v1/disks/{disk}/seal | {@link sealRequest} → 204; the export gets a new path and key |
+ * | PUT /v1/disks/{disk}/bus | {@link busRequest} → 204; durable when answered. Until told, a disk is taken for `virtio` |
  * | POST /v1/disks/{disk}/generation | → {@link generation}: freezes the pages dirty now; idempotent while one is frozen |
  * | DELETE /v1/disks/{disk}/generation/{id} | → 204; what it names is durable at the target |
  * | PUT /v1/disks/{disk}/relocation | {@link relocationProgress} → 204; durable when answered |
@@ -29,6 +30,11 @@ export const phaseRequest = z.strictObject({
 });
 
 export const sealRequest = z.strictObject({ epoch: z.int().nonnegative() });
+
+/** How the guest sees the disk. All but virtio have timers in the guest, after which it gives the disk up. */
+export const diskBus = z.enum(["virtio", "scsi", "sata", "usb"]);
+
+export const busRequest = z.strictObject({ bus: diskBus });
 
 export const generation = z.strictObject({
   id: z.int().positive(),
@@ -59,6 +65,8 @@ export const diskStatus = z.strictObject({
   /** The NFS export's path, a capability: never log it. */
   exportPath: z.string(),
   sealed: z.boolean(),
+  /** As it was told last; none is virtio. */
+  bus: diskBus.optional(),
   overlayBytes: z.int(),
   /** Bytes written since the last frozen generation. */
   dirtyBytes: z.int(),
@@ -94,6 +102,8 @@ export const agentStatus = z.strictObject({
     bytesFetched: z.int(),
     pinned: z.boolean(),
     pinMessage: z.string(),
+    /** Milliseconds that the oldest read under way, guest's or relocation's, has been waiting for what is not cached. */
+    longestWait: z.number().nonnegative().optional(),
   }),
   overlay: z.strictObject({ full: z.boolean(), bytesUsed: z.int(), bytesFree: z.int() }),
   /** Open NFS connections (a mounted client keeps one), and NBD connections. */
@@ -106,6 +116,7 @@ export const controlError = z.strictObject({ code: z.string(), message: z.string
 export { bootProfile };
 export type PhaseRequest = z.infer<typeof phaseRequest>;
 export type AgentPhase = PhaseRequest["phase"];
+export type DiskBus = z.infer<typeof diskBus>;
 export type Generation = z.infer<typeof generation>;
 export type RelocationProgress = z.infer<typeof relocationProgress>;
 export type DiskStatus = z.infer<typeof diskStatus>;

@@ -121,6 +121,11 @@ const mediaAgent = z.object({
     .describe(
       "Addresses and networks, as 10.0.0.0/8, from which the disks may be mounted: a second gate behind the unguessable export path. Often a node is seen by its gateway's or tunnel's address; everybody unless given.",
     ),
+  repositoryPatience: duration
+    .default("30s")
+    .describe(
+      "How long a read may wait for the repository before this object is Degraded for it. The machine waits on.",
+    ),
   resources: z.object({ requests: resourceList, limits: resourceList }).optional(),
   nodeSelector: z.record(z.string().max(317), z.string().max(63)).meta({ maxProperties: 32 }).optional(),
   tolerations: z

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
-import { bootProfile, phaseRequest, relocationProgress } from "../api/agent-control.ts";
-import { readIfThere, replaceFile } from "./durable-file.ts";
+import { bootProfile, type DiskBus, diskBus, phaseRequest, relocationProgress } from "../api/agent-control.ts";
+import { makeDurable, readIfThere, replaceFile } from "./durable-file.ts";
 import { AgentError } from "./errors.ts";
 
 const FILE = "agent.json";
@@ -15,6 +16,7 @@ const diskState = z.strictObject({
   /** Decimal, 63 bits. */
   fsid: z.string().regex(/^\d{1,19}$/),
   relocation: relocationProgress.optional(),
+  bus: diskBus.default("virtio"),
 });
 
 const state = z.strictObject({
@@ -67,8 +69,11 @@ export class AgentState {
     const disks: Record<string, DiskState> = {};
     for (const name of identity.disks) disks[name] = found?.disks[name] ?? newDiskState();
     const { restore, snapshot, epoch } = identity;
-    const opened = new AgentState(path, { unpinned: false, ...found, restore, snapshot, epoch, disks });
-    await opened.#change(() => undefined);
+    const initial = { unpinned: false, ...found, restore, snapshot, epoch, disks };
+    const opened = new AgentState(path, initial);
+    // On a full claim there is no room to write what stands there already.
+    if (isDeepStrictEqual(found, initial)) await makeDurable(path);
+    else await opened.#change(() => undefined);
     return opened;
   }
 
@@ -93,6 +98,12 @@ export class AgentState {
   setRelocation(name: string, relocation: NonNullable<DiskState["relocation"]>): Promise<void> {
     return this.#change((draft) => {
       draft.disks[name] = { ...this.disk(name), relocation };
+    });
+  }
+
+  setBus(name: string, bus: DiskBus): Promise<void> {
+    return this.#change((draft) => {
+      draft.disks[name] = { ...this.disk(name), bus };
     });
   }
 
@@ -137,6 +148,7 @@ function newDiskState(): DiskState {
     exportPath: `/${randomBytes(32).toString("base64url")}`,
     handleKey: randomBytes(32).toString("base64url"),
     fsid: String(randomBytes(8).readBigUInt64BE() >> 1n),
+    bus: "virtio",
   };
 }
 

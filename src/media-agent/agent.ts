@@ -11,6 +11,7 @@ import { Overlay } from "../disk/overlay/overlay.ts";
 import { NbdServer } from "../nbd/server.ts";
 import { NfsServer } from "../nfs/server.ts";
 import type { AgentState } from "./agent-state.ts";
+import { AnswerLimit } from "./answer-limit.ts";
 import { isLaunchable } from "./boot-set/launch.ts";
 import { BootWatch } from "./boot-watch.ts";
 import type { ControlledAgent } from "./control-routes.ts";
@@ -23,9 +24,14 @@ import { Pin } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
 import { findLayout, readManifest } from "./snapshot-layout.ts";
+import { WatchedSource } from "./watched-source.ts";
 
 /** How often the free space of the overlay's claim is looked at. */
 const FREE_SPACE_MS = 5000;
+/** Guests with timers wait 30 s at least. */
+const ANSWER_LIMIT_MS = 20_000;
+/** Requests of one disk that its guest has given up, and their bytes (1 MiB each at most), are bounded by it. */
+const LIMITED_AT_ONCE = 64;
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -47,6 +53,7 @@ interface Serving {
   readonly source: RepositorySource;
   readonly reads: ReadPath;
   readonly disks: readonly ExportedDisk[];
+  readonly images: readonly WatchedSource[];
   readonly pin: Pin;
 }
 
@@ -69,7 +76,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   #manifest: Promise<unknown> | undefined;
 
   constructor(options: AgentOptions) {
-    const { state, tls, log, onFatal } = options;
+    const { state, tls, log } = options;
     this.#options = options;
     this.#boot = new BootWatch(state.current.phase);
     this.nbd = new NbdServer({ tls });
@@ -77,7 +84,6 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       clients: options.config.nfsClients ?? [],
       onError: (error) => {
         log.error({ code: errorCode(error), reason: errorMessage(error) }, "a client got an I/O error");
-        if (errorCode(error) === "OVERLAY_FAILED") onFatal(error);
       },
     });
   }
@@ -110,14 +116,20 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     });
     const directory = overlayDirectory(this.#options.overlayDirectory);
     const disks: ExportedDisk[] = [];
+    const images: WatchedSource[] = [];
     for (const { name, image } of reads.disks) {
-      const overlay = await Overlay.open({ directory, disk: name, base: image, epoch: config.epoch, clock });
-      disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch: config.epoch, observer: this }));
+      const { epoch, answerLimitMs: limitMs = ANSWER_LIMIT_MS } = config;
+      const onFailed = (error: unknown): void => this.#options.onFatal(error);
+      const base = new WatchedSource(image, clock);
+      images.push(base);
+      const overlay = await Overlay.open({ directory, disk: name, base, epoch, clock, onFailed });
+      const limit = new AnswerLimit({ clock, limitMs, atOnce: LIMITED_AT_ONCE });
+      disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch, observer: this, limit }));
       this.nbd.addExport(nbdDisk(name, overlay, this));
     }
     const { snapshot, restore } = config;
     const pin = new Pin({ repository: source.repository, snapshot: snapshot.id, uid: restore.uid, clock, log });
-    this.#serving = { source, reads, disks, pin };
+    this.#serving = { source, reads, disks, images, pin };
     if (state.current.phase !== undefined) reads.enter(state.current.phase);
 
     const { signal } = this.#stopping;
@@ -139,7 +151,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
 
   status(): AgentStatus {
     const { config } = this.#options;
-    const { source, reads, disks = [], pin } = this.#serving ?? {};
+    const { source, reads, disks = [], images = [], pin } = this.#serving ?? {};
     return {
       instance: this.instance,
       epoch: config.epoch,
@@ -160,6 +172,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         bytesFetched: source?.repository.counters.bytesFetched ?? 0,
         pinned: pin?.pinned ?? false,
         pinMessage: pin?.message ?? "not pinned yet",
+        longestWait: Math.max(0, ...images.map(({ longestWait }) => longestWait)),
       },
       overlay: {
         full: disks.some(({ overlay }) => overlay.full),

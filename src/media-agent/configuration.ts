@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
@@ -8,9 +9,13 @@ import type { TlsFiles } from "./control-server.ts";
 import { readIfThere } from "./durable-file.ts";
 import { AgentError } from "./errors.ts";
 
-/** @throws AgentError CONFIG_INVALID, naming what is wrong */
-export async function readConfig(path: string): Promise<AgentConfig> {
-  const text = await readFile(path, "utf8");
+/**
+ * Synchronously: how many threads read files is decided by it.
+ *
+ * @throws AgentError CONFIG_INVALID, naming what is wrong
+ */
+export function readConfig(path: string): AgentConfig {
+  const text = readFileSync(path, "utf8");
   try {
     return agentConfig.parse(JSON.parse(text));
   } catch (cause) {

@@ -1,6 +1,7 @@
 import {
   type AgentPhase,
   type AgentStatus,
+  busRequest,
   phaseRequest,
   relocationProgress,
   sealRequest,
@@ -48,6 +49,7 @@ export function controlRoutes(agent: ControlledAgent): ControlRoute[] {
     route("DELETE", /^\/v1\/disks\/([^/]+)\/seal$/, false, (at, body) =>
       disk(at).unseal(sealRequest.parse(body).epoch),
     ),
+    route("PUT", /^\/v1\/disks\/([^/]+)\/bus$/, false, (at, body) => disk(at).setBus(busRequest.parse(body).bus)),
     route("POST", /^\/v1\/disks\/([^/]+)\/generation$/, true, (at) => disk(at).freezeGeneration()),
     route("DELETE", /^\/v1\/disks\/([^/]+)\/generation\/(\d{1,15})$/, true, (at) =>
       disk(at).dropGeneration(Number(at[1])),

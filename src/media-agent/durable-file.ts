@@ -13,8 +13,18 @@ export async function replaceFile(path: string, content: string): Promise<void> 
     await handle.close();
   }
   await rename(temporary, path);
-  const directory = await open(dirname(path), "r");
-  await directory.sync().finally(() => directory.close());
+  await syncPath(dirname(path));
+}
+
+/** What a reader finds there is there after a crash too: whoever wrote it may have died before it was durable. */
+export async function makeDurable(path: string): Promise<void> {
+  await syncPath(path);
+  await syncPath(dirname(path));
+}
+
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  await handle.sync().finally(() => handle.close());
 }
 
 /** Undefined where there is no such file. */

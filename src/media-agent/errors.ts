@@ -14,6 +14,7 @@ export type AgentErrorCode =
   | "STATE_MISMATCH"
   | "STALE_EPOCH"
   | "NOT_SERVING"
+  | "NOT_IN_TIME"
   | "NOT_FOUND"
   | "FORBIDDEN"
   | "REQUEST_INVALID"

@@ -1,8 +1,9 @@
-import type { DiskStatus, Generation, RelocationProgress } from "../api/agent-control.ts";
+import type { DiskBus, DiskStatus, Generation, RelocationProgress } from "../api/agent-control.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import type { Overlay } from "../disk/overlay/overlay.ts";
 import type { NfsServer } from "../nfs/server.ts";
 import type { AgentState } from "./agent-state.ts";
+import type { AnswerLimit } from "./answer-limit.ts";
 import { AgentError } from "./errors.ts";
 import { nfsDisk } from "./nfs-disk.ts";
 
@@ -32,6 +33,8 @@ export interface ExportedDiskOptions {
   readonly nfs: NfsServer;
   readonly epoch: number;
   readonly observer: ExportObserver;
+  /** For a guest whose disk has timers. */
+  readonly limit: AnswerLimit;
 }
 
 /** One disk while it is served: its overlay, its NFS export, and what the control API does to it. */
@@ -87,6 +90,10 @@ export class ExportedDisk {
     return this.overlay.dropGeneration(id);
   }
 
+  async setBus(bus: DiskBus): Promise<void> {
+    if (this.#options.state.disk(this.name).bus !== bus) await this.#options.state.setBus(this.name, bus);
+  }
+
   /** What was read up to here is durable at the target; it is durable here too before that is remembered. */
   async reportRelocation(progress: RelocationProgress): Promise<void> {
     await this.overlay.settle();
@@ -100,6 +107,7 @@ export class ExportedDisk {
       size: overlay.size,
       exportPath: this.exportPath,
       sealed: overlay.sealed,
+      bus: this.#options.state.disk(this.name).bus,
       overlayBytes: overlay.overlayBytes,
       dirtyBytes: overlay.dirtyBytes,
       bootSetStaged: bootSet.staged,
@@ -109,8 +117,11 @@ export class ExportedDisk {
   }
 
   #serve(): void {
-    const { state, nfs, observer, overlay } = this.#options;
-    nfs.addExport(nfsDisk(this.name, overlay, state.disk(this.name), observer));
+    const { name } = this;
+    const { state, nfs, observer, overlay, limit } = this.#options;
+    const device = overlay;
+    const limitNow = (): AnswerLimit | undefined => (state.disk(name).bus === "virtio" ? undefined : limit);
+    nfs.addExport(nfsDisk({ name, device, state: state.disk(name), observer, limit: limitNow }));
   }
 
   #checkEpoch(epoch: number): void {

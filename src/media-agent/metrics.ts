@@ -79,6 +79,11 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     const { status, cache } = sources;
     this.#gauge("repository_reachable", "1 while the repository answers", () => +status().repository.reachable);
     this.#gauge(
+      "repository_longest_wait_seconds",
+      "How long the oldest read under way has waited for what is not cached",
+      () => (status().repository.longestWait ?? 0) / 1000,
+    );
+    this.#gauge(
       "repository_fetched_bytes",
       "Bytes of packs read since the start",
       () => status().repository.bytesFetched,

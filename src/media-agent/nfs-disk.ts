@@ -1,13 +1,34 @@
+import { errorCode } from "../base/errors.ts";
 import type { BlockDevice } from "../disk/block-device.ts";
 import type { NfsExport } from "../nfs/export.ts";
 import type { DiskState } from "./agent-state.ts";
+import type { AnswerLimit } from "./answer-limit.ts";
 import type { ExportObserver } from "./exported-disk.ts";
 
 /** KubeVirt's launcher runs as this user and group; a file that is theirs is left as it is. */
 const QEMU_ID = 107;
+/** With these the agent ends. The client gets no answer, so that it asks the next agent; its guest never hears of it. */
+const ENDING: ReadonlySet<string | undefined> = new Set(["OVERLAY_FAILED", "DISK_CLOSED"]);
 
-/** A disk as the `disk.img` of an NFS export: what KubeVirt expects of a claim in Filesystem mode. */
-export function nfsDisk(name: string, device: BlockDevice, state: DiskState, observer: ExportObserver): NfsExport {
+export interface NfsDiskOptions {
+  readonly name: string;
+  readonly device: BlockDevice;
+  readonly state: DiskState;
+  readonly observer: ExportObserver;
+  /** For a guest that may not be kept waiting for as long as it takes; undefined for one that may. */
+  readonly limit: () => AnswerLimit | undefined;
+}
+
+/** A disk as the `disk.img` of an NFS export: what KubeVirt expects of a claim in Filesystem mode. Its reads are the guest's. */
+export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions): NfsExport {
+  const answer = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await (limit()?.run(work) ?? work());
+    } catch (error) {
+      if (ENDING.has(errorCode(error))) return new Promise<never>(() => undefined);
+      throw error;
+    }
+  };
   return {
     path: state.exportPath,
     handleKey: Buffer.from(state.handleKey, "base64url"),
@@ -20,16 +41,16 @@ export function nfsDisk(name: string, device: BlockDevice, state: DiskState, obs
       const begun = performance.now();
       const reading = observer.reading(name, offset, length);
       try {
-        return await device.read(offset, length, reading.readClass);
+        return await answer(() => device.read(offset, length, reading.readClass));
       } finally {
         reading.end((performance.now() - begun) / 1000);
       }
     },
     async write(offset, data, stable) {
       const begun = performance.now();
-      await device.write(offset, data, { durable: stable });
+      await answer(() => device.write(offset, data, { durable: stable }));
       observer.written(name, data.length, (performance.now() - begun) / 1000);
     },
-    commit: () => device.flush(),
+    commit: () => answer(() => device.flush()),
   };
 }

@@ -11,6 +11,7 @@ import { AgentState } from "./agent-state.ts";
 import { readConfig, readProfile, readTls } from "./configuration.ts";
 import { controlRoutes } from "./control-routes.ts";
 import { serveControl } from "./control-server.ts";
+import { reserveIoThreads } from "./io-threads.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import type { MediaAgentOptions } from "./options.ts";
@@ -20,6 +21,8 @@ import { openSource } from "./repository-source.ts";
 /** An agent that was killed lets go of the overlay at once, one that was asked to end within its grace period. */
 const LOCK_WAIT_MS = 30_000;
 const LOCK_RETRY_MS = 250;
+/** After a failure of the claim the next process must come, whatever this one still waits for. */
+const FATAL_GRACE_MS = 10_000;
 
 /**
  * Serves the disks of one restore until the signal is aborted; then ends in order. Rejects where it cannot serve: its pod is
@@ -27,7 +30,8 @@ const LOCK_RETRY_MS = 250;
  */
 export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSignal): Promise<void> {
   const log = createLogger("media-agent");
-  const config = await readConfig(options.config);
+  const config = readConfig(options.config);
+  reserveIoThreads(config.repositorySlots);
   const tls = await readTls(options.tlsDir);
   const password = await readPassword(options);
   const profile =
@@ -62,7 +66,12 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
       clock: systemClock,
       log,
       metrics,
-      onFatal: (error) => fatal.abort(error),
+      onFatal: (error) => {
+        log.fatal({ code: errorCode(error), reason: errorMessage(error) }, "ending, to be started anew");
+        // A read that hangs in the kernel would keep the process for good, exit or not.
+        setTimeout(() => process.kill(process.pid, "SIGKILL"), FATAL_GRACE_MS).unref();
+        fatal.abort(error);
+      },
     });
     endings.push(() => agent.close());
     const address = options.listenAddress;

@@ -93,6 +93,18 @@ export interface VirtualMachineVolume {
   [field: string]: unknown;
 }
 
+/** A disk of a machine's domain: one of `disk`, `cdrom` and `lun` says what it is. */
+export interface DiskDevice {
+  name: string;
+  disk?: { bus?: string };
+  lun?: { bus?: string };
+}
+
+interface Domain {
+  devices?: { disks?: DiskDevice[]; [field: string]: unknown };
+  [field: string]: unknown;
+}
+
 export interface VirtualMachine extends KubernetesObject {
   kind: "VirtualMachine";
   spec?: {
@@ -100,6 +112,7 @@ export interface VirtualMachine extends KubernetesObject {
     running?: boolean;
     template?: {
       spec?: {
+        domain?: Domain;
         volumes?: VirtualMachineVolume[];
         nodeSelector?: Record<string, string>;
         tolerations?: Taint[];
@@ -114,7 +127,7 @@ export interface VirtualMachine extends KubernetesObject {
 
 export interface VirtualMachineInstance extends KubernetesObject {
   kind: "VirtualMachineInstance";
-  spec?: { volumes?: VirtualMachineVolume[] };
+  spec?: { domain?: Domain; volumes?: VirtualMachineVolume[] };
   status?: {
     phase?: string;
     conditions?: { type: string; status: string; reason?: string; message?: string }[];

@@ -11,7 +11,7 @@ async function groupCommit(datasync: () => Promise<void>): Promise<GroupCommit> 
   const data = { datasync } as OverlayFile;
   const space = new SpaceWait(new ManualClock(), new AbortController().signal);
   const checkpoint = (): Promise<never> => Promise.reject(new Error("there is room"));
-  return new GroupCommit({ journal, data, space, checkpoint });
+  return new GroupCommit({ journal, data, space, checkpoint, onFailed: () => undefined });
 }
 
 test("a commit asked for at any moment around the end of another one is carried out", async () => {

@@ -20,6 +20,8 @@ export interface GroupCommitOptions {
    * it. May be called again where it found no space.
    */
   readonly checkpoint: (old: Journal | undefined) => Promise<Journal>;
+  /** Told once of a failure of the claim. */
+  readonly onFailed: (error: DiskError) => void;
 }
 
 /**
@@ -70,7 +72,9 @@ export class GroupCommit {
 
   /** Nothing is acknowledged any more: what is on the disk is unknown. Gives back what everybody is told. */
   fail(cause: unknown): DiskError {
-    this.#failure ??= claimFailed(cause);
+    if (this.#failure !== undefined) return this.#failure;
+    this.#failure = claimFailed(cause);
+    if (this.#failure.code === "OVERLAY_FAILED") this.#options.onFailed(this.#failure);
     return this.#failure;
   }
 

@@ -21,6 +21,8 @@ export interface OverlayOptions {
   /** Refused when lower than the highest that ever opened this overlay. */
   readonly epoch: number;
   readonly clock: Clock;
+  /** Told once, when nothing can be acknowledged any more: another process has to open the overlay anew. */
+  readonly onFailed?: (error: DiskError) => void;
   /** Bytes; tests make it small. */
   readonly journalBytes?: number;
 }
@@ -61,7 +63,8 @@ export async function openOverlay(options: OverlayOptions): Promise<OpenedOverla
     });
     const closing = new AbortController();
     const space = new SpaceWait(clock, closing.signal);
-    const commit = new GroupCommit({ journal, data, space, checkpoint });
+    const onFailed = options.onFailed ?? (() => undefined);
+    const commit = new GroupCommit({ journal, data, space, checkpoint, onFailed });
     // Tells that the claim is full, and until when, even if nobody writes. Whoever does hears of a failure.
     if (journal === undefined) commit.commit().catch(() => undefined);
     return { map, data, commit, space, closing };

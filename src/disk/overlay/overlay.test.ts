@@ -57,9 +57,13 @@ test("an older epoch, and another disk's overlay, are refused", async () => {
   await expect(Overlay.open(other)).rejects.toMatchObject({ code: "OVERLAY_MISMATCH" });
 });
 
-test("a failed sync is final until the overlay is opened anew", async () => {
+test("a failed sync is final until the overlay is opened anew, and said once", async () => {
   const directory = new SimulatedDirectory();
-  const overlay = await open(directory);
+  const failures: unknown[] = [];
+  const overlay = await Overlay.open({
+    ...{ directory, disk: "root", base: memorySource(base), epoch: 1, clock: new ManualClock() },
+    onFailed: (error) => failures.push(error),
+  });
   await overlay.write(0, Buffer.alloc(PAGE, 1), { durable: true });
   directory.failSyncs = true;
   await expect(overlay.write(0, Buffer.alloc(PAGE, 2), { durable: true })).rejects.toMatchObject({
@@ -70,6 +74,7 @@ test("a failed sync is final until the overlay is opened anew", async () => {
   await expect(overlay.write(0, Buffer.alloc(PAGE, 3), { durable: false })).rejects.toMatchObject({
     code: "OVERLAY_FAILED",
   });
+  expect(failures).toMatchObject([{ code: "OVERLAY_FAILED" }]);
   directory.processDeath();
   const again = await open(directory);
   await again.write(0, Buffer.alloc(PAGE, 4), { durable: true });

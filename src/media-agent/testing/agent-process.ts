@@ -28,6 +28,11 @@ export interface TestAgentOptions {
   readonly pin?: boolean;
   readonly cacheBytes?: number;
   readonly uid?: string;
+  /** Milliseconds. */
+  readonly answerLimitMs?: number;
+  /** By default a folder of its own. */
+  readonly overlayDirectory?: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A media agent as a child process on a loopback address of its own, with its claims as folders. */
@@ -115,6 +120,7 @@ export class TestAgent {
   async spawn(change: { epoch?: number; disks?: readonly TestDisk[]; profile?: BootProfile } = {}): Promise<void> {
     this.#epoch = change.epoch ?? this.#epoch;
     const { repository, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
+    const { answerLimitMs, overlayDirectory } = this.#options;
     const config: AgentConfig = {
       restore: { namespace: "default", name: "test", uid },
       epoch: this.#epoch,
@@ -123,16 +129,24 @@ export class TestAgent {
       disks: (change.disks ?? this.#options.disks).map((disk) => ({ ...disk, format: "raw" })),
       cache: { sizeBytes: cacheBytes },
       repositorySlots: 4,
+      ...(answerLimitMs === undefined ? {} : { answerLimitMs }),
     };
     const at = (name: string): string => join(this.directory, name);
     await writeFile(at("config.json"), JSON.stringify(config));
     if (change.profile !== undefined) await writeFile(at("profile.json"), JSON.stringify(change.profile));
     const args = [
       ...["--config", at("config.json"), "--repository-dir", repository.directory],
-      ...["--repository-password-file", at("password"), "--overlay-dir", at("overlay"), "--cache-dir", at("cache")],
+      ...[
+        "--repository-password-file",
+        at("password"),
+        "--overlay-dir",
+        overlayDirectory ?? at("overlay"),
+        "--cache-dir",
+        at("cache"),
+      ],
       ...["--tls-dir", at("tls"), "--profile-file", at("profile.json"), "--listen-address", this.address],
     ];
-    const env = { ...process.env, NODE_OPTIONS: "" };
+    const env = { ...process.env, NODE_OPTIONS: "", ...this.#options.env };
     this.#process = spawn(process.execPath, [MAIN, "media-agent", ...args], {
       stdio: ["ignore", "ignore", "pipe"],
       env,
@@ -157,7 +171,7 @@ export class TestAgent {
   /** What the port for metrics and probes answers. */
   metricsPort(path: string): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
-      const request = get({ host: this.address, port: AGENT_PORTS.metrics, path }, (response) => {
+      const request = get({ host: this.address, port: AGENT_PORTS.metrics, path, agent: false }, (response) => {
         let text = "";
         response.setEncoding("utf8").on("data", (piece: string) => {
           text += piece;
@@ -166,6 +180,10 @@ export class TestAgent {
       });
       request.on("error", reject);
     });
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
   }
 
   /** Resolves with its exit code, or the name of the signal that ended it. */

@@ -48,6 +48,11 @@ export class NfsFile {
     if (status !== 0) throw new Error(`NFS status ${status}`);
   }
 
+  /** Bytes of calls that the server has not taken yet. */
+  get unsentBytes(): number {
+    return this.#client.socket.writableLength;
+  }
+
   close(): void {
     this.#client.close();
   }

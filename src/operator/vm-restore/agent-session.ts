@@ -31,6 +31,7 @@ export class AgentSession {
       profile: () => control.profile(),
       seal: (disk, epoch) => control.seal(disk, epoch),
       reportRelocation: (disk, progress) => control.reportRelocation(disk, progress),
+      setBus: (disk, bus) => control.setBus(disk, bus),
       unpin: () => control.unpin(),
       setPhase: async (phase) => {
         await control.setPhase(phase);

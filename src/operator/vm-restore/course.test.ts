@@ -210,6 +210,51 @@ test("a restarted agent is told the phase again", async () => {
   expect(world.told).toEqual(["phase Relocating"]);
 });
 
+test("the agent knows how the guest sees its disks before the machine is made, and when that changes", async () => {
+  const world = new World();
+  world.manifestBus = null;
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  const told = world.told.filter((what) => /^(bus|phase Booting)/.test(what));
+  expect(told).toEqual(["phase Booting", "bus sata"]);
+  world.instanceBus = "virtio";
+  world.told.length = 0;
+  await settle(world);
+  expect(world.told.filter((what) => what.startsWith("bus"))).toEqual(["bus virtio"]);
+});
+
+test("a machine on virtio is nothing to tell of", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  expect(world.told.filter((what) => what.startsWith("bus"))).toEqual([]);
+});
+
+test("a read that waits for the repository for too long is told, and that it is over", async () => {
+  const world = new World();
+  world.restore({ ...relocation({ cutover: {} }), mediaAgent: { repositoryPatience: "1m" } });
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.longestWait = 59_000;
+  await settle(world);
+  expect(world.told.at(-1)).toBe("phase Relocating");
+  world.longestWait = 61_000;
+  const degraded = await play(world, reasonIs("Degraded", "RepositorySlow"));
+  expect(degraded?.status?.message).toMatch(/waiting for the repository for 1m1s/);
+  world.longestWait = 0;
+  await play(world, reasonIs("Degraded", "AsExpected"));
+});
+
+test("a full overlay is told, and that it has grown", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.overlayFull = true;
+  const degraded = await play(world, reasonIs("Degraded", "OverlayFull"));
+  expect(degraded?.status?.message).toMatch(/writes wait\. Enlarge its claim/);
+  world.overlayFull = false;
+  await play(world, reasonIs("Degraded", "AsExpected"));
+});
+
 test("an agent that does not answer is told, and changes nothing", async () => {
   const world = new World();
   world.restore(relocation({ cutover: {} }));

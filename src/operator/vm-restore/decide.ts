@@ -9,6 +9,7 @@ import { bootSetOutcome, runAgent, tellPhase } from "./agent-step.ts";
 import { cutoverBegun, goesToTarget, isSwitched } from "./cutover-state.ts";
 import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
+import { tellBuses } from "./disk-bus.ts";
 import { awaitGuest, keepProfile, makeMachine } from "./machine-step.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -96,6 +97,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     (seen) => passed(degraded(seen)),
     (seen) => runAgent(seen, plan),
     tellPhase,
+    tellBuses,
     (seen) => (seen.machine === undefined ? bootSetOutcome(seen) : { ...bootSetOutcome(seen), passes: true }),
     (seen) => makeMachine(seen, plan),
     awaitGuest,

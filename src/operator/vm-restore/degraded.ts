@@ -1,3 +1,4 @@
+import { formatDuration, parseDuration } from "../../api/duration.ts";
 import { isTrue } from "../conditions.ts";
 import { guestTrouble } from "./guest.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -5,7 +6,7 @@ import { no, yes } from "./step.ts";
 
 /** What people should look at while the machine depends on the agent. The first that is true is told. */
 export function degraded(observed: Observed) {
-  const { agent, instance } = observed;
+  const { agent, instance, spec } = observed;
   const served =
     isTrue(conditionsBefore(observed), "AgentReady") || isTrue(conditionsBefore(observed), "VirtualMachineCreated");
   // the agent served once and does not answer
@@ -38,6 +39,15 @@ export function degraded(observed: Observed) {
       "Degraded",
       "RepositoryUnreachable",
       `Reads that are not cached wait: ${agent.status.repository.message}`,
+    );
+  }
+  // it answers, or does not even fail, but takes too long
+  const waited = agent.status?.repository.longestWait ?? 0;
+  if (waited > parseDuration(spec.mediaAgent.repositoryPatience)) {
+    return yes(
+      "Degraded",
+      "RepositorySlow",
+      `A read has been waiting for the repository for ${formatDuration(waited)}. The machine waits with it.`,
     );
   }
   // KubeVirt paused it

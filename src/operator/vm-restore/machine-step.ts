@@ -4,6 +4,7 @@ import { conditionOf } from "../conditions.ts";
 import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
 import { cutoverBegun } from "./cutover-state.ts";
+import { busActions } from "./disk-bus.ts";
 import { guestTrouble, isGuestLate, isGuestReady } from "./guest.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -63,8 +64,9 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
   );
   if ("problem" in made) return waits(no(CREATED, made.reason, made.problem), 10_000);
   const left = made.leftOut.length === 0 ? "" : ` Left out of the manifest: ${made.leftOut.slice(0, 20).join(", ")}.`;
+  const buses = busActions(observed, made.machine.spec?.template?.spec?.domain?.devices?.disks ?? []);
   return acts(
-    [create(VIRTUAL_MACHINES, made.machine as unknown as Manifest)],
+    [...buses, create(VIRTUAL_MACHINES, made.machine as unknown as Manifest)],
     yes(CREATED, "Created", `VirtualMachine ${name} was made.${left}`),
     no("GuestReady", "Booting", STARTING),
   );

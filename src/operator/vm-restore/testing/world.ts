@@ -1,4 +1,4 @@
-import type { AgentStatus, RelocationProgress } from "../../../api/agent-control.ts";
+import type { AgentStatus, DiskBus, RelocationProgress } from "../../../api/agent-control.ts";
 import type { Inspection } from "../../../api/inspection.ts";
 import { ManualClock } from "../../../base/testing/manual-clock.ts";
 import type { AgentControl } from "../../actions.ts";
@@ -24,8 +24,11 @@ export const DISK_SIZE = 64 * 2 ** 20;
 
 const diskOf = (name: string) => ({ name, path: `/disks/${name}.img`, format: "raw" as const, size: DISK_SIZE });
 
-/** @param disks names of its volumes */
-export function manifest(disks: readonly string[] = ["root"]) {
+/**
+ * @param disks names of its volumes
+ * @param bus how they are attached; null says nothing of it
+ */
+export function manifest(disks: readonly string[] = ["root"], bus: string | null = "virtio") {
   return {
     apiVersion: "kubevirt.io/v1",
     kind: "VirtualMachine",
@@ -38,7 +41,7 @@ export function manifest(disks: readonly string[] = ["root"]) {
           domain: {
             firmware: { uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223" },
             devices: {
-              disks: disks.map((name) => ({ name, disk: { bus: "virtio" } })),
+              disks: disks.map((name) => ({ name, disk: bus === null ? {} : { bus } })),
               interfaces: [{ name: "default", masquerade: {}, macAddress: "02:5a:17:00:00:21" }],
             },
           },
@@ -75,6 +78,12 @@ export class World {
   nfsConnections = 0;
   agentAnswers = true;
   verifyFails = false;
+  /** How the machine's manifest says that its disk is attached, and how the hypervisor does it. */
+  manifestBus: string | null = "virtio";
+  instanceBus: string | undefined;
+  /** Milliseconds that a read has been waiting for the repository. */
+  longestWait = 0;
+  overlayFull = false;
   /** Requests that changed something at the agent. */
   readonly told: string[] = [];
   /** Called before and after each of them. */
@@ -83,6 +92,7 @@ export class World {
   #sealed = false;
   #pinned = true;
   #relocation: RelocationProgress | undefined;
+  #bus: DiskBus | undefined;
 
   constructor() {
     this.cluster.put(STORAGE_CLASSES, {
@@ -159,9 +169,13 @@ export class World {
   connect = (): AgentControl & { close(): void } => ({
     close: () => undefined,
     status: async () => this.#status(),
-    manifest: async () => manifest(this.disks),
+    manifest: async () => manifest(this.disks, this.manifestBus),
     profile: async () => ({ boots: 1, disks: [{ name: "root", size: DISK_SIZE, extents: "0+2" }] }),
     setPhase: async (phase) => this.#tell(`phase ${phase}`, () => undefined),
+    setBus: async (_, bus) =>
+      this.#tell(`bus ${bus}`, () => {
+        this.#bus = bus;
+      }),
     seal: async () =>
       this.#tell("seal", () => {
         if (this.cluster.all(INSTANCES).length > 0) throw new Error("sealed under a running machine");
@@ -200,14 +214,22 @@ export class World {
         guestReads: 4,
         guestHits: 3,
       },
-      repository: { reachable: true, message: "", bytesFetched: 1000, pinned: this.#pinned, pinMessage: "" },
-      overlay: { full: false, bytesUsed: 0, bytesFree: 1 },
+      repository: {
+        reachable: true,
+        message: "",
+        bytesFetched: 1000,
+        pinned: this.#pinned,
+        pinMessage: "",
+        longestWait: this.longestWait,
+      },
+      overlay: { full: this.overlayFull, bytesUsed: 0, bytesFree: 1 },
       connections: { nfs: this.nfsConnections, nbd: 0 },
       disks: this.disks.map((name) => ({
         name,
         size: DISK_SIZE,
         exportPath: "/export/capability",
         sealed: this.#sealed,
+        ...(this.#bus === undefined ? {} : { bus: this.#bus }),
         overlayBytes: 0,
         dirtyBytes: 0,
         bootSetStaged: 100,
@@ -292,6 +314,8 @@ export class World {
         });
       }
       this.cluster.change(INSTANCES, namespace, name, (instance) => {
+        const disks = [{ name: "root", disk: { bus: this.instanceBus ?? "sata" } }];
+        if (this.instanceBus !== undefined) instance.spec = { ...instance.spec, domain: { devices: { disks } } };
         const conditions = this.guestReady ? [{ type: "AgentConnected", status: "True" }] : [];
         instance.status = { phase: "Running", conditions };
       });

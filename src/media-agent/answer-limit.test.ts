@@ -1,0 +1,71 @@
+import { expect, test } from "@jest/globals";
+import { deferred } from "../base/deferred.ts";
+import { ManualClock } from "../base/testing/manual-clock.ts";
+import { AnswerLimit } from "./answer-limit.ts";
+
+function limit(atOnce = 2): { clock: ManualClock; limited: AnswerLimit } {
+  const clock = new ManualClock();
+  return { clock, limited: new AnswerLimit({ clock, limitMs: 20_000, atOnce }) };
+}
+
+test("what is done in time is answered as it is", async () => {
+  const { clock, limited } = limit();
+  const work = deferred<string>();
+  const answer = limited.run(() => work.promise);
+  await clock.advance(19_999);
+  work.resolve("done");
+  expect(await answer).toBe("done");
+  await expect(limited.run(() => Promise.reject(new Error("broken")))).rejects.toThrow("broken");
+  expect(limited.begun).toBe(0);
+});
+
+test("what is not is given up at its own time, and still counts until it ends", async () => {
+  const { clock, limited } = limit();
+  const first = deferred<string>();
+  const second = deferred<string>();
+  const firstAnswer = limited.run(() => first.promise);
+  const failed = expect(firstAnswer).rejects.toMatchObject({ code: "NOT_IN_TIME" });
+  await clock.advance(15_000);
+  const secondAnswer = limited.run(() => second.promise);
+  await clock.advance(5000);
+  await failed;
+  expect(limited.begun).toBe(2);
+  second.resolve("in time");
+  expect(await secondAnswer).toBe("in time");
+  expect(limited.begun).toBe(1);
+  first.resolve("too late");
+  await first.promise;
+  await clock.advance(0);
+  expect(limited.begun).toBe(0);
+});
+
+test("what is beyond the bound waits for its turn, and never begins when that does not come in time", async () => {
+  const { clock, limited } = limit(1);
+  const stuck = deferred();
+  const answers = [limited.run(() => stuck.promise)];
+  let begun = 0;
+  for (let count = 0; count < 1000; count++) {
+    answers.push(
+      limited.run(async () => {
+        begun++;
+      }),
+    );
+  }
+  const all = Promise.allSettled(answers);
+  await clock.advance(20_000);
+  expect((await all).every(({ status }) => status === "rejected")).toBe(true);
+  expect(begun).toBe(0);
+  stuck.resolve();
+  await clock.advance(0);
+  await limited.run(async () => {
+    begun++;
+  });
+  expect(begun).toBe(1);
+});
+
+test("turns are taken in order", async () => {
+  const { limited } = limit(1);
+  const order: number[] = [];
+  await Promise.all([1, 2, 3].map((number) => limited.run(async () => order.push(number))));
+  expect(order).toEqual([1, 2, 3]);
+});

@@ -1,0 +1,242 @@
+import { execFile } from "node:child_process";
+import { constants } from "node:fs";
+import { open, readFile, rename, rm } from "node:fs/promises";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { TestAgent, type TestAgentOptions } from "../../src/media-agent/testing/agent-process.ts";
+import { NfsFile } from "../../src/media-agent/testing/nfs-file.ts";
+import { SmallFileSystem } from "../../src/media-agent/testing/small-file-system.ts";
+import { noise, ResticRepository } from "../../src/repository/testing/restic.ts";
+
+const run = promisify(execFile);
+const MIB = 1024 * 1024;
+const original = noise(24 * MIB, 1);
+const disks = [{ name: "root", path: "/disks/root.img", size: original.length }];
+/** Nothing is staged, so everything has to be fetched. */
+const profile = { boots: 1, disks: [{ name: "root", size: original.length, extents: "" }] };
+
+let repository: ResticRepository;
+let snapshot: string;
+
+beforeAll(async () => {
+  repository = await ResticRepository.create(1);
+  // As many packs as Node has threads for files by default.
+  snapshot = await repository.backUp({ "disks/root.img": original }, ["--pack-size", "4"]);
+  expect((await repository.files("data")).length).toBeGreaterThanOrEqual(4);
+}, 60_000);
+
+afterAll(async () => {
+  await repository?.remove();
+});
+
+async function withAgent(options: Partial<TestAgentOptions>, body: (agent: TestAgent) => Promise<void>): Promise<void> {
+  const agent = await TestAgent.create({ repository, snapshot, disks, ...options });
+  try {
+    await agent.start({ profile });
+    await body(agent);
+  } finally {
+    await agent.remove();
+    await hung?.release();
+  }
+}
+
+async function openDisk(agent: TestAgent, handle?: Buffer): Promise<NfsFile> {
+  const [disk] = (await agent.operator.status()).disks;
+  return NfsFile.open(agent.address, disk?.exportPath ?? "", handle);
+}
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 400; tries++) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`not in twenty seconds: ${what}`);
+}
+
+let hung: HungPacks | undefined;
+
+/** Every pack hangs: opening a pipe that nobody writes to does not return, as reading from a dead file server does not. */
+class HungPacks {
+  readonly #packs: readonly string[];
+
+  private constructor(packs: readonly string[]) {
+    this.#packs = packs;
+  }
+
+  static async hang(): Promise<HungPacks> {
+    const packs = await repository.files("data");
+    for (const pack of packs) await rename(pack, `${pack}-away`);
+    await run("mkfifo", packs);
+    hung = new HungPacks(packs);
+    return hung;
+  }
+
+  /** Whoever hangs finds an empty file, everybody else the pack. */
+  async release(): Promise<void> {
+    hung = undefined;
+    for (const pack of this.#packs) {
+      const hung = `${pack}-hung`;
+      await rename(pack, hung);
+      await rename(`${pack}-away`, pack);
+      const writer = await open(hung, constants.O_RDWR | constants.O_NONBLOCK);
+      await rm(hung);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await writer.close();
+    }
+  }
+}
+
+async function memoryBytes(pid: number | undefined): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+}
+
+async function metric(agent: TestAgent, name: string): Promise<number> {
+  const { text } = await agent.metricsPort("/metrics");
+  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+}
+
+test("a repository that hangs: small writes do not wait, reads do, and go on when it is back", async () => {
+  await withAgent({}, async (agent) => {
+    const file = await openDisk(agent);
+    const packs = await HungPacks.hang();
+    const expected = Buffer.from(original);
+    let answered = 0;
+    // Not one after the other: those that are read at once lie in different packs.
+    const places = Array.from({ length: 24 }, (_, index) => ((index * 7) % 24) * MIB + 12_288);
+    const reads = places.map(async (offset) => {
+      const content = await file.read(offset, 8192);
+      answered++;
+      return content.equals(expected.subarray(offset, offset + 8192));
+    });
+    await until(
+      "reads are waited for",
+      async () => (await metric(agent, "vmrestore_agent_repository_longest_wait_seconds")) > 0.5,
+    );
+    // As a guest writes: sectors of pages that were never fetched, durable one by one.
+    for (let count = 0; count < 200; count++) {
+      const offset = (count % 24) * MIB + 65_536 + 4096 * count + 512 * (count % 8);
+      const sector = noise(512, 1000 + count);
+      await file.write(offset, sector);
+      sector.copy(expected, offset);
+      expect((await file.read(offset, 512)).equals(sector)).toBe(true);
+    }
+    expect(answered).toBe(0);
+    expect((await agent.operator.status()).repository.longestWait).toBeGreaterThan(500);
+    await packs.release();
+    expect(await Promise.all(reads)).toEqual(places.map(() => true));
+    for (let at = 0; at < original.length; at += MIB) {
+      expect((await file.read(at, MIB)).equals(expected.subarray(at, at + MIB))).toBe(true);
+    }
+    expect((await agent.operator.status()).repository.longestWait).toBe(0);
+    file.close();
+  });
+}, 90_000);
+
+test("however many requests wait for a repository that hangs, memory stays bounded, and all are answered in the end", async () => {
+  await withAgent({}, async (agent) => {
+    const before = await memoryBytes(agent.pid);
+    const packs = await HungPacks.hang();
+    const clients = await Promise.all(Array.from({ length: 8 }, () => openDisk(agent)));
+    // Not whole sectors: their other bytes have to be fetched before they can be written. 600 MiB if all were taken in.
+    const piece = 150_000;
+    const answers = clients.flatMap((client, index) =>
+      Array.from({ length: 500 }, (_, count) => {
+        const offset = ((index * 500 + count) * 5000 + 1) % (original.length - piece);
+        return client.write(offset, Buffer.alloc(piece, index + 1));
+      }),
+    );
+    const all = Promise.all(answers);
+    all.catch(() => undefined);
+    await until(
+      "requests wait",
+      async () => (await metric(agent, "vmrestore_agent_repository_longest_wait_seconds")) > 3,
+    );
+    expect(clients.every((client) => client.unsentBytes > 10 * MIB)).toBe(true);
+    expect((await memoryBytes(agent.pid)) - before).toBeLessThan(200 * MIB);
+    await packs.release();
+    await all;
+    for (const client of clients) client.close();
+  });
+}, 120_000);
+
+test("a full claim: writes wait and it is said, also after a kill; when it has grown they go on, and nothing is lost", async () => {
+  // Two journals fit, and a few MiB of data.
+  const claim = await SmallFileSystem.create(20 * MIB);
+  try {
+    await withAgent({ overlayDirectory: claim.path }, async (agent) => {
+      const expected = Buffer.from(original);
+      let file = await openDisk(agent);
+      let count = 0;
+      let pending: Promise<void> | undefined;
+      const writeNext = async (): Promise<void> => {
+        const offset = (count * 65_536) % original.length;
+        const bytes = noise(65_536, 5000 + count);
+        pending = file.write(offset, bytes);
+        pending.catch(() => undefined);
+        await pending;
+        bytes.copy(expected, offset);
+        count++;
+      };
+      const fill = async (): Promise<void> => {
+        for (;;) await writeNext();
+      };
+      const filling = fill().catch(() => undefined);
+      await until("it is full", async () => (await agent.operator.status()).overlay.full);
+      expect(await metric(agent, "vmrestore_agent_overlay_full")).toBe(1);
+      expect(count).toBeGreaterThan(50);
+
+      // What was acknowledged is read, and zeros and what is there already are written, without space.
+      expect((await file.read(0, 65_536)).equals(expected.subarray(0, 65_536))).toBe(true);
+      await agent.stop("SIGKILL");
+      await filling;
+      await agent.start();
+      const { handle } = file;
+      file = await openDisk(agent, handle);
+      expect((await agent.operator.status()).overlay.full).toBe(true);
+      for (let at = 0; at < count * 65_536; at += 65_536) {
+        expect((await file.read(at, 65_536)).equals(expected.subarray(at, at + 65_536))).toBe(true);
+      }
+      // The client sends again what was not answered.
+      let isDone = false;
+      const again = writeNext().then(() => {
+        isDone = true;
+      });
+      await new Promise((resolve) => setTimeout(resolve, 2500));
+      expect(isDone).toBe(false);
+      await claim.resize(64 * MIB);
+      await again;
+      await until("it is not full any more", async () => !(await agent.operator.status()).overlay.full);
+      expect(await metric(agent, "vmrestore_agent_overlay_full")).toBe(0);
+      for (let at = 0; at < original.length; at += MIB) {
+        expect((await file.read(at, MIB)).equals(expected.subarray(at, at + MIB))).toBe(true);
+      }
+      file.close();
+    });
+  } finally {
+    await claim.remove();
+  }
+}, 90_000);
+
+test("the guest of a SATA disk is answered in time, and nothing that came later is overwritten by what it gave up", async () => {
+  await withAgent({ answerLimitMs: 1000 }, async (agent) => {
+    const file = await openDisk(agent);
+    await agent.operator.setBus("root", "sata");
+    expect((await agent.operator.status()).disks[0]?.bus).toBe("sata");
+    const packs = await HungPacks.hang();
+    await expect(file.read(5 * MIB, 4096)).rejects.toThrow("NFS status 5");
+    // Half a sector waits for the other half; what the guest writes there afterwards is newer.
+    await expect(file.write(6 * MIB, Buffer.alloc(256, 1))).rejects.toThrow("NFS status 5");
+    const newer = file.write(6 * MIB, Buffer.alloc(512, 2));
+    newer.catch(() => undefined);
+    await packs.release();
+    await newer.catch(() => file.write(6 * MIB, Buffer.alloc(512, 2)));
+    expect((await file.read(6 * MIB, 512)).equals(Buffer.alloc(512, 2))).toBe(true);
+    expect((await file.read(5 * MIB, 4096)).equals(original.subarray(5 * MIB, 5 * MIB + 4096))).toBe(true);
+    // A restarted agent knows it still.
+    await agent.stop("SIGKILL");
+    await agent.start();
+    expect((await agent.operator.status()).disks[0]?.bus).toBe("sata");
+    file.close();
+  });
+}, 60_000);
