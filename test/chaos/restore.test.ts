@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
+import { random } from "../scenario/random.ts";
 import { lostRecords, RestoreScenario, type Victim } from "../scenario/restore-scenario.ts";
 
 /** `make chaos`: whole restores, with kills at random moments from the first to the last. VMRESTORE_CHAOS_RUNS says how many. */
@@ -9,17 +10,6 @@ const SEED = Number(process.env.VMRESTORE_CHAOS_SEED ?? Date.now() % 1_000_000);
 const KILLS = 8;
 const LIMIT_MS = 10 * 60_000;
 const VICTIMS: readonly Victim[] = ["media-agent", "relocate", "operator"];
-
-/** Numbers in [0, 1) that a seed determines (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
   "seed %i: nothing that the guest was told is written is lost",

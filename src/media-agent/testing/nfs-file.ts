@@ -1,13 +1,24 @@
 import { AGENT_PORTS } from "../../api/agent-config.ts";
-import { ByteWriter } from "../../base/bytes.ts";
+import { type ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { RpcClient } from "../../nfs/testing/rpc-client.ts";
 import { readOpaque, writeOpaque } from "../../nfs/xdr.ts";
 
 const NFS = 100003;
 const READ = 6;
 const WRITE = 7;
+const COMMIT = 21;
+const UNSTABLE = 0;
 const FILE_SYNC = 2;
 const REPLY_LIMIT = 1024 * 1024;
+
+/** Checks the status and skips the attributes before and after. */
+function skipWcc(reply: ByteReader): ByteReader {
+  const status = reply.u32be();
+  if (status !== 0) throw new Error(`NFS status ${status}`);
+  if (reply.u32be() !== 0) reply.skip(24);
+  if (reply.u32be() !== 0) reply.skip(84);
+  return reply;
+}
 
 /** The disk of an export as a mounted client uses it: its handle outlives connections and servers. */
 export class NfsFile {
@@ -39,6 +50,21 @@ export class NfsFile {
     if (reply.u32be() !== 0) reply.skip(84);
     reply.skip(8);
     return Buffer.from(readOpaque(reply, REPLY_LIMIT));
+  }
+
+  /** Durable once a commit answers with the verifier that this one gives. */
+  async writeUnstable(offset: number, data: Uint8Array): Promise<string> {
+    const args = this.#client.writeArguments(this.handle, offset, data, UNSTABLE);
+    const reply = await this.#client.call(NFS, WRITE, args);
+    skipWcc(reply).skip(8);
+    return reply.bytes(8).toString("hex");
+  }
+
+  /** The server's verifier. */
+  async commit(): Promise<string> {
+    const args = writeOpaque(new ByteWriter(), this.handle).u64be(0n).u32be(0).finish();
+    const reply = await this.#client.call(NFS, COMMIT, args);
+    return skipWcc(reply).bytes(8).toString("hex");
   }
 
   /** Durable when it resolves. */

@@ -47,6 +47,7 @@ export class RpcClient {
 
   /** Sends a record, in one fragment or several; the reply stands behind its xid. */
   send(record: Buffer, fragmentBytes = record.length): Promise<ByteReader> {
+    if (this.socket.destroyed) return Promise.reject(new Error("connection closed"));
     const answer = deferred<ByteReader>();
     const xid = record.readUInt32BE(0);
     this.#waiting.set(xid, [...(this.#waiting.get(xid) ?? []), answer]);

@@ -1,0 +1,276 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { TestAgent } from "../../src/media-agent/testing/agent-process.ts";
+import { NfsFile } from "../../src/media-agent/testing/nfs-file.ts";
+import { SmallFileSystem } from "../../src/media-agent/testing/small-file-system.ts";
+import { noise, ResticRepository } from "../../src/repository/testing/restic.ts";
+import { random } from "./random.ts";
+import { RecordWriter } from "./record-writer.ts";
+
+const run = promisify(execFile);
+const MIB = 1024 * 1024;
+const WRITERS = 4;
+/** Two journals, the map, and a few of the disk's 12 MiB. */
+const SMALL_CLAIM = 19 * MIB;
+/** `Date` jumps by days, to and fro, several times a second. Timers and the monotonic clock do not: no kernel lets them. */
+const JUMPING_CLOCK = `
+const Real = Date;
+const now = () => Real.now() + ((Math.floor(Real.now() / 170) * 7) % 11 - 5) * 86_400_000;
+globalThis.Date = class extends Real { constructor(...given) { super(...(given.length === 0 ? [now()] : given)); } static now = now; };`;
+
+/** What a run does beside killing the agent. */
+const TROUBLES = ["none", "claim full", "cache damaged", "cache lost", "repository damaged", "clock jumps"] as const;
+type Trouble = (typeof TROUBLES)[number];
+
+/** A backup of one disk, for many runs. */
+export class Backup {
+  readonly repository: ResticRepository;
+  readonly snapshot: string;
+  readonly content: Buffer;
+
+  private constructor(repository: ResticRepository, snapshot: string, content: Buffer) {
+    this.repository = repository;
+    this.snapshot = snapshot;
+    this.content = content;
+  }
+
+  static async create(): Promise<Backup> {
+    // The last page is cut off, as with a disk that was 4 KiB larger than it says.
+    const content = Buffer.concat([noise(5 * MIB, 1), Buffer.alloc(4 * MIB), noise(3 * MIB - 1536, 2)]);
+    const repository = await ResticRepository.create(2);
+    return new Backup(repository, await repository.backUp({ "disks/root.img": content }), content);
+  }
+}
+
+/** What happened in a run, for a message. */
+export interface ChaosReport {
+  readonly trouble: Trouble;
+  readonly kills: number;
+  readonly acknowledged: number;
+}
+
+/**
+ * One life of a disk: four clients write records and read them back, the agent is killed at random moments, its claim fills up, bits
+ * flip, clocks jump. After every kill and at the end all of the image is read, over NFS and by libnbd, and compared.
+ *
+ * @throws Error that says which bytes are wrong
+ */
+export async function agentRun(seed: number, backup: Backup): Promise<ChaosReport> {
+  const next = random(seed);
+  const trouble = TROUBLES[seed % TROUBLES.length] as Trouble;
+  const claim = trouble === "claim full" ? await SmallFileSystem.create(SMALL_CLAIM) : undefined;
+  const scratch = await mkdtemp(join(tmpdir(), "agent-chaos-"));
+  const clock = join(scratch, "clock.mjs");
+  const { repository, snapshot, content } = backup;
+  const agent = await TestAgent.create({
+    ...{ repository, snapshot, disks: [{ name: "root", path: "/disks/root.img", size: content.length }] },
+    ...(claim === undefined ? {} : { overlayDirectory: claim.path }),
+    ...(trouble === "clock jumps" ? { env: { NODE_OPTIONS: `--import=${clock}` } } : {}),
+  });
+  try {
+    await writeFile(clock, JUMPING_CLOCK);
+    const life = new Life(agent, backup, next, scratch);
+    const kills = 1 + Math.floor(next() * 3);
+    for (let kill = 0; kill <= kills; kill++) {
+      await life.start();
+      if (trouble === "repository damaged") await life.readFromDamaged();
+      const isLast = kill === kills;
+      const growth = claim === undefined || !isLast ? undefined : () => claim.resize(64 * MIB);
+      await life.write(isLast, growth);
+      if (trouble === "cache damaged") await life.damageCache();
+      if (trouble === "cache lost") await rm(join(agent.directory, "cache"), { recursive: true });
+    }
+    return { trouble, kills, acknowledged: life.acknowledged };
+  } catch (error) {
+    throw new Error(`seed ${seed} (${trouble}): ${error instanceof Error ? error.message : error}\n${agent.log}`, {
+      cause: error,
+    });
+  } finally {
+    await agent.remove();
+    await claim?.remove();
+    await rm(scratch, { recursive: true });
+  }
+}
+
+class Life {
+  readonly #agent: TestAgent;
+  readonly #backup: Backup;
+  readonly #next: () => number;
+  readonly #scratch: string;
+  readonly #writers: readonly RecordWriter[];
+  #handle: Buffer | undefined;
+  /** The image, as it was read last. */
+  #last: Buffer = Buffer.alloc(0);
+
+  constructor(agent: TestAgent, backup: Backup, next: () => number, scratch: string) {
+    this.#agent = agent;
+    this.#backup = backup;
+    this.#next = next;
+    this.#scratch = scratch;
+    // What is left over at the end belongs to nobody, and must stay what the backup holds.
+    const stripe = 6 * 512 * Math.floor(backup.content.length / (WRITERS + 1) / (6 * 512));
+    this.#writers = Array.from({ length: WRITERS }, (_, index) => {
+      const start = index * stripe + 512 * index;
+      return new RecordWriter(start, backup.content.subarray(start, start + stripe), next);
+    });
+  }
+
+  get acknowledged(): number {
+    return this.#writers.reduce((sum, writer) => sum + writer.acknowledged, 0);
+  }
+
+  /** Starts the agent, at times killing it while it starts, and compares everything with what may be there. */
+  async start(): Promise<void> {
+    while (this.#next() < 0.25) {
+      await this.#agent.spawn();
+      await delay(this.#next() * 900);
+      await this.#agent.stop("SIGKILL");
+    }
+    await this.#agent.start();
+    const disk = await this.#readAll();
+    for (const writer of this.#writers) writer.check(disk, "after a start");
+    if (this.#next() < 0.5) for (const writer of this.#writers) writer.adopt(disk);
+  }
+
+  /**
+   * Lets the clients write for a while.
+   *
+   * @param isLast whether the agent lives on: then everything is made durable, and compared; else it is killed in the middle
+   * @param grow called when it has said for a while that the claim is full
+   */
+  async write(isLast: boolean, grow: (() => Promise<void>) | undefined): Promise<void> {
+    const files = await Promise.all(this.#writers.map(() => this.#open()));
+    const over = new AbortController();
+    const writing = Promise.all(this.#writers.map((writer, index) => writer.run(files[index] as NfsFile, over.signal)));
+    writing.catch(() => undefined);
+    await Promise.race([delay(100 + this.#next() * 900), writing]);
+    if (!isLast) await this.#agent.stop("SIGKILL");
+    else {
+      over.abort();
+      await grow?.();
+    }
+    await writing;
+    if (isLast) {
+      for (const [index, writer] of this.#writers.entries()) await writer.finish(files[index] as NfsFile);
+      await this.#compareAtTheEnd(files[0] as NfsFile);
+    }
+    for (const file of files) file.close();
+  }
+
+  /** Bits flip in the pack files: what is read is right, or an error that says which object it is; so does an agent that cannot start. */
+  async readFromDamaged(): Promise<void> {
+    const packs = await this.#backup.repository.files("data");
+    const flips = await Promise.all(
+      packs.map(async (pack) => ({ pack, at: Math.floor(this.#next() * (await stat(pack)).size) })),
+    );
+    await this.#agent.stop("SIGKILL");
+    await rm(join(this.#agent.directory, "cache"), { recursive: true });
+    for (const { pack, at } of flips) await flip(pack, at);
+    let serves = false;
+    try {
+      serves = await this.#startsFromDamaged();
+      if (serves) await this.#readDamaged();
+    } finally {
+      for (const { pack, at } of flips) await flip(pack, at);
+    }
+    if (!serves) await this.#agent.start();
+  }
+
+  async #readDamaged(): Promise<void> {
+    const file = await this.#open();
+    let errors = 0;
+    const disk = this.#last;
+    for (let at = 0; at < disk.length; at += 65_536) {
+      const length = Math.min(65_536, disk.length - at);
+      const found = await file.read(at, length).catch((error: unknown) => {
+        if (String(error).includes("NFS status 5")) return undefined;
+        throw error;
+      });
+      if (found === undefined) errors++;
+      else if (!found.equals(disk.subarray(at, at + length))) throw new Error(`a damaged blob was served at ${at}`);
+    }
+    const { message } = (await this.#agent.operator.status()).repository;
+    if (errors > 0 && !/[0-9a-f]{8}/.test(message)) throw new Error(`no object is named: ${message}`);
+    file.close();
+  }
+
+  async #startsFromDamaged(): Promise<boolean> {
+    const before = this.#agent.log.length;
+    try {
+      await this.#agent.start();
+      return true;
+    } catch (error) {
+      const said = this.#agent.log.slice(before);
+      if (!/(blob|pack|tree) [0-9a-f]{8}.*REPOSITORY_(BLOB|OBJECT)_DAMAGED/s.test(said)) throw error;
+      return false;
+    }
+  }
+
+  /** While nobody runs, bits flip in the cache, and a file is cut off. */
+  async damageCache(): Promise<void> {
+    const directory = join(this.#agent.directory, "cache");
+    const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    for (const path of files) {
+      const { size } = await stat(path);
+      if (size === 0) continue;
+      if (this.#next() < 0.1) await truncate(path, Math.floor(this.#next() * size));
+      else await flip(path, Math.floor(this.#next() * size));
+    }
+  }
+
+  async #open(): Promise<NfsFile> {
+    const [disk] = (await this.#agent.operator.status()).disks;
+    // The handle of before serves after a restart too.
+    const file = await NfsFile.open(this.#agent.address, disk?.exportPath ?? "", this.#handle);
+    this.#handle = Buffer.from(file.handle);
+    return file;
+  }
+
+  async #readAll(): Promise<Buffer> {
+    const copy = join(this.#scratch, "copy");
+    await rm(copy, { force: true });
+    await run("nbdcopy", [this.#agent.nbdUri("root"), copy]);
+    this.#last = await readFile(copy);
+    this.#compareUnwritten(this.#last);
+    return this.#last;
+  }
+
+  /** What lies in nobody's stripe. */
+  #compareUnwritten(disk: Buffer): void {
+    const { content } = this.#backup;
+    if (disk.length !== content.length) throw new Error(`the image has ${disk.length} bytes`);
+    for (const [index, { end: from }] of this.#writers.entries()) {
+      const to = this.#writers[index + 1]?.start ?? content.length;
+      if (!disk.subarray(from, to).equals(content.subarray(from, to))) {
+        throw new Error(`bytes ${from} to ${to}, which nobody wrote, are not those of the backup`);
+      }
+    }
+  }
+
+  async #compareAtTheEnd(file: NfsFile): Promise<void> {
+    const disk = await this.#readAll();
+    for (const writer of this.#writers) writer.check(disk, "at the end");
+    for (let at = 0; at < disk.length; at += MIB) {
+      const length = Math.min(MIB, disk.length - at);
+      const found = await file.read(at, length);
+      if (!found.equals(disk.subarray(at, at + length))) throw new Error(`NFS and NBD differ in the MiB at ${at}`);
+    }
+  }
+}
+
+async function flip(path: string, at: number): Promise<void> {
+  const handle = await open(path, "r+");
+  try {
+    const byte = Buffer.alloc(1);
+    await handle.read(byte, 0, 1, at);
+    byte.writeUInt8(byte.readUInt8(0) ^ 0x40, 0);
+    await handle.write(byte, 0, 1, at);
+  } finally {
+    await handle.close();
+  }
+}
