@@ -3,12 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { systemClock } from "../../src/base/clock.ts";
+import { deferred } from "../../src/base/deferred.ts";
 import { silentLogger } from "../../src/base/logging.ts";
+import type { BlockDevice } from "../../src/disk/block-device.ts";
 import { setKernelArguments } from "../../src/lab/guest/disk-layout.ts";
 import { guestCacheDirectory } from "../../src/lab/guest/recipe-cache.ts";
 import { buildTinyGuest, TINY_RECORDS_ARGUMENTS } from "../../src/lab/guest/tiny-guest.ts";
-import type { MachineSpec } from "../../src/lab/hypervisor/machine.ts";
+import type { DiskBus, MachineSpec } from "../../src/lab/hypervisor/machine.ts";
 import { RunningMachine } from "../../src/lab/hypervisor/running-machine.ts";
+import { AnswerLimit } from "../../src/media-agent/answer-limit.ts";
+import { nfsDisk } from "../../src/media-agent/nfs-disk.ts";
 import { Portmapper } from "../../src/nfs/portmapper.ts";
 import { NfsServer } from "../../src/nfs/server.ts";
 import { MemoryExport } from "../../src/nfs/testing/memory-export.ts";
@@ -42,12 +46,12 @@ afterEach(async () => {
   await rm(scratch, { recursive: true, force: true });
 });
 
-function spec(): MachineSpec {
+function spec(bus: DiskBus): MachineSpec {
   return {
     ...{ name: "on-nfs", chipset: "q35", accelerator: "tcg", cpus: 1, memoryBytes: 128 << 20, firmware: {} },
     disks: [
       {
-        ...{ name: "root", bus: "virtio", isCdrom: false, readOnly: false, direct: true, writeThrough: false },
+        ...{ name: "root", bus, isCdrom: false, readOnly: false, direct: true, writeThrough: false },
         source: { kind: "nfs", server: ADDRESS, path: `${disk.path}/disk.img` },
         ...{ errorPolicy: "stop", bootOrder: 1, serial: undefined },
       },
@@ -70,7 +74,7 @@ test("an I/O error stops the guest, which goes on without noticing when the disk
   const lastRecord = async (): Promise<number> =>
     Number([...(await log()).matchAll(/^ACK (\d+)\r?$/gm)].at(-1)?.[1] ?? 0);
   const started = await RunningMachine.start({
-    ...{ spec: spec(), console, clock: systemClock, logger: silentLogger, onChange: () => undefined },
+    ...{ spec: spec("virtio"), console, clock: systemClock, logger: silentLogger, onChange: () => undefined },
   });
   machine = started;
   await until("first records", async () => (await lastRecord()) > 10);
@@ -102,5 +106,110 @@ test("an I/O error stops the guest, which goes on without noticing when the disk
   for (let number = 1; number <= (await lastRecord()); number++) {
     expect(disk.content.includes(`record ${number} boot 1`)).toBe(true);
     if (number > 50) break;
+  }
+}, 120_000);
+
+/** A disk in memory whose requests hang while it is away, as those of the media agent do while its repository is. */
+class DiskThatGoesAway implements BlockDevice {
+  readonly size: number;
+  readonly #content: Buffer;
+  #back = deferred();
+  waited = 0;
+
+  constructor(content: Buffer) {
+    this.#content = content;
+    this.size = content.length;
+    this.#back.resolve();
+  }
+
+  goAway(): void {
+    this.#back = deferred();
+  }
+
+  comeBack(): void {
+    this.#back.resolve();
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    await this.#wait();
+    return Buffer.from(this.#content.subarray(offset, offset + length));
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    await this.#wait();
+    this.#content.set(data, offset);
+  }
+
+  async writeZeroes(offset: number, length: number): Promise<void> {
+    await this.write(offset, Buffer.alloc(length));
+  }
+
+  flush(): Promise<void> {
+    return this.#wait();
+  }
+
+  extents(): never[] {
+    return [];
+  }
+
+  async #wait(): Promise<void> {
+    this.waited++;
+    await this.#back.promise;
+  }
+}
+
+test("a guest whose disk has timers is paused by the answer that comes in time, and goes on without noticing when the disk is back", async () => {
+  const away = new DiskThatGoesAway(disk.content);
+  const limit = new AnswerLimit({ clock: systemClock, limitMs: 1500, atOnce: 64 });
+  const exportPath = `/${"s".repeat(43)}`;
+  const state = { exportPath, handleKey: "k".repeat(43), fsid: "5", bus: "scsi" as const };
+  const observer = {
+    read: () => undefined,
+    written: () => undefined,
+    reading: () => ({ readClass: "guest" as const, end: () => undefined }),
+  };
+  server.addExport(nfsDisk({ name: "root", device: away, state, observer, limit: () => limit }));
+  const console = join(scratch, "console");
+  const log = (): Promise<string> => readFile(console, "utf8").catch(() => "");
+  const lastRecord = async (): Promise<number> =>
+    Number([...(await log()).matchAll(/^ACK (\d+)\r?$/gm)].at(-1)?.[1] ?? 0);
+  const machineSpec = spec("scsi");
+  const disks = machineSpec.disks.map((one) => ({
+    ...{ ...one, source: { kind: "nfs" as const, server: ADDRESS, path: `${state.exportPath}/disk.img` } },
+  }));
+  const started = await RunningMachine.start({
+    ...{
+      spec: { ...machineSpec, disks },
+      console,
+      clock: systemClock,
+      logger: silentLogger,
+      onChange: () => undefined,
+    },
+  });
+  machine = started;
+  await until("first records", async () => (await lastRecord()) > 10);
+  await until("the agent", () => started.agentConnected);
+
+  away.goAway();
+  await until("the guest is paused", () => started.paused === "PausedIOError");
+  const atStop = await lastRecord();
+  const before = away.waited;
+  // It is resumed now and then, and asks again.
+  await until("another attempt", () => away.waited > before);
+  await until("paused again", () => started.paused === "PausedIOError");
+  expect(await lastRecord()).toBe(atStop);
+  away.comeBack();
+  await until("records again", async () => (await lastRecord()) > atStop + 10);
+  expect(started.paused).toBeUndefined();
+
+  const deadline = systemClock.monotonic() + LIMIT_MS;
+  await until("the guest is off", async () => {
+    await started.shutDown(deadline);
+    return started.exit !== undefined;
+  });
+  expect(await log()).toContain("TINY POWER OFF");
+  expect(await log()).not.toMatch(/RECORD FAILED|I\/O error|exception|reset|error/i);
+  for (let number = 1; number <= Math.min(50, await lastRecord()); number++) {
+    expect(disk.content.includes(`record ${number} boot 1`)).toBe(true);
   }
 }, 120_000);
