@@ -82,6 +82,30 @@ describe("meta contexts", () => {
     expect((await client.chunk()).type).toBe(0x8001);
   });
 
+  test("of one export are not those of another that is opened by its name alone", async () => {
+    const client = await raw();
+    await client.option(OPT.structuredReply);
+    await client.option(OPT.setMetaContext, contextBody("root", ["base:allocation"]));
+    client.send(Buffer.from("49484156454f5054000000010000000464617461", "hex"));
+    await client.read(10);
+    client.request(7, 1, 0, 4096);
+    expect((await client.chunk()).type).toBe(0x8001);
+  });
+
+  test("too many queries are too much to ask; listed contexts have no number yet", async () => {
+    const client = await raw();
+    await client.option(OPT.structuredReply);
+    const many = contextBody(
+      "root",
+      Array.from({ length: 1000 }, () => "base:allocation"),
+    );
+    expect(typesOf(await client.option(OPT.setMetaContext, many))).toEqual([REP.errTooBig]);
+    expect(typesOf(await client.option(OPT.listMetaContext, many))).toEqual([REP.errTooBig]);
+    const listed = await client.option(OPT.listMetaContext, contextBody("root", []));
+    expect(listed.slice(0, -1).map(({ body }) => body.readUInt32BE(0))).toEqual([0, 0]);
+    expect(typesOf(await client.option(OPT.setMetaContext, contextBody("root", [])))).toEqual([REP.ack]);
+  });
+
   test("queries that lie about their lengths or numbers are refused", async () => {
     const client = await raw();
     await client.option(OPT.structuredReply);
@@ -116,6 +140,52 @@ describe("a connection ends", () => {
     const client = await raw();
     expect(typesOf(await client.option(OPT.abort))).toEqual([REP.ack]);
     await expect(client.read(1)).rejects.toMatchObject({ code: "NBD_DISCONNECTED" });
+  });
+
+  test("when it has said goodbye, whatever it sends afterwards", async () => {
+    const { server, port: where } = await serve();
+    const bodies: (() => Promise<RawClient>)[] = [
+      async () => {
+        const client = await raw(where);
+        await client.option(OPT.abort);
+        return client;
+      },
+      async () => {
+        const client = await raw(where);
+        await client.go("root");
+        client.request(2, 1, 0, 0);
+        return client;
+      },
+    ];
+    for (const body of bodies) {
+      const client = await body();
+      // Half closed, it could go on for ever.
+      client.socket.allowHalfOpen = true;
+      const garbage = Buffer.alloc(1024 * 1024, 7);
+      for (let count = 0; count < 200 && !client.socket.destroyed; count++) {
+        if (!client.socket.write(garbage)) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      const deadline = performance.now() + 5000;
+      while (server.openConnections > 0 && performance.now() < deadline)
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      expect(server.openConnections).toBe(0);
+    }
+  });
+
+  test("where too many negotiate at once: the one that has taken longest", async () => {
+    const { server, port: where } = await serve({ handshakesAtOnce: 8 });
+    const served = await raw(where);
+    await served.go("root");
+    const idle = await Promise.all(Array.from({ length: 8 }, () => raw(where)));
+    for (let count = 0; count < 20; count++) idle.push(await raw(where));
+    while (server.openConnections > 9) await new Promise((resolve) => setTimeout(resolve, 5));
+    // Who comes now is served, and who was served still is.
+    const late = await raw(where);
+    expect((await late.go("data")).at(-1)?.type).toBe(REP.ack);
+    served.request(0, 1, 0, 10);
+    expect((await served.simple(10)).error).toBe(0);
+    await expect((idle[0] as RawClient).read(1)).rejects.toMatchObject({ code: "NBD_DISCONNECTED" });
+    expect(server.refused).toBeGreaterThanOrEqual(20);
   });
 
   test("when the negotiation takes too long, with TLS and without", async () => {

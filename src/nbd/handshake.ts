@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { ByteWriter } from "../base/bytes.ts";
 import { ByteStream } from "./byte-stream.ts";
@@ -45,7 +46,7 @@ function transmissionFlags(target: NbdExport): number {
 }
 
 /**
- * The server's side of the fixed newstyle negotiation. Gives undefined where the client ends it.
+ * The server's side of the fixed newstyle negotiation. Gives undefined where the client ends it; then the socket is closed.
  *
  * @throws NbdError NBD_PROTOCOL, NBD_DISCONNECTED, NBD_REFUSED
  */
@@ -82,6 +83,7 @@ class Session {
       const body = await this.#stream.read(length);
       if (option === OPT.abort) {
         this.#reply(option, REP.ack);
+        (this.#stream.stream as Socket).destroySoon();
         return undefined;
       }
       if (option === OPT.exportName) return this.#exportName(body, noZeroes);
@@ -176,22 +178,29 @@ class Session {
     send(info(INFO.description).bytes(Buffer.from(target.description)));
     send(info(INFO.blockSize).u32be(1).u32be(4096).u32be(PAYLOAD_LIMIT));
     this.#reply(option, REP.ack);
-    if (option !== OPT.go) return undefined;
-    if (this.#contextsFor !== target.name) this.#contexts = [];
-    return target;
+    return option === OPT.go ? target : undefined;
   }
 
   #metaContext(option: number, body: Buffer): undefined {
     const query = parseMetaContextQuery(body);
     const isSetting = option === OPT.setMetaContext;
     if (isSetting) this.#contexts = [];
-    const target = query === undefined ? undefined : this.#find(query.exportName);
-    if (query === undefined || (isSetting && !this.#structured)) this.#reply(option, REP.errInvalid);
+    const target = typeof query === "string" ? undefined : this.#find(query.exportName);
+    if (query === "too many") this.#reply(option, REP.errTooBig);
+    else if (query === "malformed" || (isSetting && !this.#structured)) this.#reply(option, REP.errInvalid);
     else if (target === undefined) this.#reply(option, REP.errUnknown);
     else {
       const contexts = selectContexts(target, query.queries, !isSetting);
       for (const { id, name } of contexts) {
-        this.#reply(option, REP.metaContext, new ByteWriter().u32be(id).bytes(Buffer.from(name)).finish());
+        // A number means something only once it is selected.
+        this.#reply(
+          option,
+          REP.metaContext,
+          new ByteWriter()
+            .u32be(isSetting ? id : 0)
+            .bytes(Buffer.from(name))
+            .finish(),
+        );
       }
       if (isSetting) {
         this.#contexts = contexts;
@@ -224,7 +233,8 @@ class Session {
     return {
       target,
       structured: this.#structured,
-      contexts: this.#contexts,
+      // They hold for the export for which they were set, however it is opened.
+      contexts: this.#contextsFor === target.name ? this.#contexts : [],
       stream: this.#stream.stream,
       ahead: this.#stream.detach(),
     };

@@ -4,6 +4,8 @@ import { BASE_ALLOCATION } from "./protocol.ts";
 
 const QUERY_LIMIT = 64;
 const NAME_LIMIT = 4096;
+/** Before each query. */
+const LENGTH_BYTES = 4;
 
 /** A context that was negotiated; block-status replies name it by its id. */
 export interface MetaContext {
@@ -11,8 +13,10 @@ export interface MetaContext {
   readonly name: string;
 }
 
-/** The body of LIST_META_CONTEXT and SET_META_CONTEXT; undefined where it is malformed. */
-export function parseMetaContextQuery(body: Buffer): { exportName: string; queries: string[] } | undefined {
+/** The body of LIST_META_CONTEXT and SET_META_CONTEXT. */
+export function parseMetaContextQuery(
+  body: Buffer,
+): { readonly exportName: string; readonly queries: readonly string[] } | "malformed" | "too many" {
   try {
     const reader = new ByteReader(body);
     const name = (): string => {
@@ -22,11 +26,12 @@ export function parseMetaContextQuery(body: Buffer): { exportName: string; queri
     };
     const exportName = name();
     const count = reader.u32be();
-    if (count > QUERY_LIMIT) return undefined;
+    if (count * LENGTH_BYTES > reader.remaining) return "malformed";
+    if (count > QUERY_LIMIT) return "too many";
     const queries = Array.from({ length: count }, name);
-    return reader.remaining === 0 ? { exportName, queries } : undefined;
+    return reader.remaining === 0 ? { exportName, queries } : "malformed";
   } catch {
-    return undefined;
+    return "malformed";
   }
 }
 

@@ -8,6 +8,8 @@ import { type NbdCounters, newCounters, Transmission } from "./transmission.ts";
 
 const HANDSHAKE_LIMIT_MS = 10_000;
 const CONNECTION_LIMIT = 256;
+/** Half of all: strangers who only hold their place leave room for the others. */
+const HANDSHAKES_AT_ONCE = 128;
 
 /** PEM. Clients must show a certificate of this authority. */
 interface NbdTlsOptions {
@@ -21,6 +23,8 @@ interface NbdServerOptions {
   readonly tls?: NbdTlsOptions;
   /** Milliseconds for a whole negotiation, TLS included; 10,000 unless given. */
   readonly handshakeTimeoutMs?: number;
+  /** Negotiations at once; 128 unless given. One more ends the one that has taken longest. */
+  readonly handshakesAtOnce?: number;
 }
 
 /** An NBD server: fixed newstyle, structured replies, block status (doc/proto.md of the NBD project). */
@@ -31,12 +35,16 @@ export class NbdServer {
   readonly #exports = new Map<string, NbdExport>();
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** Those that negotiate, the oldest first. */
+  readonly #negotiating = new Set<Socket>();
   readonly #handshakeTimeoutMs: number;
+  readonly #handshakesAtOnce: number;
   readonly #startTls: ((plain: Duplex) => Promise<Duplex>) | undefined;
 
   constructor(options: NbdServerOptions = {}) {
     this.#startTls = options.tls === undefined ? undefined : tlsStarter(options.tls);
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? HANDSHAKE_LIMIT_MS;
+    this.#handshakesAtOnce = options.handshakesAtOnce ?? HANDSHAKES_AT_ONCE;
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) =>
       this.#serve(socket),
     );
@@ -78,17 +86,25 @@ export class NbdServer {
     this.#sockets.add(socket);
     socket.on("error", () => socket.destroy());
     socket.once("close", () => this.#sockets.delete(socket));
+    const [oldest] = this.#negotiating;
+    if (oldest !== undefined && this.#negotiating.size >= this.#handshakesAtOnce) {
+      this.#negotiating.delete(oldest);
+      oldest.destroy();
+    }
+    this.#negotiating.add(socket);
     const timer = setTimeout(() => socket.destroy(), this.#handshakeTimeoutMs);
     negotiate(socket, { exports: () => this.#exports.values(), startTls: this.#startTls })
       .then((negotiated) => {
-        if (negotiated === undefined) socket.end();
-        else new Transmission(negotiated, this.counters).start();
+        if (negotiated !== undefined) new Transmission(negotiated, this.counters).start();
       })
       .catch(() => {
         this.refused++;
         socket.destroy();
       })
-      .finally(() => clearTimeout(timer));
+      .finally(() => {
+        clearTimeout(timer);
+        this.#negotiating.delete(socket);
+      });
   }
 }
 

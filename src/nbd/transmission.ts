@@ -87,6 +87,7 @@ export class Transmission {
 
   start(): void {
     this.#stream.on("data", (piece: Buffer) => {
+      if (this.#ending) return;
       this.#queue.push(piece);
       this.#proceed();
     });
@@ -104,7 +105,9 @@ export class Transmission {
     const isFull = !this.#mayBegin();
     if (isFull && !this.#stream.isPaused()) this.#stream.pause();
     else if (!isFull && this.#stream.isPaused()) this.#stream.resume();
-    if (this.#ending && this.#running === 0) this.#stream.end();
+    // The other side need not close its half: whoever said goodbye is not waited for.
+    if (this.#ending && this.#running === 0 && !this.#stream.writableEnded)
+      this.#stream.end(() => this.#stream.destroy());
   }
 
   #mayBegin(): boolean {
