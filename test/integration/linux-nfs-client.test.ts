@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
@@ -13,14 +13,18 @@ let state: string;
 
 beforeEach(async () => {
   state = await mkdtemp(join(tmpdir(), "overlay-"));
+  await Promise.all(["own", "other"].map((directory) => mkdir(join(state, directory))));
 });
 
 afterEach(() => rm(state, { recursive: true, force: true }));
 
 function run(script: string, mountOptions = "", slowness: Slowness = {}): Promise<string> {
   const program = join(import.meta.dirname, "../uml/serve-overlay.ts");
-  const server = [process.execPath, program, state, PATH, String(SIZE), JSON.stringify(slowness)];
-  return runInUml({ exportPath: PATH, server, mountOptions, script });
+  const serve = (directory: string, path: string): string[] => [
+    ...[process.execPath, program, join(state, directory), path, String(SIZE), JSON.stringify(slowness)],
+  ];
+  const [server, otherServer] = [serve("own", PATH), serve("other", "/fedcba9876543210fedcba9876543210")];
+  return runInUml({ exportPath: PATH, server, otherServer, mountOptions, script });
 }
 
 /** The largest number that the server has said behind a word. */
@@ -113,4 +117,19 @@ test("reads that wait for the repository are put off just before the client's ti
   );
   expect(console).toContain("READ-DONE");
   expect(most(console, "PUT-OFF")).toBeGreaterThan(0);
+}, 180_000);
+
+test("a mount that reaches another restore's server for a while waits for its own, without an error", async () => {
+  const console = await run(`
+    dd if=/run/mnt/disk.img of=/dev/null bs=1M iflag=direct
+    echo SWAP-SERVER
+    sleep 1
+    ls /run/mnt
+    ${fio("--rw=randwrite --bs=4k --size=4M --direct=1 --ioengine=libaio --iodepth=8 --do_verify=1")}
+    dd if=/run/mnt/disk.img of=/dev/null bs=1M iflag=direct
+    echo WRITTEN
+  `);
+  expect(console).toContain("disk.img");
+  expect(console).toContain("WRITTEN");
+  expect(console).not.toMatch(/Stale|error/i);
 }, 180_000);

@@ -1,10 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 
 /**
  * Runs within a network namespace of its own: makes the tap device, runs the server and the user-mode Linux beside it, and kills
- * and restarts the server whenever the guest says so. Ends with 0 when the guest's script succeeded.
+ * and restarts the server, or puts another in its place for a while, whenever the guest says so. Ends with 0 when the guest's
+ * script succeeded.
  */
 interface HostOptions {
   readonly directory: string;
@@ -14,6 +16,8 @@ interface HostOptions {
   readonly mountOptions: string;
   /** Command that serves NFS on 10.77.0.1:2049. */
   readonly server: readonly string[];
+  /** Another command for the same address. */
+  readonly otherServer: readonly string[];
   readonly limitMs: number;
 }
 
@@ -26,8 +30,8 @@ ip("tuntap", "add", "tap0", "mode", "tap");
 ip("address", "add", "10.77.0.1/24", "dev", "tap0");
 ip("link", "set", "tap0", "up");
 
-function startServer(): ChildProcess {
-  const [program = "", ...args] = options.server;
+function startServer(command = options.server): ChildProcess {
+  const [program = "", ...args] = command;
   return spawn(program, args, { stdio: ["ignore", "inherit", "inherit"] });
 }
 
@@ -77,6 +81,14 @@ for await (const line of createInterface({ input: uml.stdout })) {
     server.kill("SIGKILL");
     await delay(DOWN_MS);
     server = startServer();
+  }
+  if (line.includes("SWAP-SERVER")) {
+    for (const command of [options.otherServer, options.server]) {
+      server.kill("SIGKILL");
+      await once(server, "exit");
+      server = startServer(command);
+      await delay(DOWN_MS);
+    }
   }
 }
 stopUml();

@@ -7,12 +7,13 @@ import { promisify } from "node:util";
 interface UmlRun {
   /**
    * Shell script; the export is mounted at /run/mnt, and $UML_DIR/exerciser is there. A line `KILL-SERVER` on the console kills the
-   * server, which comes back 2 s later.
+   * server, which comes back 2 s later; after `SWAP-SERVER` `otherServer` has its place for 2 s.
    */
   readonly script: string;
   readonly exportPath: string;
   /** Command that serves the export on 10.77.0.1:2049. */
   readonly server: readonly string[];
+  readonly otherServer?: readonly string[];
   /** Further mount options. */
   readonly mountOptions?: string;
   /** Milliseconds for all of it; 100,000 unless given. */
@@ -44,6 +45,7 @@ export async function runInUml(run: UmlRun): Promise<string> {
       exportPath: run.exportPath,
       mountOptions: run.mountOptions ?? "",
       server: run.server,
+      otherServer: run.otherServer ?? [],
       limitMs: run.limitMs ?? LIMIT_MS,
     };
     const namespace = process.getuid?.() === 0 ? ["--net"] : ["--net", "--map-root-user"];
