@@ -227,6 +227,25 @@ describe("a client that has shown neither path nor handle", () => {
     expect(disk.content.subarray(0, MIB).equals(data)).toBe(true);
   });
 
+  test("gives its place to the next one where all are taken; clients that have shown one never do", async () => {
+    await serve({ connections: 8 });
+    const proven = await Promise.all([connect(), connect(), connect()]);
+    for (const client of proven) await read(client, 0, 10);
+    const strangers: RpcClient[] = [];
+    for (let count = 0; count < 20; count++) {
+      const stranger = await connect();
+      strangers.push(stranger);
+      // The newest is served.
+      await stranger.call(NFS, 0, Buffer.alloc(0));
+    }
+    expect(server.openConnections).toBe(8);
+    await until("the first have gone", () => strangers.slice(0, 15).every((each) => each.socket.closed));
+    const more = await Promise.all(Array.from({ length: 5 }, connect));
+    for (const client of [...proven, ...more]) expect((await read(client, 0, 10)).u32be()).toBe(0);
+    const last = await connect();
+    await expect(read(last, 0, 10)).rejects.toThrow("closed");
+  });
+
   test("is closed after a minute; one that stops in the middle of a call or takes no answers, too", async () => {
     let now = 0;
     await serve({ patienceMs: 50, monotonic: () => now });

@@ -89,6 +89,11 @@ export class NfsConnection {
     socket.once("close", () => this.#closed());
   }
 
+  /** Whether the client has shown a path or a handle that was made here. */
+  get isProven(): boolean {
+    return this.#dispatcher.proven;
+  }
+
   closeIfUsed(served: ServedExport): void {
     if (this.#dispatcher.used.has(served)) this.destroy();
   }

@@ -29,6 +29,8 @@ export interface NfsServerOptions {
   readonly clients?: readonly string[];
   /** Milliseconds before a read that still waits is put off ("try later"): less than the client's timeout. 50,000 unless given. */
   readonly patienceMs?: number;
+  /** Connections at once; 1024 unless given. One more ends the oldest that has shown neither path nor handle, or itself. */
+  readonly connections?: number;
 }
 
 /** Counted since the start. */
@@ -74,8 +76,9 @@ export class NfsServer {
     this.lastSweep = this.now();
     const allows = addressGate(options.clients ?? []);
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
-      if (!allows(socket.remoteAddress ?? "")) {
-        this.counters.refused++;
+      const isAllowed = allows(socket.remoteAddress ?? "");
+      if (!isAllowed || !this.#makeRoom()) {
+        if (!isAllowed) this.counters.refused++;
         socket.destroy();
         return;
       }
@@ -83,7 +86,6 @@ export class NfsServer {
       this.#connections.add(connection);
       socket.once("close", () => this.#connections.delete(connection));
     });
-    this.#server.maxConnections = CONNECTION_LIMIT;
     this.#sweeping = setInterval(() => this.#sweep(), Math.min(SWEEP_MS, this.patienceMs / 5));
     this.#sweeping.unref();
   }
@@ -175,6 +177,19 @@ export class NfsServer {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     for (const connection of this.#connections) connection.destroy();
     await closed;
+  }
+
+  /** Whether one more connection may be served. Strangers who only hold a place give it up. */
+  #makeRoom(): boolean {
+    if (this.#connections.size < (this.#options.connections ?? CONNECTION_LIMIT)) return true;
+    for (const connection of this.#connections) {
+      if (connection.isProven) continue;
+      this.counters.abandoned++;
+      this.#connections.delete(connection);
+      connection.destroy();
+      return true;
+    }
+    return false;
   }
 
   #sweep(): void {
