@@ -39,7 +39,11 @@ class Table {
     const place = this.#find(call);
     if (this.#results[place] === 0) this.count++;
     this.#results[place] = status + 1;
-    this.#keys.set([call.client, call.xid, call.checksum, call.length], place * WORDS);
+    const at = place * WORDS;
+    this.#keys[at] = call.client;
+    this.#keys[at + 1] = call.xid;
+    this.#keys[at + 2] = call.checksum;
+    this.#keys[at + 3] = call.length;
   }
 
   /** Where the call is, or the free place where it belongs. */

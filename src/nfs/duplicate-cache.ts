@@ -22,7 +22,8 @@ export interface SingleCall {
  * of those that ended only their status is kept, bounded in number and time (`DoneCalls`).
  */
 export class DuplicateCache {
-  readonly #running = new Map<string, Promise<Buffer[]>>();
+  /** By XID: different calls with one XID are rare, but may be. */
+  readonly #running = new Map<number, RunningCall[]>();
   readonly #done: DoneCalls;
   /** Calls that were answered from here. */
   hits = 0;
@@ -40,11 +41,10 @@ export class DuplicateCache {
   /** The answer of the first such call, which may still be under way; `carryOut` runs only for the first. */
   answer({ client, xid, record, carryOut, repeat }: SingleCall): Buffer[] | Promise<Buffer[]> {
     const identity: CallIdentity = { client, xid, checksum: crc32(record), length: record.length };
-    const key = `${client} ${xid} ${identity.checksum} ${record.length}`;
-    const running = this.#running.get(key);
+    const running = this.#running.get(xid)?.find((call) => isSame(call.identity, identity));
     if (running !== undefined) {
       this.hits++;
-      return running;
+      return running.answer;
     }
     const status = this.#done.get(identity);
     if (status !== undefined) {
@@ -54,21 +54,42 @@ export class DuplicateCache {
     const answer = carryOut();
     if (!(answer instanceof Promise)) return answer;
     // One that threw is not remembered: its connection ends.
-    const answered = answer.then(
-      (reply) => {
-        this.#running.delete(key);
-        // Failures too: one that is tried again late could meet what a newer call has written since.
-        this.#done.set(identity, reply[0]?.readUInt32BE(ACCEPTED_HEAD_BYTES) ?? 0);
-        return reply;
-      },
-      (error: unknown) => {
-        this.#running.delete(key);
-        throw error;
-      },
-    );
-    this.#running.set(key, answered);
-    return answered;
+    const call: RunningCall = {
+      identity,
+      answer: answer.then(
+        (reply) => {
+          this.#forget(call);
+          // Failures too: one that is tried again late could meet what a newer call has written since.
+          this.#done.set(identity, reply[0]?.readUInt32BE(ACCEPTED_HEAD_BYTES) ?? 0);
+          return reply;
+        },
+        (error: unknown) => {
+          this.#forget(call);
+          throw error;
+        },
+      ),
+    };
+    const others = this.#running.get(xid);
+    if (others === undefined) this.#running.set(xid, [call]);
+    else others.push(call);
+    return call.answer;
   }
+
+  #forget(call: RunningCall): void {
+    const { xid } = call.identity;
+    const others = this.#running.get(xid)?.filter((other) => other !== call) ?? [];
+    if (others.length === 0) this.#running.delete(xid);
+    else this.#running.set(xid, others);
+  }
+}
+
+interface RunningCall {
+  readonly identity: CallIdentity;
+  readonly answer: Promise<Buffer[]>;
+}
+
+function isSame(one: CallIdentity, other: CallIdentity): boolean {
+  return one.checksum === other.checksum && one.client === other.client && one.length === other.length;
 }
 
 /** A client by its address alone: it comes back from other ports. */

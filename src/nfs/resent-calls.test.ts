@@ -99,7 +99,20 @@ test("calls that differ in a byte behind the first kilobyte are not the same", a
     expect(await statusOf(client, call(last))).toBe(0);
     expect(disk.content.at(-1)).toBe(last);
   }
-  expect(server.duplicates.hits).toBe(0);
+  // Two under way at once, and each again.
+  const gate = deferred();
+  let begun = 0;
+  disk.beforeWrite = async () => {
+    begun++;
+    await gate.promise;
+  };
+  const answers = [4, 5, 4, 5].map((last) => client.send(call(last)));
+  await delay(50);
+  expect([begun, server.duplicates.hits]).toEqual([2, 2]);
+  gate.resolve();
+  await Promise.all(answers);
+  expect(await statusOf(client, call(5))).toBe(0);
+  expect([begun, server.duplicates.hits]).toEqual([2, 3]);
 });
 
 test("whatever is sent again, over whichever connection and however late, the newest write stands", async () => {
