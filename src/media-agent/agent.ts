@@ -263,7 +263,9 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         return { bytes, evicted, corrupted, limit: reads.cacheLimit };
       },
       waiting: (reason) => reads.scheduler.waiting(reason),
-      leadBytes: () => reads.tracker.leadBytes,
+      running: (reason) => reads.scheduler.running(reason),
+      staged: () => reads.tracker.staged,
+      cursor: (name) => reads.disks.find((disk) => disk.name === name)?.cursor.position ?? 0,
       nfs: () => this.nfs.counters,
     });
   }

@@ -10,6 +10,11 @@ interface Track {
   staged: "boot" | "lead" | undefined;
 }
 
+interface StagedBytes {
+  boot: number;
+  lead: number;
+}
+
 /** Ranks of cache entries, the first to go first. */
 const RANK = { relocated: 0, relocatedAndRead: 1, unknown: 2, read: 3, lead: 4, boot: 5 } as const;
 
@@ -19,13 +24,19 @@ const RANK = { relocated: 0, relocatedAndRead: 1, unknown: 2, read: 3, lead: 4, 
  */
 export class BlobTracker {
   readonly #tracks = new Map<string, Track>();
-  #leadBytes = 0;
+  readonly #unread = { boot: 0, lead: 0 };
+  readonly #read = { boot: 0, lead: 0 };
   /** Set once the guest is up: what it did not read of its boot set it does not need. */
   bootFinished = false;
 
   /** Bytes that were staged for the relocation and that it has not read yet. */
   get leadBytes(): number {
-    return this.#leadBytes;
+    return this.#unread.lead;
+  }
+
+  /** Bytes that were staged for each set and not read yet, and those that were read by whom they were staged for. */
+  get staged(): { readonly unread: Readonly<StagedBytes>; readonly read: Readonly<StagedBytes> } {
+    return { unread: this.#unread, read: this.#read };
   }
 
   /** A blob came into the cache. */
@@ -46,13 +57,18 @@ export class BlobTracker {
     if (readClass === "staging") return;
     const track = this.#track(id, length);
     track[readClass] = true;
-    if (track.staged === "boot" || readClass === "relocation") this.#setStaged(track, undefined);
+    if (track.staged === "boot" || (track.staged === "lead" && readClass === "relocation")) {
+      this.#read[track.staged] += length;
+      this.#setStaged(track, undefined);
+    }
   }
 
-  /** A blob that the relocation has passed without reading it from here. */
-  passed(id: string): void {
-    const track = this.#tracks.get(id);
-    if (track?.staged === "lead") this.#setStaged(track, undefined);
+  /** A blob that the relocation has left behind, whoever read it: in an earlier process, or from the overlay. */
+  passed(id: string, length: number): void {
+    const track = this.#track(id, length);
+    if (track.staged === "boot") return;
+    track.relocation = true;
+    this.#setStaged(track, undefined);
   }
 
   /** Lower goes first when the cache needs room. */
@@ -85,8 +101,8 @@ export class BlobTracker {
   }
 
   #setStaged(track: Track, staged: Track["staged"]): void {
-    if (track.staged === "lead") this.#leadBytes -= track.length;
-    if (staged === "lead") this.#leadBytes += track.length;
+    if (track.staged !== undefined) this.#unread[track.staged] -= track.length;
+    if (staged !== undefined) this.#unread[staged] += track.length;
     track.staged = staged;
   }
 }

@@ -101,6 +101,16 @@ test("jumps with the cursor, lets go of what it left behind, and goes back with 
   expect(bench.tracker.leadBytes).toBe(0);
 });
 
+test("disks of one image: each blob is asked for once, and workers do not wait for one another's", async () => {
+  const bench = new Bench([disk("a", 6), disk("a", 6), disk("a", 6)], 100, 4);
+  bench.hold = deferred<void>();
+  bench.stager.reason = "ahead";
+  expect(await bench.settle()).toEqual(["a0", "a1", "a2", "a3"]);
+  bench.hold.resolve();
+  expect((await bench.settle()).sort()).toEqual(["a4", "a5"]);
+  expect(bench.tracker.leadBytes).toBe(6 * BLOB);
+});
+
 test("takes the disks in turns, and stops when all is staged", async () => {
   const bench = new Bench([disk("a", 3), disk("b", 1)], 100);
   bench.stager.reason = "ahead";

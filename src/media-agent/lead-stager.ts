@@ -47,6 +47,8 @@ export class LeadStager {
   readonly #options: LeadStagerOptions;
   readonly #places: Place[];
   #turn = 0;
+  /** Blobs that were asked for, and their bytes: disks of one image want the same. */
+  readonly #underWay = new Set<string>();
   #inFlight = 0;
   #changed: Deferred<void> = deferred<void>();
   #reason: "lead" | "ahead" | undefined;
@@ -83,7 +85,9 @@ export class LeadStager {
           continue;
         }
         this.#inFlight += blob.length;
+        this.#underWay.add(blob.id);
         await this.#options.scheduler.stage(blob.id, this.#reason).catch(() => undefined);
+        this.#underWay.delete(blob.id);
         this.#inFlight -= blob.length;
       }
     };
@@ -101,7 +105,7 @@ export class LeadStager {
       for (; place.next < place.disk.file.blobCount; place.next++) {
         if (looks-- <= 0) return "more";
         const blob = place.disk.file.blob(place.next);
-        if (blob.zero) continue;
+        if (blob.zero || this.#underWay.has(blob.id)) continue;
         if (tracker.leadBytes + this.#inFlight + blob.length > windowBytes) return undefined;
         if (cache.has(blob.id)) tracker.markLead(blob.id, blob.length);
         else {
@@ -128,7 +132,7 @@ export class LeadStager {
     const looked = Math.max(0, until - place.passed);
     for (; place.passed < until; place.passed++) {
       const blob = file.blob(place.passed);
-      if (!blob.zero) this.#options.tracker.passed(blob.id);
+      if (!blob.zero && this.#options.cache.has(blob.id)) this.#options.tracker.passed(blob.id, blob.length);
     }
     return looks - looked;
   }

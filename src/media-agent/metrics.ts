@@ -8,12 +8,21 @@ import type { SchedulerObserver } from "./read-scheduler.ts";
 /** Seconds: from a hit in the cache to a repository that was away. */
 const LATENCY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
+type StagedSet = "boot" | "lead";
+
 /** What is read off when somebody asks for the metrics. */
 export interface MetricsSources {
   status(): AgentStatus;
   cache(): { readonly bytes: number; readonly limit: number; readonly evicted: number; readonly corrupted: number };
   waiting(reason: ReadReason): number;
-  leadBytes(): number;
+  running(reason: ReadReason): number;
+  /** Of the boot set, and of the relocation's lead; bytes. */
+  staged(): {
+    readonly unread: Readonly<Record<StagedSet, number>>;
+    readonly read: Readonly<Record<StagedSet, number>>;
+  };
+  /** Where the copy of a disk has come to. */
+  cursor(disk: string): number;
   nfs(): { readonly refused: number; readonly putOff: number; readonly abandoned: number };
 }
 
@@ -97,7 +106,16 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     this.#gauge("boot_set_staged_bytes", "Bytes of the boot set that are staged", () => status().bootSet.staged);
     this.#gauge("boot_guest_reads", "Guest reads while booting", () => status().bootSet.guestReads);
     this.#gauge("boot_guest_hits", "Those that found their data here", () => status().bootSet.guestHits);
-    this.#gauge("lead_bytes", "Bytes staged for the relocation and not read yet", () => sources.leadBytes());
+    this.#gauge("lead_bytes", "Bytes staged for the relocation and not read yet", () => sources.staged().unread.lead);
+    this.#gauge("boot_set_unread_bytes", "Bytes of the boot set that no guest has read yet", () => {
+      return sources.staged().unread.boot;
+    });
+    this.#total("boot_set_read_bytes_total", "Bytes of the boot set that a guest has read", () => {
+      return sources.staged().read.boot;
+    });
+    this.#total("lead_read_bytes_total", "Bytes staged for the relocation that it has read", () => {
+      return sources.staged().read.lead;
+    });
     this.#gauge("overlay_bytes", "Bytes of the overlays", () => status().overlay.bytesUsed);
     this.#gauge("overlay_free_bytes", "Bytes free on the overlay's claim", () => status().overlay.bytesFree);
     this.#gauge("overlay_full", "1 while writes wait for space", () => +status().overlay.full);
@@ -119,17 +137,13 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
       status,
       (disk) => disk.relocation?.bytesTotal,
     );
+    this.#perDisk("copied_until_bytes", "Where a copy of the disk has come to", status, (disk) =>
+      sources.cursor(disk.name),
+    );
     this.#perDisk("relocation_durable_bytes", "Those durable at the target", status, (d) => d.relocation?.bytesDurable);
     this.#perDisk("relocation_bytes_per_second", "The relocation's rate", status, (disk) => disk.relocation?.rate);
-    const waiting = new Gauge({
-      name: "vmrestore_agent_repository_waiting",
-      help: "Blobs that wait for a slot",
-      labelNames: ["reason"],
-      registers: [this.registry],
-      collect: () => {
-        for (const reason of READ_REASONS) waiting.set({ reason }, sources.waiting(reason));
-      },
-    });
+    this.#perReason("repository_waiting", "Blobs that wait for a slot", (reason) => sources.waiting(reason));
+    this.#perReason("repository_running", "Slots in use", (reason) => sources.running(reason));
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {
@@ -159,6 +173,18 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
       collect: () => {
         counter.reset();
         counter.inc(value());
+      },
+    });
+  }
+
+  #perReason(name: string, help: string, value: (reason: ReadReason) => number): void {
+    const gauge: Gauge = new Gauge({
+      name: `vmrestore_agent_${name}`,
+      help,
+      labelNames: ["reason"],
+      registers: [this.registry],
+      collect: () => {
+        for (const reason of READ_REASONS) gauge.set({ reason }, value(reason));
       },
     });
   }

@@ -27,6 +27,8 @@ const CACHE_MINIMUM = 64 * MIB;
 const CACHE_OF_FILE_SYSTEM = 0.93;
 const BOOT_SET_OF_CACHE = 0.5;
 const LEAD_OF_CACHE = 0.4;
+/** Between two savings of the order in which the cache was used. */
+const SAVE_USES_MS = 60_000;
 /** Of one sequence; a disk may have several. */
 const READAHEAD_OF_CACHE = 1 / 64;
 
@@ -163,7 +165,14 @@ export class ReadPath {
     onChosen(source);
     await this.bootSet.run(sets, signal);
     this.#chooseLead();
-    await this.#lead.run(signal);
+    await Promise.all([this.#lead.run(signal), this.#saveUses(signal)]);
+  }
+
+  async #saveUses(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#options.clock.sleep(SAVE_USES_MS, signal);
+      await this.cache.saveUses();
+    }
   }
 
   async close(reason: Error): Promise<void> {

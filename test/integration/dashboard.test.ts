@@ -17,7 +17,9 @@ test("every metric on the dashboard exists", () => {
     status: () => ({}) as AgentStatus,
     cache: () => ({ bytes: 0, limit: 0, evicted: 0, corrupted: 0 }),
     waiting: () => 0,
-    leadBytes: () => 0,
+    running: () => 0,
+    staged: () => ({ unread: { boot: 0, lead: 0 }, read: { boot: 0, lead: 0 } }),
+    cursor: () => 0,
     nfs: () => ({ refused: 0, putOff: 0, abandoned: 0 }),
   });
   const names = new Set(

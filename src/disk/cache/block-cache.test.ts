@@ -98,3 +98,57 @@ test("many at once: puts of one blob, reads while it is evicted", async () => {
   expect(await bytesOnDisk()).toBeLessThanOrEqual(cache.bytes);
   await cache.close();
 });
+
+test("the bound holds at every moment, whatever is put at once", async () => {
+  const limit = 60 * 4096;
+  const cache = await BlockCache.open(directory, limit, (id) => id.charCodeAt(0) % 3);
+  const blobs = Array.from({ length: 300 }, (_, seed) => blob(seed, 1000 + ((seed * 7919) % 40_000)));
+  let isDone = false;
+  const puts = Promise.all(blobs.map(({ id, content }) => cache.put(id, content))).then(() => {
+    isDone = true;
+  });
+  let looks = 0;
+  while (!isDone) {
+    // What goes away while it is added up counts nothing.
+    const sizes = await Promise.all(
+      (await readdir(directory)).map((name) =>
+        stat(join(directory, name)).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      ),
+    );
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(limit);
+    expect(cache.bytes).toBeLessThanOrEqual(limit);
+    looks++;
+  }
+  await puts;
+  expect(looks).toBeGreaterThan(2);
+  expect(cache.size).toBeGreaterThan(2);
+  for (const { id, content } of blobs) {
+    const read = await cache.read(id, 0, content.length);
+    if (read !== undefined) expect(read.equals(content)).toBe(true);
+  }
+  await cache.close();
+  expect(await bytesOnDisk()).toBeLessThanOrEqual(limit);
+});
+
+test("after a restart, what was used longest ago still goes first", async () => {
+  const limit = 42 * 4096;
+  let cache = await BlockCache.open(directory, limit, () => 0);
+  const blobs = Array.from({ length: 10 }, (_, seed) => blob(seed, 12_000));
+  for (const { id, content } of blobs) await cache.put(id, content);
+  const order = [3, 0, 7, 1, 9, 5, 2, 8, 6, 4];
+  for (const index of order) await cache.read(blobs[index]?.id ?? "", 0, 1);
+  await cache.close();
+  cache = await BlockCache.open(directory, limit, () => 0);
+  expect(cache.size).toBe(10);
+  for (let seed = 10; seed < 16; seed++) {
+    const { id, content } = blob(seed, 12_000);
+    await cache.put(id, content);
+  }
+  const left = [...blobs.keys()].filter((index) => cache.has(blobs[index]?.id ?? ""));
+  expect(left.length).toBeGreaterThan(2);
+  expect(new Set(left)).toEqual(new Set(order.slice(order.length - left.length)));
+  await cache.close();
+});

@@ -4,15 +4,14 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { errorCode } from "../../base/errors.ts";
 import { DiskError } from "../errors.ts";
+import { EvictionOrder, type EvictionRank } from "./eviction-order.ts";
+import { restoreUses, saveUses, useOrderBytes } from "./use-order.ts";
 
 /** Checksums are kept for pieces of this size: a small read checks no more than what it touches. */
 const PIECE = 4096;
 /** Entries whose file and checksums are held open. */
 const OPEN_ENTRIES = 512;
 const NAME = /^[0-9a-f]{64}$/;
-
-/** Lower goes first when room is needed; among equals, what was used longest ago. */
-export type EvictionRank = (id: string) => number;
 
 interface Entry {
   /** Bytes on the disk, checksums included. */
@@ -35,20 +34,21 @@ interface OpenEntry {
 export class BlockCache {
   readonly #directory: string;
   readonly #limit: number;
-  readonly #rank: EvictionRank;
+  readonly #eviction: EvictionOrder;
   readonly #entries = new Map<string, Entry>();
   readonly #open = new Map<string, Promise<OpenEntry>>();
   readonly #writing = new Map<string, Promise<void>>();
   #bytes = 0;
   #uses = 0;
+  #savedUses = 0;
   /** Entries that were dropped because their checksum did not fit. */
   corrupted = 0;
   evicted = 0;
 
   private constructor(directory: string, limit: number, rank: EvictionRank) {
     this.#directory = directory;
-    this.#limit = limit;
-    this.#rank = rank;
+    this.#limit = limit - useOrderBytes(limit);
+    this.#eviction = new EvictionOrder(this.#entries, rank);
   }
 
   /**
@@ -70,6 +70,7 @@ export class BlockCache {
         cache.#entries.set(entry.name, { bytes: onDisk(size), length: contentLength(size), used: 0 });
         cache.#bytes += onDisk(size);
       }
+      cache.#uses = await restoreUses(directory, cache.#entries);
     } catch (cause) {
       throw new DiskError("CACHE_UNUSABLE", `the cache directory cannot be used: ${errorCode(cause) ?? "failed"}`, {
         cause,
@@ -129,8 +130,16 @@ export class BlockCache {
     return writing;
   }
 
+  /** Makes the order in which blobs were used survive a restart. Failures are no one's concern. */
+  async saveUses(): Promise<void> {
+    if (this.#savedUses === this.#uses) return;
+    this.#savedUses = this.#uses;
+    await saveUses(this.#directory, this.#entries, this.#limit).catch(() => undefined);
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.#writing.values());
+    await this.saveUses();
     await Promise.all([...this.#open.keys()].map((id) => this.#shut(id)));
   }
 
@@ -161,13 +170,9 @@ export class BlockCache {
   }
 
   async #makeRoom(bytes: number): Promise<void> {
-    if (this.#bytes + bytes <= this.#limit) return;
-    const candidates = [...this.#entries].map(([id, entry]) => ({ id, rank: this.#rank(id), used: entry.used }));
-    candidates.sort((a, b) => a.rank - b.rank || a.used - b.used);
-    // A little more than needed, so that not every put has to look at all entries.
-    const goal = this.#limit - bytes - Math.floor(this.#limit / 32);
-    for (const { id } of candidates) {
-      if (this.#bytes <= goal) return;
+    while (this.#bytes + bytes > this.#limit) {
+      const id = await this.#eviction.next();
+      if (id === undefined) return;
       this.evicted++;
       await this.#drop(id);
     }

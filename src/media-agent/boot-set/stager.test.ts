@@ -36,6 +36,35 @@ test("stages every disk's set in its order, the disks in turns, and tells how fa
   expect(stager.progress("none")).toEqual({ total: 0, staged: 0 });
 });
 
+test("what disks share is asked for once, and counts once in all, and for each of them", async () => {
+  const cached = new Set<string>();
+  const asked: string[] = [];
+  let atOnce = 0;
+  let most = 0;
+  const stager = new BootSetStager({
+    cache: cached,
+    tracker: new BlobTracker(),
+    atOnce: 4,
+    scheduler: {
+      stage: async (id) => {
+        asked.push(id);
+        most = Math.max(most, ++atOnce);
+        await new Promise(setImmediate);
+        atOnce--;
+        cached.add(id);
+      },
+    },
+  });
+  const image = ["1", "2", "3", "4", "5", "6"].map(blob);
+  const sets = new Map(Array.from({ length: 8 }, (_, index) => [`disk${index}`, [...image, blob(`own${index}`)]]));
+  await stager.run(sets, new AbortController().signal);
+  expect(asked).toHaveLength(6 + 8);
+  expect(new Set(asked).size).toBe(6 + 8);
+  expect(most).toBe(4);
+  expect([stager.total, stager.staged]).toEqual([1400, 1400]);
+  expect(stager.progress("disk7")).toEqual({ total: 700, staged: 700 });
+});
+
 test("leaves out what is damaged, and does not call it staged", async () => {
   const cached = new Set<string>();
   const stager = new BootSetStager({

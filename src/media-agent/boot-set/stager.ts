@@ -9,19 +9,25 @@ export interface BootSetStagerOptions {
   readonly atOnce: number;
 }
 
-/** Progress of one disk's boot set; bytes. */
-interface DiskProgress {
-  readonly total: number;
+/** Progress of a boot set; bytes. */
+interface Progress {
+  total: number;
   staged: number;
 }
 
+/** A blob, and the disks whose boot sets it belongs to. */
+interface Wanted extends StagedBlob {
+  readonly disks: Progress[];
+}
+
 /**
- * Brings the boot sets of all disks into the cache, each in its order, the disks in turns. A repository that is away makes it wait; a
+ * Brings the boot sets of all disks into the cache, each in its order, the disks in turns, what they share once. A repository that is away makes it wait; a
  * blob that is damaged is left out.
  */
 export class BootSetStager {
   readonly #options: BootSetStagerOptions;
-  readonly #disks = new Map<string, DiskProgress>();
+  readonly #disks = new Map<string, Progress>();
+  readonly #all: Progress = { total: 0, staged: 0 };
   /** Everything is staged, or was given up. */
   complete = false;
 
@@ -29,34 +35,49 @@ export class BootSetStager {
     this.#options = options;
   }
 
-  progress(disk: string): Readonly<DiskProgress> {
+  progress(disk: string): Readonly<Progress> {
     return this.#disks.get(disk) ?? { total: 0, staged: 0 };
   }
 
+  /** Bytes of all boot sets; blobs that disks share count once. */
   get total(): number {
-    return sum(this.#disks.values(), ({ total }) => total);
+    return this.#all.total;
   }
 
   get staged(): number {
-    return sum(this.#disks.values(), ({ staged }) => staged);
+    return this.#all.staged;
   }
 
   /** Resolves when all was looked at; rejects with the signal's reason. */
   async run(sets: ReadonlyMap<string, readonly StagedBlob[]>, signal: AbortSignal): Promise<void> {
-    for (const [disk, blobs] of sets) {
-      this.#disks.set(disk, { total: sum(blobs, ({ length }) => length), staged: 0 });
-    }
-    const queue = inTurns(sets);
+    const queue = this.#queue(sets).values();
     const worker = async (): Promise<void> => {
       for (let next = queue.next(); !next.done; next = queue.next()) {
         signal.throwIfAborted();
-        const { disk, blob } = next.value;
-        const progress = this.#disks.get(disk);
-        if ((await this.#stage(blob)) && progress !== undefined) progress.staged += blob.length;
+        const blob = next.value;
+        if (!(await this.#stage(blob))) continue;
+        for (const progress of [this.#all, ...blob.disks]) progress.staged += blob.length;
       }
     };
     await Promise.all(Array.from({ length: this.#options.atOnce }, worker));
     this.complete = true;
+  }
+
+  #queue(sets: ReadonlyMap<string, readonly StagedBlob[]>): Map<string, Wanted> {
+    const wanted = new Map<string, Wanted>();
+    for (const disk of sets.keys()) this.#disks.set(disk, { total: 0, staged: 0 });
+    for (const { disk, blob } of inTurns(sets)) {
+      const known = wanted.get(blob.id);
+      const progress = this.#disks.get(disk);
+      if (known === undefined) this.#all.total += blob.length;
+      const entry = known ?? { ...blob, disks: [] };
+      if (progress !== undefined) {
+        progress.total += blob.length;
+        entry.disks.push(progress);
+      }
+      wanted.set(blob.id, entry);
+    }
+    return wanted;
   }
 
   async #stage({ id, length }: StagedBlob): Promise<boolean> {
@@ -78,10 +99,4 @@ function* inTurns(sets: ReadonlyMap<string, readonly StagedBlob[]>): Generator<{
       if (blob !== undefined) yield { disk, blob };
     }
   }
-}
-
-function sum<T>(items: Iterable<T>, of: (item: T) => number): number {
-  let total = 0;
-  for (const item of items) total += of(item);
-  return total;
 }
