@@ -2,8 +2,8 @@ import type { BootProfile } from "../../api/boot-profile.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { BlockSource } from "../../disk/block-device.ts";
 import type { RepositoryFile } from "../../repository/repository-file.ts";
-import { stillValid } from "../profile/still-valid.ts";
 import { decodeDisk } from "../profile/text.ts";
+import { worthStaging } from "../profile/worth-staging.ts";
 import { blobsOf, type StagedBlob } from "./blobs.ts";
 import { structureExtents } from "./structure.ts";
 
@@ -58,7 +58,6 @@ export async function chooseBootSets(
 function learnedExtents({ name, file }: BootDisk, profile: BootProfile | undefined) {
   const text = profile?.disks.find((disk) => disk.name === name);
   if (text === undefined) return { extents: [], isKnown: false, isEnough: false };
-  const { extents, ignored } = stillValid(decodeDisk(text, file.size), file);
-  const kept = extents.reduce((sum, { length }) => sum + length, 0);
-  return { extents, isKnown: kept > 0 || ignored === 0, isEnough: ignored <= OUTDATED_SHARE * (kept + ignored) };
+  const { extents, valid, outdated } = worthStaging(decodeDisk(text, file.size), file);
+  return { extents, isKnown: valid > 0 || outdated === 0, isEnough: outdated <= OUTDATED_SHARE * (valid + outdated) };
 }

@@ -4,7 +4,7 @@ import type { Extent } from "../../disk/block-device.ts";
 import { blobFile, lettered } from "../testing/blob-file.ts";
 import type { LearnedDisk } from "./learned-disk.ts";
 import { mergeBoot } from "./merge.ts";
-import { stillValid } from "./still-valid.ts";
+import { worthStaging } from "./worth-staging.ts";
 
 const PAGE = 4096;
 const BLOB = 4 * PAGE;
@@ -41,29 +41,14 @@ test("zeros are not worth remembering, nor what lies beyond the disk", async () 
   expect(shown(await mergeBoot(NOTHING, pages([2, 8], 11, 500), file))).toEqual(["2+2*4", "8+2*4", "11+1*4"]);
 });
 
-test("of another snapshot, only what is unchanged is valid", async () => {
-  const learned = await mergeBoot(NOTHING, pages(8, [0, 6], 20), lettered("abcdef", BLOB));
-  expect(stillValid(learned, lettered("abcdef", BLOB))).toMatchObject({ ignored: 0 });
-  expect(stillValid(learned, lettered("aXcde0", BLOB))).toEqual({
-    extents: [...pages(8), ...pages([0, 4])],
-    ignored: 3 * PAGE,
-  });
-  expect(stillValid(learned, lettered("abc", BLOB)).extents).toEqual([...pages(8), ...pages([0, 4]), ...pages([4, 2])]);
-});
-
 test("what is read again although it changed is read by its place from then on; what is not, is forgotten", async () => {
   let learned = await mergeBoot(NOTHING, pages(0, 4, 8), lettered("abcd", BLOB));
   learned = await mergeBoot(learned, pages(0, 8), lettered("ABcd", BLOB));
   expect(shown(learned)).toEqual(["0+1*8!", "8+1*8"]);
-  expect(stillValid(learned, lettered("xBCd", BLOB)).extents).toEqual(pages(0));
+  expect(worthStaging(learned, lettered("xBCd", BLOB)).extents).toEqual(pages(0));
   // It fades like others when it is not read any more.
   for (let boot = 0; boot < 6; boot++) learned = await mergeBoot(learned, pages(12), lettered("xycd", BLOB));
   expect(shown(learned)).toEqual(["12+1*24", "0+1*2!", "8+1*2"]);
-});
-
-test("a profile without marks is taken at its word", async () => {
-  const run = { offset: 0, length: 2 * PAGE, score: 4, byPlace: false };
-  expect(stillValid({ runs: [run], content: [] }, lettered("ab", PAGE)).extents).toEqual(pages(0, 1));
 });
 
 test("holds in any history: each page once, scores as counted, nothing that no boot read", async () => {
@@ -102,7 +87,7 @@ test("holds in any history: each page once, scores as counted, nothing that no b
         expect(found).toHaveLength(model.size);
         expect(found.map(([, score]) => score)).toEqual(found.map(([, score]) => score).sort((a, b) => b - a));
         // Of this very snapshot everything is valid.
-        expect(stillValid(learned, file).ignored).toBe(0);
+        expect(worthStaging(learned, file).outdated).toBe(0);
       }
     }),
   );
