@@ -5,7 +5,7 @@ import { systemClock } from "../../base/clock.ts";
 import type { Extent } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
-import { collect, coverage, damaged, ImageWorkshop } from "../testing/disk-images.ts";
+import { collect, coverage, damaged, ImageWorkshop, placesOf } from "../testing/disk-images.ts";
 import { BoundedDisk } from "./bounded-disk.ts";
 import { ntfsBootSet } from "./ntfs.ts";
 import { readNtfsLayout, repaired } from "./ntfs-layout.ts";
@@ -62,18 +62,6 @@ function seal(record: Buffer): Buffer {
     sealed.writeUInt16LE(record.readUInt16LE(kept), end);
   }
   return sealed;
-}
-
-/** Where each 512 bytes of a file lie, which may be in many pieces. */
-function placesOf(content: Buffer, file: Buffer): Extent[] {
-  const sectors = new Map<string, number>();
-  for (let at = 0; at < content.length; at += 512) sectors.set(content.toString("latin1", at, at + 16), at);
-  const places: Extent[] = [];
-  for (let at = 0; at + 16 <= file.length; at += 512) {
-    const offset = sectors.get(file.toString("latin1", at, at + 16));
-    if (offset !== undefined) places.push({ offset, length: Math.min(512, file.length - at) });
-  }
-  return places;
 }
 
 test.each([

@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { BlockSource, Extent } from "../../disk/block-device.ts";
 import { BoundedDisk, BudgetSpentError, partOf, type Volume } from "./bounded-disk.ts";
+import { btrfsBootSet } from "./btrfs.ts";
 import { extBootSet } from "./ext.ts";
 import { fatBootSet } from "./fat.ts";
 import { readLvm } from "./lvm.ts";
@@ -13,7 +14,7 @@ const MIB = 1024 * 1024;
 const HEAD_BYTES = 64 * MIB;
 /** Of a volume whose file system is not known. */
 const UNKNOWN_HEAD_BYTES = MIB;
-const FILE_SYSTEMS = [fatBootSet, extBootSet, xfsBootSet, ntfsBootSet];
+const FILE_SYSTEMS = [fatBootSet, extBootSet, xfsBootSet, btrfsBootSet, ntfsBootSet];
 /** Backup partition table. */
 const TAIL_BYTES = 64 * 1024;
 const EXTENTS_LIMIT = 200_000;

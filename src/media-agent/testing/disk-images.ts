@@ -70,6 +70,18 @@ export function coverage(extents: readonly Extent[]): (extent: Extent) => boolea
   return ({ offset, length }) => merged.some(({ start, end }) => start <= offset && offset + length <= end);
 }
 
+/** Where each 512 bytes of a file lie, which may be in many pieces. */
+export function placesOf(content: Buffer, file: Buffer): Extent[] {
+  const sectors = new Map<string, number>();
+  for (let at = 0; at < content.length; at += 512) sectors.set(content.toString("latin1", at, at + 16), at);
+  const places: Extent[] = [];
+  for (let at = 0; at + 16 <= file.length; at += 512) {
+    const offset = sectors.get(file.toString("latin1", at, at + 16));
+    if (offset !== undefined) places.push({ offset, length: Math.min(512, file.length - at) });
+  }
+  return places;
+}
+
 /** Everything that a generator gives. */
 export async function collect<T>(generator: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
@@ -79,7 +91,15 @@ export async function collect<T>(generator: AsyncIterable<T>): Promise<T[]> {
 
 /** A disk in memory with some of its bytes changed, for fuzzing. */
 export function damaged(content: Buffer, changes: readonly (readonly [number, number])[]): BlockSource {
-  const copy = Buffer.from(content);
-  for (const [offset, value] of changes) copy[offset % copy.length] = value;
-  return memorySource(copy);
+  const source = memorySource(content);
+  const changed = new Map(changes.map(([offset, value]) => [offset % content.length, value]));
+  return {
+    size: source.size,
+    extents: source.extents.bind(source),
+    async read(offset, length, readClass) {
+      const piece = await source.read(offset, length, readClass);
+      for (const [at, value] of changed) if (at >= offset && at < offset + length) piece[at - offset] = value;
+      return piece;
+    },
+  };
 }
