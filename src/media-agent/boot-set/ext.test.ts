@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import fc from "fast-check";
 import { systemClock } from "../../base/clock.ts";
 import type { Extent } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
-import { collect, coverage, ImageWorkshop } from "../testing/disk-images.ts";
+import { collect, coverage, damaged, ImageWorkshop } from "../testing/disk-images.ts";
 import { BoundedDisk } from "./bounded-disk.ts";
 import { extBootSet } from "./ext.ts";
 import { readExtLayout } from "./ext-layout.ts";
@@ -121,3 +122,42 @@ test("a superblock that makes no sense is none", async () => {
     content.writeUInt32LE(before, 1024 + offset);
   }
 });
+
+test("a hostile file system ends within bounds", async () => {
+  await workshop.tree("few", { "boot/vmlinuz": noise(2 * MIB, 1), "etc/fstab": noise(200, 2), "etc/a/b": noise(9, 3) });
+  const make = async (name: string, ...options: readonly string[]): Promise<Buffer> => {
+    const path = await workshop.blank(name, 24 * MIB);
+    await workshop.run("mke2fs", "-q", "-F", "-d", workshop.path("few"), ...options, path);
+    return readFile(path);
+  };
+  const images = [
+    await make("hostile4", "-t", "ext4", "-b", "4096"),
+    await make("hostile2", "-t", "ext2", "-b", "1024"),
+  ];
+  const touched = await Promise.all(images.map(bootSet));
+  const change = fc.record({
+    near: fc.nat(60),
+    at: fc.oneof(fc.nat(300), fc.nat(4095)),
+    value: fc.oneof(fc.nat(255), fc.constantFrom(0, 0xff, 1, 0x7f)),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.nat(1), fc.array(change, { minLength: 1, maxLength: 25 }), async (which, changes) => {
+      const places = touched[which] ?? [];
+      const changed = changes.map(({ near, at, value }): [number, number] => {
+        // The first is the superblock's block.
+        const start = near < 6 ? 1024 : (places[near % places.length]?.offset ?? 0);
+        return [start + at, value];
+      });
+      const source = damaged(images[which] ?? Buffer.alloc(0), changed);
+      const found: Extent[] = [];
+      const gather = async (): Promise<void> => {
+        for await (const extent of extBootSet(new BoundedDisk(source, systemClock))) {
+          if (found.push(extent) > 500_000) throw new Error("endless");
+        }
+      };
+      await gather().catch((error: Error) => expect(error.constructor.name).toBe("BudgetSpentError"));
+      for (const { offset, length } of found) expect(offset >= 0 && length >= 0).toBe(true);
+    }),
+    { numRuns: 200 },
+  );
+}, 60_000);

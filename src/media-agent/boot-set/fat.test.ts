@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import fc from "fast-check";
 import { systemClock } from "../../base/clock.ts";
 import type { Extent } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
-import { collect, coverage, ImageWorkshop } from "../testing/disk-images.ts";
+import { collect, coverage, damaged, ImageWorkshop } from "../testing/disk-images.ts";
 import { BoundedDisk } from "./bounded-disk.ts";
 import { fatBootSet } from "./fat.ts";
 
@@ -48,4 +49,29 @@ test("anything else has none", async () => {
   expect(await bootSet(Buffer.alloc(MIB))).toEqual([]);
   expect(await bootSet(Buffer.alloc(MIB, 0xff))).toEqual([]);
   expect(await bootSet(Buffer.alloc(10))).toEqual([]);
+});
+
+test("a hostile volume ends within bounds", async () => {
+  const images = await Promise.all(
+    ["12", "16", "32"].map(async (bits) => {
+      const path = await workshop.blank(`hostile${bits}`, bits === "12" ? 4 * MIB : 40 * MIB);
+      await workshop.run("mkfs.vfat", "-F", bits, ...(bits === "32" ? ["-s", "1"] : []), path);
+      return readFile(path);
+    }),
+  );
+  const change = fc.tuple(fc.oneof(fc.nat(95), fc.integer({ min: 512, max: 40_000 })), fc.nat(255));
+  await fc.assert(
+    fc.asyncProperty(fc.nat(2), fc.array(change, { minLength: 1, maxLength: 20 }), async (which, changes) => {
+      const source = damaged(images[which] ?? Buffer.alloc(0), changes);
+      const found: Extent[] = [];
+      const gather = async (): Promise<void> => {
+        for await (const extent of fatBootSet(new BoundedDisk(source, systemClock))) found.push(extent);
+      };
+      await gather().catch((error: Error) => expect(error.constructor.name).toBe("BudgetSpentError"));
+      const bytes = found.slice(1).reduce((sum, { length }) => sum + length, 0);
+      expect(bytes).toBeLessThanOrEqual(160 * MIB);
+      for (const { offset, length } of found) expect(offset >= 0 && length >= 0).toBe(true);
+    }),
+    { numRuns: 200 },
+  );
 });
