@@ -30,6 +30,8 @@ export interface OpenSourceOptions {
   readonly config: AgentConfig;
   readonly backend: () => Backend | Promise<Backend>;
   readonly password: string;
+  /** Where the index is kept for the next start; may be lost at any time. */
+  readonly indexCache?: string;
   readonly clock: Clock;
   readonly log: Logger;
   /** Told why it waits. */
@@ -55,8 +57,8 @@ export async function openSource(options: OpenSourceOptions, signal: AbortSignal
   }
 }
 
-async function openOnce({ config, backend, password }: OpenSourceOptions): Promise<RepositorySource> {
-  const repository = await Repository.open(await backend(), password);
+async function openOnce({ config, backend, password, indexCache }: OpenSourceOptions): Promise<RepositorySource> {
+  const repository = await Repository.open(await backend(), password, { indexCache });
   try {
     const tree = await repository.browse(await findSnapshot(repository, config));
     const nodes = await Promise.all(config.disks.map(({ path }) => tree.file(path)));

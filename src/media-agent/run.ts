@@ -1,4 +1,5 @@
 import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { AGENT_PORTS } from "../api/agent-config.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
@@ -82,7 +83,12 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
     );
     const backend = (): Promise<Backend> => openBackend(config.repository, options, systemClock);
     const onWait = (message: string): void => agent.waitFor(message);
-    await agent.serve(await openSource({ config, backend, password, clock: systemClock, log, onWait }, ending));
+    await agent.serve(
+      await openSource(
+        { config, backend, password, indexCache: join(options.cacheDir, "index"), clock: systemClock, log, onWait },
+        ending,
+      ),
+    );
     agent.observeMetrics();
     await agent.nbd.listen({ address, port: AGENT_PORTS.nbd });
     await agent.nfs.listen(address, AGENT_PORTS.nfs);

@@ -5,6 +5,7 @@ import { BlobTable } from "./blob-table.ts";
 import { mapBounded } from "./bounded.ts";
 import type { Decoder, IndexFilter } from "./decoder.ts";
 import { RepositoryError } from "./errors.ts";
+import type { IndexCache } from "./index-cache.ts";
 import type { IndexEntries } from "./index-file.ts";
 import { Pause } from "./pause.ts";
 
@@ -19,6 +20,8 @@ interface Limits {
   readonly most?: number;
   /** Entries that are expected, so that the table need not grow. */
   readonly expected?: number;
+  /** Where what was kept is looked for before the index is read, and put afterwards. */
+  readonly kept?: { readonly cache: IndexCache; readonly repository: string } | undefined;
 }
 
 /**
@@ -32,19 +35,30 @@ export async function loadIndex(
   backend: Backend,
   decoder: Decoder,
   filter: IndexFilter,
-  { most = Number.POSITIVE_INFINITY, expected = 1024 }: Limits = {},
+  { most = Number.POSITIVE_INFINITY, expected = 1024, kept }: Limits = {},
 ): Promise<BlobTable | undefined> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const table = new BlobTable(expected);
+    const files = await backend.list("index");
+    const key = kept === undefined ? undefined : { repository: kept.repository, files, filter, most };
+    const known = key === undefined ? undefined : await kept?.cache.load(key);
+    if (known === "tooMany") return undefined;
+    const table = new BlobTable(known === undefined ? expected : known.ids.length / ID_BYTES);
+    if (known !== undefined) {
+      await addEntries(table, known);
+      return table;
+    }
     let vanished = false;
-    await mapBounded(await backend.list("index"), FILES_AT_ONCE, async (name) => {
+    await mapBounded(files, FILES_AT_ONCE, async (name) => {
       if (vanished || table.size > most) return;
       const entries = await readEntries(backend, decoder, name, filter);
       if (entries === undefined) vanished = true;
       else await addEntries(table, entries);
     });
-    if (table.size > most) return undefined;
-    if (!vanished) return table;
+    const isTooLarge = table.size > most;
+    if (vanished && !isTooLarge) continue;
+    // Nobody waits for it, and a claim that is full costs no more than the time of the next start.
+    if (key !== undefined) void kept?.cache.save(key, isTooLarge ? "tooMany" : table.entries());
+    return isTooLarge ? undefined : table;
   }
   throw new RepositoryError("REPOSITORY_UNREACHABLE", "the index was changed again and again while it was read", {
     hint: "A prune is probably running; try again when it is done.",

@@ -1,5 +1,6 @@
 import { hashOf, ID_BYTES, sameId } from "./blob-id.ts";
 import { CRYPTO_OVERHEAD } from "./crypto.ts";
+import type { IndexEntries } from "./index-file.ts";
 
 /** Where one copy of a blob lies. */
 export interface BlobLocation {
@@ -20,7 +21,7 @@ const NONE = 0xffffffff;
  * their first bytes serve as the table's hash as they are.
  */
 export class BlobTable {
-  #ids: Buffer;
+  #ids: Uint8Array;
   /** pack, offset, length, uncompressed length of each entry. */
   #columns: Uint32Array;
   /** The entry with the same hash slot that was added before, or NONE. */
@@ -32,7 +33,7 @@ export class BlobTable {
 
   /** @param capacity entries that fit without growing; to grow takes a pause of some milliseconds per 100,000 entries. */
   constructor(capacity = 1024) {
-    this.#ids = Buffer.alloc(capacity * ID_BYTES);
+    this.#ids = new Uint8Array(capacity * ID_BYTES);
     this.#columns = new Uint32Array(capacity * COLUMNS);
     this.#next = new Uint32Array(capacity);
     this.#slots = new Uint32Array(capacity).fill(NONE);
@@ -57,6 +58,15 @@ export class BlobTable {
 
   has(id: Uint8Array): boolean {
     return this.#first(id, 0) !== NONE;
+  }
+
+  /** Everything in it, in the order in which it was added; shares the table's memory until more is added. */
+  entries(): IndexEntries {
+    return {
+      packs: this.#packs,
+      ids: new Uint8Array(this.#ids.buffer, 0, this.#count * ID_BYTES) as Uint8Array<ArrayBuffer>,
+      columns: this.#columns.subarray(0, this.#count * COLUMNS) as Uint32Array<ArrayBuffer>,
+    };
   }
 
   /** Every copy of a blob, the last one added first; empty where it is unknown. */
@@ -115,8 +125,8 @@ export class BlobTable {
 
   #grow(): void {
     const capacity = Math.max(1024, Math.ceil(this.#next.length * 1.5));
-    const ids = Buffer.alloc(capacity * ID_BYTES);
-    this.#ids.copy(ids);
+    const ids = new Uint8Array(capacity * ID_BYTES);
+    ids.set(this.#ids);
     const columns = new Uint32Array(capacity * COLUMNS);
     columns.set(this.#columns);
     this.#ids = ids;

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { copyFile, rename } from "node:fs/promises";
+import { copyFile, readdir, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -86,6 +86,40 @@ describe.each([
     const file = await openFile(repository, later, "/two.img");
     expect((await readRange(repository, file, 0, file.size)).equals(two)).toBe(true);
   }, 30_000);
+});
+
+describe.each([1_000_000, 0])("kept for the next process, whole index up to %i blobs", (wholeIndexLimit) => {
+  async function restart(): Promise<number> {
+    await repository.close();
+    backend = new CountingBackend(restic.directory);
+    const options = { threads: 1, wholeIndexLimit, indexCache: `${restic.directory}.cache` };
+    repository = await Repository.open(backend, restic.password, options);
+    const file = await openFile(repository, id, "/one.img");
+    expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
+    return backend.indexReads;
+  }
+  let id: string;
+  beforeEach(async () => {
+    id = await restic.backUp({ "one.img": one, "two.img": two });
+    await open(wholeIndexLimit);
+  }, 30_000);
+
+  test("an index is read once, and again when it has changed", async () => {
+    expect(await restart()).toBeGreaterThan(0);
+    expect(await restart()).toBe(0);
+    await restic.backUp({ "more.img": noise(MIB, 77) });
+    expect(await restart()).toBeGreaterThan(0);
+    expect(await restart()).toBe(0);
+  }, 60_000);
+
+  test("what is damaged is read from the repository, and kept again", async () => {
+    await restart();
+    await repository.close();
+    const cache = `${restic.directory}.cache`;
+    for (const name of await readdir(cache)) await writeFile(join(cache, name), "damaged");
+    expect(await restart()).toBeGreaterThan(0);
+    expect(await restart()).toBe(0);
+  }, 60_000);
 });
 
 test("the index of a small repository is read once for everything", async () => {

@@ -10,6 +10,7 @@ import { RepositoryError } from "./errors.ts";
 import { layOut } from "./file-layout.ts";
 import { GroupedReads } from "./grouped-reads.ts";
 import { IdSet } from "./id-set.ts";
+import { IndexCache } from "./index-cache.ts";
 import { openMasterKey } from "./key-file.ts";
 import type { LockOwner } from "./lock.ts";
 import { findPins, pinSnapshot } from "./pin.ts";
@@ -45,6 +46,8 @@ interface OpenOptions {
   readonly threads?: number;
   /** Blobs up to which the whole index is kept in memory, at about 60 bytes each. */
   readonly wholeIndexLimit?: number;
+  /** A directory that may be lost at any time, where what was kept of the index is found again by the next process. */
+  readonly indexCache?: string | undefined;
 }
 
 /**
@@ -64,6 +67,7 @@ export class Repository {
   readonly #decoder: Decoder;
   readonly #snapshots: SnapshotList;
   readonly #wholeIndexLimit: number;
+  readonly #kept: { readonly cache: IndexCache; readonly repository: string } | undefined;
   /** All blobs while the repository is small, else the data blobs of the opened files. */
   #table = new BlobTable();
   /** Whether the table holds all blobs; undefined before the index was read. */
@@ -79,7 +83,7 @@ export class Repository {
     counters: RepositoryCounters,
     key: CryptoKey,
     { id, version }: z.infer<typeof config>,
-    { threads = 2, wholeIndexLimit = WHOLE_INDEX_LIMIT }: OpenOptions,
+    { threads = 2, wholeIndexLimit = WHOLE_INDEX_LIMIT, indexCache }: OpenOptions,
   ) {
     this.id = id;
     this.version = version;
@@ -91,6 +95,7 @@ export class Repository {
     this.#decoder = new Decoder(key, threads);
     this.#snapshots = new SnapshotList(backend, key);
     this.#wholeIndexLimit = wholeIndexLimit;
+    this.#kept = indexCache === undefined ? undefined : { cache: new IndexCache(indexCache), repository: id };
   }
 
   /**
@@ -225,6 +230,7 @@ export class Repository {
   }
 
   async close(): Promise<void> {
+    await this.#kept?.cache.settled();
     await this.#decoder.close();
     await this.#backend.close();
   }
@@ -242,12 +248,12 @@ export class Repository {
     const isKnown = (): boolean => this.#table.has(Buffer.from(snapshot.tree, "hex"));
     if (this.#whole === undefined || (this.#whole && !isKnown())) await this.reloadIndex();
     if (this.#whole === true) return this.#table;
-    return (await loadIndex(this.#backend, this.#decoder, "trees")) ?? new BlobTable();
+    return (await loadIndex(this.#backend, this.#decoder, "trees", { kept: this.#kept })) ?? new BlobTable();
   }
 
   async #load(): Promise<void> {
     if (this.#whole !== false) {
-      const limits = { most: this.#wholeIndexLimit, expected: this.#table.size };
+      const limits = { most: this.#wholeIndexLimit, expected: this.#table.size, kept: this.#kept };
       const all = await loadIndex(this.#backend, this.#decoder, "all", limits);
       this.#whole = all !== undefined;
       if (all !== undefined) this.#table = all;
@@ -255,7 +261,10 @@ export class Repository {
     if (this.#whole) return;
     if (this.#wanted.length === 0) return;
     const wanted = await IdSet.of(this.#wanted);
-    const table = await loadIndex(this.#backend, this.#decoder, wanted.shared, { expected: wanted.size });
+    const table = await loadIndex(this.#backend, this.#decoder, wanted.shared, {
+      expected: wanted.size,
+      kept: this.#kept,
+    });
     if (table !== undefined) this.#table = table;
   }
 
