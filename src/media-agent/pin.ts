@@ -63,7 +63,16 @@ export class Pin {
     if (this.#removed) return;
     const { repository, snapshot, uid, clock, log } = this.#options;
     try {
-      if (this.pinned && (await repository.isPinned(uid))) return;
+      if (this.pinned && (await repository.isPinned(uid))) {
+        this.message = "";
+        return;
+      }
+    } catch (error) {
+      this.message = `the pin was not seen again: ${errorMessage(error)}`;
+      log.warn({ code: errorCode(error), reason: errorMessage(error) }, "cannot look for the pin");
+      return;
+    }
+    try {
       if (this.pinned) log.warn({ snapshot }, "the pin is gone from the repository; pinning again");
       this.pinned = false;
       await repository.pin(snapshot, uid, { hostname: hostname(), pid: process.pid }, () => clock.now());

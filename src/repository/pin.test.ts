@@ -1,11 +1,17 @@
+import { spawn } from "node:child_process";
 import { rename, rm, writeFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { FileName } from "./backends/backend.ts";
 import { LocalBackend } from "./backends/local.ts";
 import type { CryptoKey } from "./crypto.ts";
+import { RepositoryError } from "./errors.ts";
 import { openMasterKey } from "./key-file.ts";
-import { findPins, type PinWriter, pinSnapshot } from "./pin.ts";
+import type { LockMaker } from "./lock.ts";
+import { findPins, pinSnapshot } from "./pin.ts";
 import { SnapshotList } from "./snapshot-list.ts";
+import { FaultProxy } from "./testing/fault-proxy.ts";
+import { RcloneServer } from "./testing/rclone.ts";
 import { ResticRepository } from "./testing/restic.ts";
 import { readUnpackedJson, saveUnpackedJson } from "./unpacked.ts";
 
@@ -20,7 +26,7 @@ const owner = { hostname: "agent", pid: 1 };
 let restic: ResticRepository;
 let backend: LocalBackend;
 let key: CryptoKey;
-let writer: PinWriter;
+let writer: LockMaker;
 let list: SnapshotList;
 
 beforeAll(async () => {
@@ -178,6 +184,97 @@ describe("pins and whoever else is at work", () => {
     expect(await findPins(list, "w")).toEqual([]);
     expect(await locks()).toBe("");
   });
+
+  /** A prune of restic itself that died while it held its exclusive lock. */
+  async function deadPrune(): Promise<string> {
+    const rclone = await RcloneServer.start(restic.directory);
+    const proxy = await FaultProxy.start(rclone.port);
+    const before = new Set(await backend.list("locks"));
+    proxy.fault = ({ url }) => (url.includes("/index/") ? { kind: "stall", after: 0 } : undefined);
+    const prune = spawn("restic", ["--no-cache", "-r", `rest:${proxy.url}`, "prune"], {
+      env: { ...process.env, RESTIC_PASSWORD: restic.password },
+      stdio: "ignore",
+    });
+    const ended = new Promise((resolve) => prune.once("exit", resolve));
+    try {
+      for (;;) {
+        const found = (await backend.list("locks")).find((name) => !before.has(name));
+        const isAtWork = proxy.seen.some(({ url }) => url.includes("/index/"));
+        if (found !== undefined && isAtWork) {
+          held.push(found);
+          return found;
+        }
+        await delay(50);
+      }
+    } finally {
+      prune.kill("SIGKILL");
+      await ended;
+      await proxy.stop();
+      await rclone.stop();
+    }
+  }
+
+  test("the exclusive lock of a prune that died: in the way for half an hour, and until restic unlocks", async () => {
+    const lock = await deadPrune();
+    expect(JSON.parse(await restic.restic(["cat", "lock", lock, "--no-lock"]))).toMatchObject({ exclusive: true });
+    await expect(pinSnapshot(writer, list, snapshot, "dead")).rejects.toMatchObject({ code: "REPOSITORY_LOCKED" });
+    const later = { ...writer, now: () => Date.now() + 31 * 60_000 };
+    await pinSnapshot(later, list, snapshot, "dead");
+    expect(await findPins(list, "dead")).toHaveLength(1);
+    await restic.restic(["unlock"]);
+    expect(await backend.list("locks")).toEqual([]);
+    await pinSnapshot(writer, list, snapshot, "alive");
+    await restic.restic(["prune"]);
+  }, 60_000);
+
+  test("a lock that our own process left when it was killed is taken away by the next, and no other's is", async () => {
+    class DyingBackend extends LocalBackend {
+      override save(file: FileName, content: Buffer): Promise<void> {
+        if (file.type === "snapshots") return new Promise(() => undefined);
+        return super.save(file, content);
+      }
+    }
+    await hold(false, 0);
+    void pinSnapshot({ ...writer, backend: new DyingBackend(restic.directory) }, list, snapshot, "mine");
+    void pinSnapshot({ ...writer, backend: new DyingBackend(restic.directory) }, list, snapshot, "neighbour");
+    while ((await backend.list("locks")).length < 3) await delay(20);
+    await pinSnapshot(writer, list, snapshot, "mine");
+    const left = await backend.list("locks");
+    expect(left).toHaveLength(2);
+    held.push(...left);
+  }, 30_000);
+
+  test("where nothing may be removed there is one lock, not one each minute", async () => {
+    class AppendOnlyBackend extends LocalBackend {
+      override async remove(): Promise<void> {
+        throw new RepositoryError("REPOSITORY_READ_ONLY", "append-only");
+      }
+    }
+    const appending = { ...writer, backend: new AppendOnlyBackend(restic.directory) };
+    const pin = await pinSnapshot(appending, list, snapshot, "append");
+    for (let minute = 0; minute < 3; minute++) {
+      expect(await pinSnapshot(appending, list, snapshot, "append")).toBe(pin);
+    }
+    const left = await backend.list("locks");
+    expect(left).toHaveLength(1);
+    held.push(...left);
+  });
+
+  test("a restic that unlocks takes away our lock only when it is stale", async () => {
+    const young = {
+      time: new Date().toISOString(),
+      exclusive: false,
+      hostname: "agent",
+      username: "vmrestore",
+      pid: 1,
+    };
+    const old = { ...young, time: new Date(Date.now() - 31 * 60_000).toISOString() };
+    const name = await saveUnpackedJson(backend, key, 2, "locks", young);
+    await saveUnpackedJson(backend, key, 2, "locks", old);
+    await restic.restic(["unlock"]);
+    expect(await backend.list("locks")).toEqual([name]);
+    held.push(name);
+  }, 30_000);
 
   test("the pin's file names what it was made from", async () => {
     const pin = await pinSnapshot(writer, list, snapshot, "v");

@@ -1,24 +1,11 @@
-import type { Backend } from "./backends/backend.ts";
-import type { CryptoKey } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
-import { type LockOwner, withLock } from "./lock.ts";
+import { type LockMaker, withLock } from "./lock.ts";
 import { PIN_HOST_PREFIX, type Snapshot, toSnapshot } from "./snapshot.ts";
 import type { SnapshotList } from "./snapshot-list.ts";
 import { readUnpackedJson, saveUnpackedJson } from "./unpacked.ts";
 
 /** On every pin, so that `restic snapshots --tag` shows them. */
 const PIN_TAG = "vmrestore-pin";
-
-/** What a pin is written with. */
-export interface PinWriter {
-  readonly backend: Backend;
-  readonly key: CryptoKey;
-  /** The repository's format. */
-  readonly version: number;
-  readonly owner: LockOwner;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-}
 
 /**
  * Writes a second snapshot of the same tree and time, so that `forget` and `prune` of the backup tool leave the data alone
@@ -33,16 +20,16 @@ export interface PinWriter {
  * @throws RepositoryError SNAPSHOT_NOT_FOUND where it was forgotten, REPOSITORY_LOCKED, REPOSITORY_READ_ONLY
  */
 export async function pinSnapshot(
-  writer: PinWriter,
+  writer: LockMaker,
   snapshots: SnapshotList,
   snapshotId: string,
   uid: string,
 ): Promise<string> {
-  const { backend, key, version, owner, now } = writer;
-  return withLock(backend, key, version, owner, now, async () => {
-    // An agent that restarts: its own pin may be all that is left of the snapshot.
-    const mine = (await findPins(snapshots, uid)).find((pin) => pin.original === snapshotId);
-    if (mine !== undefined) return mine.id;
+  const { backend, key, version } = writer;
+  // An agent that restarts: its own pin may be all that is left of the snapshot. To find it needs no lock.
+  const mine = (await findPins(snapshots, uid)).find((pin) => pin.original === snapshotId);
+  if (mine !== undefined) return mine.id;
+  return withLock(writer, `${PIN_HOST_PREFIX}${uid}`, async () => {
     const file = { type: "snapshots", name: snapshotId } as const;
     if (!(await backend.exists(file))) throw forgotten(snapshotId);
     const original = toSnapshot(snapshotId, await readUnpackedJson(backend, key, file));
