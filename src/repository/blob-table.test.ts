@@ -27,9 +27,10 @@ test("a table is a map of lists, whatever was added and however it grew", () => 
         const model = new Map<string, BlobLocation[]>();
         for (const [blob, place] of added) {
           table.add(blob, place);
-          model.set(blob.toString("hex"), [place, ...(model.get(blob.toString("hex")) ?? [])]);
+          const copies = model.get(blob.toString("hex")) ?? [];
+          if (copies.length < 8) model.set(blob.toString("hex"), [place, ...copies]);
         }
-        expect(table.size).toBe(added.length);
+        expect(table.size).toBe([...model.values()].flat().length);
         for (const blob of [...added.map(([each]) => each), ...asked]) {
           const places = model.get(blob.toString("hex")) ?? [];
           expect(table.locations(blob)).toEqual(places);

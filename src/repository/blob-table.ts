@@ -1,4 +1,4 @@
-import { hashOf, ID_BYTES, sameId } from "./blob-id.ts";
+import { hashOf, ID_BYTES, randomSeed, sameId } from "./blob-id.ts";
 import { CRYPTO_OVERHEAD } from "./crypto.ts";
 import type { IndexEntries } from "./index-file.ts";
 
@@ -15,10 +15,12 @@ export interface BlobLocation {
 
 const COLUMNS = 4;
 const NONE = 0xffffffff;
+/** Copies of one blob that are known, at most: a prune leaves a few, if any. */
+const COPIES = 8;
+const SEED = randomSeed();
 
 /**
- * Blob id → where its copies lie, in typed arrays: 56 bytes a blob, however many there are. Ids are SHA-256 hashes, so
- * their first bytes serve as the table's hash as they are.
+ * Blob id → where its copies lie, in typed arrays: 56 bytes a blob, however many there are.
  */
 export class BlobTable {
   #ids: Uint8Array;
@@ -44,7 +46,9 @@ export class BlobTable {
     return this.#count;
   }
 
+  /** Of a blob with very many copies, further ones are left out. */
   add(id: Uint8Array, location: BlobLocation): void {
+    if (this.#copies(id) >= COPIES) return;
     if (this.#count === this.#next.length) this.#grow();
     const entry = this.#count++;
     this.#ids.set(id, entry * ID_BYTES);
@@ -96,6 +100,12 @@ export class BlobTable {
     return length;
   }
 
+  #copies(id: Uint8Array): number {
+    let count = 0;
+    for (let entry = this.#first(id, 0); entry !== NONE; entry = this.#from(this.#next[entry] ?? NONE, id, 0)) count++;
+    return count;
+  }
+
   #plainLengthOf(entry: number): number {
     const uncompressed = this.#columns[entry * COLUMNS + 3] ?? 0;
     return uncompressed > 0 ? uncompressed : (this.#columns[entry * COLUMNS + 2] ?? 0) - CRYPTO_OVERHEAD;
@@ -114,7 +124,7 @@ export class BlobTable {
   }
 
   #slot(ids: Uint8Array, at: number): number {
-    return (hashOf(ids, at) >>> 0) % this.#slots.length;
+    return hashOf(ids, at, SEED) % this.#slots.length;
   }
 
   #link(entry: number): void {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { ID_BYTES } from "./blob-id.ts";
 import type { IndexFilter } from "./decoder.ts";
+import { IdSet } from "./id-set.ts";
 import type { IndexEntries } from "./index-file.ts";
 
 const MAGIC = Buffer.from("VMRIDX01");
@@ -104,7 +105,7 @@ export class IndexCache {
 async function nameOf({ repository, files, filter, most }: IndexKey): Promise<string> {
   const short = (hash: Hash): string => hash.digest("hex").slice(0, 32);
   const wanted = createHash("sha256").update(`${most} ${typeof filter === "string" ? filter : "these"}`);
-  if (typeof filter !== "string") await update(wanted, new Uint8Array(filter));
+  if (typeof filter !== "string") await update(wanted, IdSet.from(filter).ids);
   const index = createHash("sha256");
   for (const file of [...files].sort()) index.update(file);
   return [short(createHash("sha256").update(repository)), short(index), short(wanted)].join("-");

@@ -70,19 +70,20 @@ export function parseKeyFile(name: string, content: Buffer): KeyFile | undefined
 export async function openMasterKey(backend: Backend, password: string): Promise<CryptoKey> {
   const names = (await backend.list("keys")).sort().slice(0, KEY_LIMIT);
   const damaged: string[] = [];
-  let tried = 0;
+  const files: { readonly name: string; readonly file: KeyFile }[] = [];
   for (const name of names) {
     const content = await backend.readAll({ type: "keys", name }, KEY_FILE_LIMIT).catch(unlessMissing);
     if (content === undefined) continue; // removed since the listing, by a change of the password
     const file = parseKeyFile(name, content);
-    if (file === undefined) {
-      damaged.push(`keys/${name}`);
-      continue;
-    }
-    tried++;
+    if (file === undefined) damaged.push(`keys/${name}`);
+    else files.push({ name, file });
+  }
+  // Key files are not sealed: whoever may write to the repository can add some that take long to try.
+  for (const { name, file } of files.sort((a, b) => work(a.file) - work(b.file))) {
     const key = await tryKey(name, file, password);
     if (key !== undefined) return key;
   }
+  const tried = files.length;
   const [first] = damaged;
   if (tried > 0) {
     const others = first === undefined ? "" : `; ${damaged.join(", ")} could not be tried, being damaged`;
@@ -100,6 +101,10 @@ export async function openMasterKey(backend: Backend, password: string): Promise
   throw new RepositoryError("REPOSITORY_NOT_FOUND", `there is no key in ${backend.location}`, {
     hint: "Check that this is the directory of a restic repository.",
   });
+}
+
+function work({ N, r, p }: KeyFile): number {
+  return N * r * p;
 }
 
 /** The master key in a key file; undefined where it is one of another password. */

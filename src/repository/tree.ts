@@ -5,6 +5,8 @@ import { JsonScanner, keys } from "./json-scanner.ts";
 const NAME_LIMIT = 4096;
 /** Directories with more entries than that hold no disks; each costs some hundred bytes in memory. */
 const NODE_LIMIT = 1_000_000;
+/** Letters of all names together. */
+const NAMES_LIMIT = 64 * 1024 * 1024;
 
 /** An entry of a directory. */
 export interface TreeNode {
@@ -50,6 +52,7 @@ class TreeReader {
   readonly #json: JsonScanner;
   readonly #nodes: TreeNode[] = [];
   #contents = new Uint8Array(64 * ID_BYTES);
+  #letters = 0;
   /** Ids in `#contents`. */
   #count = 0;
 
@@ -83,6 +86,8 @@ class TreeReader {
       else json.skip();
     });
     if (name === undefined || type === "") throw new SyntaxError("an entry has no name or type");
+    this.#letters += name.length;
+    if (this.#letters > NAMES_LIMIT) throw new SyntaxError(`names of more than ${NAMES_LIMIT} letters`);
     this.#nodes.push({
       name: unquoted(name),
       type,

@@ -6,9 +6,10 @@ import { RepositoryError } from "./errors.ts";
 import { parseJson } from "./json.ts";
 import { release } from "./release.ts";
 
-/** Snapshots, locks and config are small; restic splits index files at 50,000 blobs, about 8 MiB of JSON. */
-const SMALL_FILE_LIMIT = 16 * 1024 * 1024;
-const PLAIN_LIMIT = 256 * 1024 * 1024;
+/** Snapshots, locks and config are small, and read by the event loop. */
+const SMALL_FILE_LIMIT = 4 * 1024 * 1024;
+/** restic splits index files at 50,000 blobs, about 8 MiB of JSON. */
+const INDEX_LIMIT = 256 * 1024 * 1024;
 /** JSON with ids in hexadecimal shrinks to a quarter or so: pieces of that size make for few of them. */
 const EXPECTED_RATIO = 6;
 const PIECE_LIMIT = 16 * 1024 * 1024;
@@ -23,11 +24,12 @@ export function decodeUnpacked(key: CryptoKey, sealed: Buffer, file: FileName): 
       hint: "Run `restic check`, and restore from another copy of the repository.",
     });
   }
+  const limit = file.type === "index" ? INDEX_LIMIT : SMALL_FILE_LIMIT;
   const plain = decrypt(key, sealed, what);
   if (plain[0] !== COMPRESSED) return plain;
   try {
-    const chunkSize = Math.min(PIECE_LIMIT, 1024 + EXPECTED_RATIO * plain.length);
-    const unpacked = zstdDecompressSync(plain.subarray(1), { maxOutputLength: PLAIN_LIMIT, chunkSize });
+    const chunkSize = Math.min(limit, PIECE_LIMIT, 1024 + EXPECTED_RATIO * plain.length);
+    const unpacked = zstdDecompressSync(plain.subarray(1), { maxOutputLength: limit, chunkSize });
     release(plain);
     return unpacked;
   } catch (cause) {

@@ -6,7 +6,7 @@ import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
 import { type Backend, describeFile, type FileName, type FileType } from "./backend.ts";
 import { detectLayout, type Layout } from "./layout.ts";
-import { OpenFiles } from "./open-files.ts";
+import { OpenFiles, openRegular } from "./open-files.ts";
 
 /** Packs that are kept open; a boot reads a few dozen packs again and again. */
 const OPEN_FILES = 64;
@@ -39,7 +39,7 @@ export class LocalBackend implements Backend {
 
   async readAll(file: FileName, limit: number): Promise<Buffer> {
     try {
-      const handle = await open(await this.#path(file), "r");
+      const handle = await openRegular(await this.#path(file));
       try {
         const { size } = await handle.stat();
         if (size > limit) {

@@ -1,4 +1,6 @@
+import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { RepositoryError } from "../errors.ts";
 
 interface Entry {
   readonly opened: Promise<FileHandle>;
@@ -23,7 +25,7 @@ export class OpenFiles {
 
   /** Runs `body` with the open file. Where it fails, the file is opened anew next time. */
   async use<T>(path: string, body: (handle: FileHandle) => Promise<T>): Promise<T> {
-    const entry = this.#entries.get(path) ?? { opened: open(path, "r"), users: 0, evicted: false };
+    const entry = this.#entries.get(path) ?? { opened: openRegular(path), users: 0, evicted: false };
     this.#entries.delete(path);
     this.#entries.set(path, entry);
     entry.users++;
@@ -67,4 +69,21 @@ export class OpenFiles {
 async function closeUnused(entry: Entry): Promise<void> {
   if (!entry.evicted || entry.users > 0) return;
   await entry.opened.then((handle) => handle.close()).catch(() => undefined);
+}
+
+/**
+ * Opens a file for reading. What is no regular file is refused: a pipe would hold up one of Node's few threads for good.
+ *
+ * @throws RepositoryError REPOSITORY_OBJECT_DAMAGED; errors of the system
+ */
+export async function openRegular(path: string): Promise<FileHandle> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if ((await handle.stat()).isFile()) return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+  await handle.close();
+  throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${path} is no regular file`);
 }
