@@ -6,6 +6,7 @@ import type { BackendConfig } from "../api/agent-config.ts";
 import { type Inspection, type InspectionRequest, inspection } from "../api/inspection.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
 import { S3Backend } from "../repository/backends/s3.ts";
+import { copyRepository } from "../repository/testing/copy-repository.ts";
 import { RcloneServer } from "../repository/testing/rclone.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
 import { S3Server } from "../repository/testing/s3-server.ts";
@@ -100,13 +101,7 @@ describe("a repository behind a server", () => {
     const place = { bucket: server.bucket, prefix: "machines", region: "us-east-1", endpoint: server.endpoint };
     const remote = new S3Backend(place, { credentials: async () => server.credentials });
     const local = new LocalBackend(repository.directory);
-    for (const type of ["keys", "index", "snapshots", "data"] as const) {
-      for (const name of await local.list(type)) {
-        await remote.save({ type, name }, await local.readAll({ type, name }, 1e9));
-      }
-    }
-    const config = { type: "config", name: "" } as const;
-    await remote.save(config, await local.readAll(config, 1000));
+    await copyRepository(local, remote);
     await remote.close();
     await local.close();
     const keys = { "s3-access-key-id": "S3RVER", "s3-secret-access-key": "S3RVER" };

@@ -8,6 +8,7 @@ import { RepositoryError } from "./errors.ts";
 import type { IndexCache } from "./index-cache.ts";
 import type { IndexEntries } from "./index-file.ts";
 import { Pause } from "./pause.ts";
+import { readAgainIfDamaged } from "./read-again.ts";
 
 /** Index files in memory at once; restic writes at most 50,000 blobs into one, some megabytes. */
 const FILES_AT_ONCE = 3;
@@ -73,8 +74,10 @@ async function readEntries(
   filter: IndexFilter,
 ): Promise<IndexEntries | undefined> {
   try {
-    const sealed = await backend.readAll({ type: "index", name }, FILE_LIMIT);
-    return await decoder.index(name, sealed, filter);
+    return await readAgainIfDamaged(async () => {
+      const sealed = await backend.readAll({ type: "index", name }, FILE_LIMIT);
+      return decoder.index(name, sealed, filter);
+    });
   } catch (error) {
     if (errorCode(error) === "REPOSITORY_OBJECT_MISSING") return undefined;
     throw error;

@@ -72,11 +72,19 @@ export async function openMasterKey(backend: Backend, password: string): Promise
   const damaged: string[] = [];
   const files: { readonly name: string; readonly file: KeyFile }[] = [];
   for (const name of names) {
-    const content = await backend.readAll({ type: "keys", name }, KEY_FILE_LIMIT).catch(unlessMissing);
-    if (content === undefined) continue; // removed since the listing, by a change of the password
-    const file = parseKeyFile(name, content);
-    if (file === undefined) damaged.push(`keys/${name}`);
-    else files.push({ name, file });
+    const read = async (): Promise<KeyFile | undefined> => {
+      const content = await backend.readAll({ type: "keys", name }, KEY_FILE_LIMIT);
+      return parseKeyFile(name, content);
+    };
+    try {
+      // Once more where it was damaged: it may have been altered on its way.
+      const file = (await read()) ?? (await read());
+      if (file === undefined) damaged.push(`keys/${name}`);
+      else files.push({ name, file });
+    } catch (error) {
+      // Removed since the listing, by a change of the password.
+      if (errorCode(error) !== "REPOSITORY_OBJECT_MISSING") throw error;
+    }
   }
   // Key files are not sealed: whoever may write to the repository can add some that take long to try.
   for (const { name, file } of files.sort((a, b) => work(a.file) - work(b.file))) {
@@ -120,9 +128,4 @@ async function tryKey(name: string, file: KeyFile, password: string): Promise<Cr
   const key = masterKey.safeParse(parseJson(plain));
   if (!key.success) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `${what} holds no master key`);
   return { encryption: key.data.encrypt, macK: key.data.mac.k, macR: key.data.mac.r };
-}
-
-function unlessMissing(error: unknown): undefined {
-  if (errorCode(error) === "REPOSITORY_OBJECT_MISSING") return undefined;
-  throw error;
 }

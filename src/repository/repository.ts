@@ -14,6 +14,7 @@ import { IndexCache } from "./index-cache.ts";
 import { openMasterKey } from "./key-file.ts";
 import type { LockOwner } from "./lock.ts";
 import { findPins, pinSnapshot } from "./pin.ts";
+import { readAgainIfDamaged } from "./read-again.ts";
 import type { RepositoryFile } from "./repository-file.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { toSnapshot } from "./snapshot.ts";
@@ -29,7 +30,6 @@ const config = z.object({ version: z.int(), id: z.string().max(128) });
 /** Up to so many blobs (about 60 MB) the whole index is kept, and read once only. */
 const WHOLE_INDEX_LIMIT = 1_000_000;
 
-const READS_OF_DAMAGED = 2;
 /** Copies of one blob that are read, at most; a prune leaves a few, if any. */
 const COPIES_TRIED = 8;
 
@@ -295,23 +295,18 @@ export class Repository {
     );
   }
 
-  /** Reads it once more where it is damaged: bytes may have been altered on their way. */
-  async #readCopy<T>(
-    location: BlobLocation,
-    decode: (location: BlobLocation, sealed: Buffer) => Promise<T>,
-  ): Promise<T> {
+  #readCopy<T>(location: BlobLocation, decode: (location: BlobLocation, sealed: Buffer) => Promise<T>): Promise<T> {
     const { pack, offset, length } = location;
-    for (let tried = 1; ; tried++) {
+    return readAgainIfDamaged(async () => {
       try {
         const decoded = await decode(location, await this.#packs.read(pack, offset, length));
         this.counters.blobsFetched++;
         return decoded;
       } catch (cause) {
         this.counters.failures++;
-        const isDamaged = cause instanceof RepositoryError && cause.code === "REPOSITORY_BLOB_DAMAGED";
-        if (!isDamaged || tried === READS_OF_DAMAGED) throw cause;
+        throw cause;
       }
-    }
+    });
   }
 }
 

@@ -4,6 +4,7 @@ import { type Backend, describeFile, type FileName, type FileType } from "./back
 import { type CryptoKey, decrypt, encrypt } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
 import { parseJson } from "./json.ts";
+import { readAgainIfDamaged } from "./read-again.ts";
 import { release } from "./release.ts";
 
 /** Snapshots, locks and config are small, and read by the event loop. */
@@ -39,7 +40,9 @@ export function decodeUnpacked(key: CryptoKey, sealed: Buffer, file: FileName): 
 
 /** Reads and decodes a JSON file outside packs; `undefined` where it holds no JSON. */
 export async function readUnpackedJson(backend: Backend, key: CryptoKey, file: FileName): Promise<unknown> {
-  return parseJson(decodeUnpacked(key, await backend.readAll(file, SMALL_FILE_LIMIT), file));
+  return readAgainIfDamaged(async () =>
+    parseJson(decodeUnpacked(key, await backend.readAll(file, SMALL_FILE_LIMIT), file)),
+  );
 }
 
 /** Writes a JSON file outside packs under the name of its own hash, and gives back that name. */

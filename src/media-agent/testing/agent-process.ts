@@ -33,6 +33,11 @@ export interface TestAgentOptions {
   /** By default a folder of its own. */
   readonly overlayDirectory?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Where a copy of the repository lies that is to be read instead, and files with what it is reached with. */
+  readonly remote?: {
+    readonly place: AgentConfig["repository"];
+    readonly credentials: Readonly<Record<string, string>>;
+  };
 }
 
 /** A media agent as a child process on a loopback address of its own, with its claims as folders. */
@@ -90,6 +95,10 @@ export class TestAgent {
       writeFile(join(directory, "client/ca-cert.pem"), authority.ca),
       writeFile(join(directory, "password"), options.repository.password),
     ]);
+    await mkdir(join(directory, "credentials"));
+    for (const [name, content] of Object.entries(options.remote?.credentials ?? {})) {
+      await writeFile(join(directory, "credentials", name), content);
+    }
     return agent;
   }
 
@@ -119,12 +128,12 @@ export class TestAgent {
   /** Starts it without waiting for anything. */
   async spawn(change: { epoch?: number; disks?: readonly TestDisk[]; profile?: BootProfile } = {}): Promise<void> {
     this.#epoch = change.epoch ?? this.#epoch;
-    const { repository, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
+    const { repository, remote, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
     const { answerLimitMs, overlayDirectory } = this.#options;
     const config: AgentConfig = {
       restore: { namespace: "default", name: "test", uid },
       epoch: this.#epoch,
-      repository: { local: {} },
+      repository: remote?.place ?? { local: {} },
       snapshot: { id: snapshot, pin },
       disks: (change.disks ?? this.#options.disks).map((disk) => ({ ...disk, format: "raw" })),
       cache: { sizeBytes: cacheBytes },
@@ -135,15 +144,12 @@ export class TestAgent {
     await writeFile(at("config.json"), JSON.stringify(config));
     if (change.profile !== undefined) await writeFile(at("profile.json"), JSON.stringify(change.profile));
     const args = [
-      ...["--config", at("config.json"), "--repository-dir", repository.directory],
-      ...[
-        "--repository-password-file",
-        at("password"),
-        "--overlay-dir",
-        overlayDirectory ?? at("overlay"),
-        "--cache-dir",
-        at("cache"),
-      ],
+      ...["--config", at("config.json")],
+      ...(remote === undefined
+        ? ["--repository-dir", repository.directory]
+        : ["--repository-credentials-dir", at("credentials")]),
+      ...["--repository-password-file", at("password"), "--cache-dir", at("cache")],
+      ...["--overlay-dir", overlayDirectory ?? at("overlay")],
       ...["--tls-dir", at("tls"), "--profile-file", at("profile.json"), "--listen-address", this.address],
     ];
     const env = { ...process.env, NODE_OPTIONS: "", ...this.#options.env };
