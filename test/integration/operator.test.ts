@@ -249,6 +249,31 @@ test("a repository's volume and password reach the operator's namespace, and it 
   await until(async () => (await cluster.list(JOBS, OWN)).some(({ metadata }) => metadata.name.endsWith("-inspect")));
 });
 
+test("an S3 repository's keys reach the operator's namespace, and leave it when they leave the tenant's", async () => {
+  const s3 = await example("backuprepository-s3.yaml");
+  await cluster.create(BACKUP_REPOSITORIES, { ...s3, metadata: { ...s3.metadata, name: "in-s3" } });
+  await when(BACKUP_REPOSITORIES, TENANT, "in-s3", (repository) => readiness(repository) === "SecretNotFound");
+  const keys = { AWS_ACCESS_KEY_ID: "a2V5", AWS_SECRET_ACCESS_KEY: "c2VjcmV0" };
+  const named = { apiVersion: "v1", kind: "Secret", metadata: { name: "nightly-s3", namespace: TENANT } };
+  await cluster.create(SECRETS, { ...named, data: { ...keys, AWS_SESSION_TOKEN: "dG9rZW4=" } });
+  const repository = await cluster.get(BACKUP_REPOSITORIES, TENANT, "in-s3");
+  const copied = `repository-${repository?.metadata.uid}`;
+  const copy = { password: "c2VjcmV0", "s3-access-key-id": "a2V5", "s3-secret-access-key": "c2VjcmV0" };
+  const first = await when(SECRETS, OWN, copied, (object) => object !== undefined);
+  expect(first.data).toEqual({ ...copy, "s3-session-token": "dG9rZW4=" });
+  await when(JOBS, OWN, copied, (object) => object !== undefined);
+
+  const secret = await cluster.get(SECRETS, TENANT, "nightly-s3");
+  await cluster.delete(SECRETS, secret as KubernetesObject);
+  await cluster.create(SECRETS, { ...named, data: keys });
+  const second = await when(SECRETS, OWN, copied, (object) => object?.data?.["s3-session-token"] === undefined);
+  expect(second.data).toEqual(copy);
+
+  await cluster.delete(BACKUP_REPOSITORIES, repository as KubernetesObject);
+  await when(BACKUP_REPOSITORIES, TENANT, "in-s3", (object) => object === undefined);
+  expect(await cluster.get(SECRETS, OWN, copied)).toBeUndefined();
+});
+
 test("deleting both leaves nothing in the operator's namespace", async () => {
   for (const [type, name] of [
     [VM_RESTORES, "orders-db"],

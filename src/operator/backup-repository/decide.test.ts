@@ -116,6 +116,22 @@ describe("a repository behind a server", () => {
     expect(second(own).pod.serviceAccountName).toBeUndefined();
   });
 
+  test("a repository that is ready is looked at every minute, for keys that were changed; it is checked when that is due", () => {
+    const observed = observe({ s3 }, { secrets: { password, access: secret("keys", keys) } });
+    const { copy } = second(observed);
+    const lastCheckTime = new Date(observed.now).toISOString();
+    const conditions = [
+      { type: "Ready", status: "True" as const, lastTransitionTime: lastCheckTime, reason: "Checked", message: "" },
+    ];
+    const repository = { ...observed.repository, status: { observedGeneration: 1, lastCheckTime, conditions } };
+    const mounted = { claim: undefined, volume: undefined, secret: copy };
+    expect(decideRepository({ ...observed, repository, mounted })).toEqual({ actions: [], againMs: 60_000 });
+    const later = observed.now + 3_600_000;
+    expect(decideRepository({ ...observed, repository, mounted, now: later }).actions).toMatchObject([
+      { do: "create" },
+    ]);
+  });
+
   test("changed keys are copied again, and one that is gone goes", () => {
     const session = secret("keys", { ...keys, AWS_SESSION_TOKEN: "token" });
     const { copy } = second(observe({ s3 }, { secrets: { password, access: session } }));

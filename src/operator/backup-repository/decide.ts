@@ -32,6 +32,8 @@ const MOUNTING = "The repository's volume is being made reachable for the operat
 const INPUT_ANNOTATION = "vmrestore.io/input";
 const SOURCE_ANNOTATION = "vmrestore.io/source-volume-uid";
 const RETRY_MS = 15_000;
+/** Nobody tells when a tenant's Secret changes: agents wait for its copy no longer than this. */
+const LOOK_MS = 60_000;
 
 export interface ObservedRepository {
   readonly now: number;
@@ -144,7 +146,7 @@ function check(observed: ObservedRepository, intervalMs: number): RepositoryDeci
     const isCurrent = status.observedGeneration === (repository.metadata.generation ?? 0);
     const pause = isTrue(status.conditions, "Ready") ? intervalMs : RETRY_MS;
     const due = status.lastCheckTime === undefined || !isCurrent ? now : Date.parse(status.lastCheckTime) + pause;
-    if (now < due) return { actions: [], againMs: due - now };
+    if (now < due) return { actions: [], againMs: Math.min(due - now, LOOK_MS) };
     return { actions: [create(JOBS, checkJob(observed))], againMs: 1000 };
   }
   if (job.metadata.deletionTimestamp !== undefined) return { actions: [], againMs: 1000 };

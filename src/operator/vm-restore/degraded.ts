@@ -41,6 +41,14 @@ export function degraded(observed: Observed) {
       `Reads that are not cached wait: ${agent.status.repository.message}`,
     );
   }
+  // a blob is damaged or gone, and the index read anew knows no other copy
+  if (agent.status?.serving === true && agent.status.repository.message !== "") {
+    return yes(
+      "Degraded",
+      "BackupDamaged",
+      `Parts of the backup cannot be read: ${agent.status.repository.message}. Reads of them fail. Run \`restic check --read-data\`.`,
+    );
+  }
   // it answers, or does not even fail, but takes too long
   const waited = agent.status?.repository.longestWait ?? 0;
   if (waited > parseDuration(spec.mediaAgent.repositoryPatience)) {

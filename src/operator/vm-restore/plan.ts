@@ -18,7 +18,7 @@ const plan = z.object({
   snapshot: z.object({ id: z.string(), time: z.string(), host: z.string() }),
   disks: z.array(z.object({ name: dnsLabel, size: z.int().positive() })).min(1),
   mount: z.object({
-    backend: backendConfig,
+    backend: backendConfig.default({ local: {} }),
     secretName: z.string(),
     claimName: z.string().optional(),
     path: z.string().optional(),

@@ -1,0 +1,20 @@
+import { expect, test } from "@jest/globals";
+import { degraded } from "./degraded.ts";
+import type { Observed } from "./observed.ts";
+
+const well = { reachable: true, message: "", pinned: true, pinMessage: "" };
+
+function observe(repository: Partial<typeof well>): Observed {
+  const status = { serving: true, overlay: { full: false }, repository: { ...well, ...repository } };
+  return { restore: { status: {} }, agent: { status } } as unknown as Observed;
+}
+
+test.each([
+  [{}, "False", "AsExpected", ""],
+  [{ reachable: false, message: "it is away" }, "True", "RepositoryUnreachable", "it is away"],
+  [{ message: "pack abc is missing" }, "True", "BackupDamaged", "pack abc is missing"],
+  [{ pinned: false, pinMessage: "read-only" }, "True", "NotPinned", "read-only"],
+] as const)("a repository like %j", (repository, status, reason, message) => {
+  const told = degraded(observe(repository));
+  expect(told).toMatchObject({ type: "Degraded", status, reason, message: expect.stringContaining(message) });
+});
