@@ -6,7 +6,8 @@ import { PODS } from "../controllers/kinds.ts";
 import { type LabContext, ownKey, runLabController } from "../controllers/lab-controller.ts";
 import { PodAddresses } from "./addresses.ts";
 import { PodRunner } from "./pod-runner.ts";
-import type { NodePod, PodStatus } from "./pod-spec.ts";
+import type { NodePod } from "./pod-spec.ts";
+import { StatusSender } from "./status-sender.ts";
 
 const NODES: ResourceType<KubernetesObject> = { apiVersion: "v1", kind: "Node", plural: "nodes", namespaced: false };
 const NODE_PODS: ResourceType<NodePod> = { apiVersion: "v1", kind: "Pod", plural: "pods", namespaced: true };
@@ -31,9 +32,6 @@ export class LabNode {
   readonly #context: LabContext;
   readonly #addresses: PodAddresses;
   readonly #runners = new Map<string, PodRunner>();
-  /** The last status of each pod; sent one after the other, only the newest. */
-  readonly #statuses = new Map<string, { pod: NodePod; status: PodStatus }>();
-  readonly #sending = new Set<string>();
 
   private constructor(options: NodeOptions, context: LabContext, addresses: PodAddresses) {
     this.#options = options;
@@ -63,13 +61,15 @@ export class LabNode {
   async run(signal: AbortSignal): Promise<void> {
     await this.#register();
     const heartbeat = this.#heartbeat(signal);
-    const reconcile = (namespace: string, name: string): Promise<undefined> => this.#reconcile(namespace, name);
+    const statuses = new StatusSender(this.#context, signal);
+    const reconcile = (namespace: string, name: string): Promise<undefined> =>
+      this.#reconcile(namespace, name, statuses);
     await runLabController({ name: "node", watches: [{ type: PODS, keys: ownKey }], reconcile }, this.#context, signal);
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop(5000)));
     await heartbeat;
   }
 
-  async #reconcile(namespace: string, name: string): Promise<undefined> {
+  async #reconcile(namespace: string, name: string, statuses: StatusSender): Promise<undefined> {
     const key = `${namespace}/${name}`;
     const pod = await this.#context.cluster.get(NODE_PODS, namespace, name);
     const runner = this.#runners.get(key);
@@ -85,30 +85,30 @@ export class LabNode {
     }
     if (pod.spec.nodeName !== this.#options.name) return;
     if (pod.metadata.deletionTimestamp !== undefined) {
-      await this.#end(pod, key);
+      await this.#end(pod, key, statuses);
       return;
     }
     const isOver = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
-    if (!this.#runners.has(key) && !isOver) await this.#start(pod, key);
+    if (!this.#runners.has(key) && !isOver) await this.#start(pod, key, statuses);
   }
 
-  async #start(pod: NodePod, key: string): Promise<void> {
+  async #start(pod: NodePod, key: string, statuses: StatusSender): Promise<void> {
     const directory = join(this.#options.directory, "pods", pod.metadata.uid ?? "");
     const { cluster, clock, logger } = this.#context;
     const runner = new PodRunner({
       ...{ pod, directory, cluster, clock, cliEntry: this.#options.cliEntry, podIP: await this.#addresses.next() },
-      onStatus: (status) => this.#publish(pod, key, status),
+      onStatus: (status) => statuses.publish(pod, key, status),
     });
     this.#runners.set(key, runner);
     runner.run().catch((error: unknown) => logger.warn({ pod: key, error: errorMessage(error) }, "pod ended"));
   }
 
-  async #end(pod: NodePod, key: string): Promise<void> {
+  async #end(pod: NodePod, key: string, statuses: StatusSender): Promise<void> {
     const runner = this.#runners.get(key);
     const grace = (pod.spec?.terminationGracePeriodSeconds ?? GRACE_SECONDS) * 1000;
     await runner?.stop(grace);
     this.#runners.delete(key);
-    this.#statuses.delete(key);
+    statuses.forget(key);
     const path = resourcePath(PODS, pod.metadata.namespace, pod.metadata.name);
     const body = {
       apiVersion: "v1",
@@ -134,28 +134,6 @@ export class LabNode {
         target: { apiVersion: "v1", kind: "Node", name: this.#options.name },
       },
     });
-  }
-
-  #publish(pod: NodePod, key: string, status: PodStatus): void {
-    this.#statuses.set(key, { pod, status });
-    if (this.#sending.has(key)) return;
-    this.#sending.add(key);
-    void this.#send(key).finally(() => this.#sending.delete(key));
-  }
-
-  async #send(key: string): Promise<void> {
-    for (let next = this.#statuses.get(key); next !== undefined; next = this.#statuses.get(key)) {
-      this.#statuses.delete(key);
-      const { name, namespace = "", uid = "" } = next.pod.metadata;
-      const object = { apiVersion: "v1", kind: "Pod", metadata: { name, namespace, uid }, status: next.status };
-      await this.#context.cluster.applyStatus(PODS, object).catch(async (error: unknown) => {
-        const { status } = error as { status?: number };
-        if (status === 404 || status === 409) return;
-        this.#context.logger.warn({ pod: key, error: errorMessage(error) }, "status not written");
-        if (!this.#statuses.has(key) && next !== undefined) this.#statuses.set(key, next);
-        await this.#context.clock.sleep(500);
-      });
-    }
   }
 
   async #register(): Promise<void> {
