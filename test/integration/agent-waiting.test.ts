@@ -1,14 +1,11 @@
-import { execFile } from "node:child_process";
-import { constants } from "node:fs";
-import { open, readFile, rename, rm } from "node:fs/promises";
-import { promisify } from "node:util";
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { TestAgent, type TestAgentOptions } from "../../src/media-agent/testing/agent-process.ts";
 import { NfsFile } from "../../src/media-agent/testing/nfs-file.ts";
 import { SmallFileSystem } from "../../src/media-agent/testing/small-file-system.ts";
+import { RcloneServer } from "../../src/repository/testing/rclone.ts";
 import { noise, ResticRepository } from "../../src/repository/testing/restic.ts";
 
-const run = promisify(execFile);
 const MIB = 1024 * 1024;
 const original = noise(24 * MIB, 1);
 const disks = [{ name: "root", path: "/disks/root.img", size: original.length }];
@@ -16,27 +13,32 @@ const disks = [{ name: "root", path: "/disks/root.img", size: original.length }]
 const profile = { boots: 1, disks: [{ name: "root", size: original.length, extents: "" }] };
 
 let repository: ResticRepository;
+let server: RcloneServer;
 let snapshot: string;
 
 beforeAll(async () => {
   repository = await ResticRepository.create(1);
-  // As many packs as Node has threads for files by default.
   snapshot = await repository.backUp({ "disks/root.img": original }, ["--pack-size", "4"]);
-  expect((await repository.files("data")).length).toBeGreaterThanOrEqual(4);
+  server = await RcloneServer.start(repository.directory, ["--user", "waiting", "--pass", "waiting"]);
 }, 60_000);
 
 afterAll(async () => {
+  await server?.stop();
   await repository?.remove();
 });
 
 async function withAgent(options: Partial<TestAgentOptions>, body: (agent: TestAgent) => Promise<void>): Promise<void> {
-  const agent = await TestAgent.create({ repository, snapshot, disks, ...options });
+  const remote = {
+    place: { rest: { url: `http://127.0.0.1:${server.port}` } },
+    credentials: { "http-username": "waiting", "http-password": "waiting" },
+  };
+  const agent = await TestAgent.create({ repository, remote, snapshot, disks, ...options });
   try {
     await agent.start({ profile });
     await body(agent);
   } finally {
     await agent.remove();
-    await hung?.release();
+    release();
   }
 }
 
@@ -53,37 +55,14 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   throw new Error(`not in twenty seconds: ${what}`);
 }
 
-let hung: HungPacks | undefined;
+/** Nothing is answered from then on, and no connection is refused: as a file server that is dead behaves. */
+function hang(): void {
+  server.pause();
+}
 
-/** Every pack hangs: opening a pipe that nobody writes to does not return, as reading from a dead file server does not. */
-class HungPacks {
-  readonly #packs: readonly string[];
-
-  private constructor(packs: readonly string[]) {
-    this.#packs = packs;
-  }
-
-  static async hang(): Promise<HungPacks> {
-    const packs = await repository.files("data");
-    for (const pack of packs) await rename(pack, `${pack}-away`);
-    await run("mkfifo", packs);
-    hung = new HungPacks(packs);
-    return hung;
-  }
-
-  /** Whoever hangs finds an empty file, everybody else the pack. */
-  async release(): Promise<void> {
-    hung = undefined;
-    for (const pack of this.#packs) {
-      const hung = `${pack}-hung`;
-      await rename(pack, hung);
-      await rename(`${pack}-away`, pack);
-      const writer = await open(hung, constants.O_RDWR | constants.O_NONBLOCK);
-      await rm(hung);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      await writer.close();
-    }
-  }
+/** What was asked meanwhile is answered. */
+function release(): void {
+  server.resume();
 }
 
 async function memoryBytes(pid: number | undefined): Promise<number> {
@@ -99,7 +78,7 @@ async function metric(agent: TestAgent, name: string): Promise<number> {
 test("a repository that hangs: small writes do not wait, reads do, and go on when it is back", async () => {
   await withAgent({}, async (agent) => {
     const file = await openDisk(agent);
-    const packs = await HungPacks.hang();
+    hang();
     const expected = Buffer.from(original);
     let answered = 0;
     // Not one after the other: those that are read at once lie in different packs.
@@ -123,7 +102,7 @@ test("a repository that hangs: small writes do not wait, reads do, and go on whe
     }
     expect(answered).toBe(0);
     expect((await agent.operator.status()).repository.longestWait).toBeGreaterThan(500);
-    await packs.release();
+    release();
     expect(await Promise.all(reads)).toEqual(places.map(() => true));
     for (let at = 0; at < original.length; at += MIB) {
       expect((await file.read(at, MIB)).equals(expected.subarray(at, at + MIB))).toBe(true);
@@ -136,7 +115,7 @@ test("a repository that hangs: small writes do not wait, reads do, and go on whe
 test("however many requests wait for a repository that hangs, memory stays bounded, and all are answered in the end", async () => {
   await withAgent({}, async (agent) => {
     const before = await memoryBytes(agent.pid);
-    const packs = await HungPacks.hang();
+    hang();
     const clients = await Promise.all(Array.from({ length: 8 }, () => openDisk(agent)));
     // Not whole sectors: their other bytes have to be fetched before they can be written. 600 MiB if all were taken in.
     const piece = 150_000;
@@ -154,7 +133,7 @@ test("however many requests wait for a repository that hangs, memory stays bound
     );
     expect(clients.every((client) => client.unsentBytes > 10 * MIB)).toBe(true);
     expect((await memoryBytes(agent.pid)) - before).toBeLessThan(200 * MIB);
-    await packs.release();
+    release();
     await all;
     for (const client of clients) client.close();
   });
@@ -223,13 +202,13 @@ test("the guest of a SATA disk is answered in time, and nothing that came later 
     const file = await openDisk(agent);
     await agent.operator.setBus("root", "sata");
     expect((await agent.operator.status()).disks[0]?.bus).toBe("sata");
-    const packs = await HungPacks.hang();
+    hang();
     await expect(file.read(5 * MIB, 4096)).rejects.toThrow("NFS status 5");
     // Half a sector waits for the other half; what the guest writes there afterwards is newer.
     await expect(file.write(6 * MIB, Buffer.alloc(256, 1))).rejects.toThrow("NFS status 5");
     const newer = file.write(6 * MIB, Buffer.alloc(512, 2));
     newer.catch(() => undefined);
-    await packs.release();
+    release();
     await newer.catch(() => file.write(6 * MIB, Buffer.alloc(512, 2)));
     expect((await file.read(6 * MIB, 512)).equals(Buffer.alloc(512, 2))).toBe(true);
     expect((await file.read(5 * MIB, 4096)).equals(original.subarray(5 * MIB, 5 * MIB + 4096))).toBe(true);

@@ -38,6 +38,15 @@ export class RcloneServer {
     return Number(new URL(this.url).port);
   }
 
+  /** Takes connections from then on, and answers nothing, until {@link resume}. */
+  pause(): void {
+    this.#process.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#process.kill("SIGCONT");
+  }
+
   async stop(): Promise<void> {
     const ended = new Promise((resolve) => this.#process.once("exit", resolve));
     this.#process.kill("SIGKILL");
