@@ -16,11 +16,11 @@ interface UmlRun {
   readonly otherServer?: readonly string[];
   /** Further mount options. */
   readonly mountOptions?: string;
-  /** Milliseconds for all of it; 100,000 unless given. */
+  /** Milliseconds for all of it; 170,000 unless given. */
   readonly limitMs?: number;
 }
 
-const LIMIT_MS = 100_000;
+const LIMIT_MS = 170_000;
 const compile = promisify(execFile);
 
 /**

@@ -8,7 +8,7 @@ import { NfsServer } from "../../src/nfs/server.ts";
 
 /** Makes the server slow. Milliseconds. */
 export interface Slowness {
-  /** A write waits up to so long before it is applied, in one of `writeOf` cases; a read likewise. */
+  /** A write waits up to so long before it is applied: every `writeOf`th one; a read likewise. */
   readonly write?: number;
   readonly writeOf?: number;
   readonly read?: number;
@@ -44,9 +44,14 @@ const server = new NfsServer({
   onError: (error) => process.stderr.write(`${String(error)}\n`),
   ...(slowness.patience === undefined ? {} : { patienceMs: slowness.patience }),
 });
-const wait = async (most: number | undefined, of = 1): Promise<void> => {
-  if (most !== undefined && Math.random() * of < 1) await delay(Math.random() * most);
+const slowly = (most = 0, of = 1): (() => Promise<void>) => {
+  let calls = 0;
+  return async () => {
+    if (most > 0 && calls++ % of === 0) await delay(Math.random() * most);
+  };
 };
+const waitToRead = slowly(slowness.read, slowness.readOf);
+const waitToWrite = slowly(slowness.write, slowness.writeOf);
 server.addExport({
   path,
   handleKey: createHash("sha256").update("key").digest(),
@@ -56,11 +61,11 @@ server.addExport({
   uid: 107,
   gid: 107,
   async read(offset, length) {
-    await wait(slowness.read, slowness.readOf);
+    await waitToRead();
     return overlay.read(offset, length, "guest");
   },
   async write(offset, data, stable) {
-    await wait(slowness.write, slowness.writeOf);
+    await waitToWrite();
     await overlay.write(offset, data, { durable: stable });
   },
   commit: () => overlay.flush(),
