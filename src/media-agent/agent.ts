@@ -266,6 +266,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       running: (reason) => reads.scheduler.running(reason),
       staged: () => reads.tracker.staged,
       cursor: (name) => reads.disks.find((disk) => disk.name === name)?.cursor.position ?? 0,
+      nbd: () => this.nbd,
       nfs: () => this.nfs.counters,
     });
   }

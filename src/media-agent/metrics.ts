@@ -23,6 +23,7 @@ export interface MetricsSources {
   };
   /** Where the copy of a disk has come to. */
   cursor(disk: string): number;
+  nbd(): { readonly refused: number };
   nfs(): { readonly refused: number; readonly putOff: number; readonly abandoned: number };
 }
 
@@ -122,6 +123,7 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     this.#gauge("nfs_connections", "Open NFS connections", () => status().connections.nfs);
     this.#gauge("nbd_connections", "Open NBD connections", () => status().connections.nbd);
     this.#total("nfs_refused_total", "Handles, paths and addresses refused", () => sources.nfs().refused);
+    this.#total("nbd_refused_total", "NBD negotiations that failed", () => sources.nbd().refused);
     this.#total("nfs_put_off_total", 'Reads answered with "try later"', () => sources.nfs().putOff);
     this.#total("nfs_abandoned_total", "Connections closed for holding something up", () => sources.nfs().abandoned);
     this.#perDisk(

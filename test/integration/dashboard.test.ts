@@ -20,6 +20,7 @@ test("every metric on the dashboard exists", () => {
     running: () => 0,
     staged: () => ({ unread: { boot: 0, lead: 0 }, read: { boot: 0, lead: 0 } }),
     cursor: () => 0,
+    nbd: () => ({ refused: 0 }),
     nfs: () => ({ refused: 0, putOff: 0, abandoned: 0 }),
   });
   const names = new Set(

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
 import { type ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { NfsServer } from "../server.ts";
 import { NFS3 } from "../status.ts";
@@ -12,6 +13,7 @@ const MOUNT = 100005;
 const SIZE = 1_000_001;
 const ATTRIBUTES = 84;
 
+const errors: unknown[] = [];
 let server: NfsServer;
 let disk: MemoryExport;
 let client: RpcClient;
@@ -20,7 +22,7 @@ let root: Buffer;
 let file: Buffer;
 
 beforeEach(async () => {
-  server = new NfsServer();
+  server = new NfsServer({ onError: (error) => errors.push(error) });
   disk = new MemoryExport("/export", randomBytes(SIZE));
   server.addExport(disk);
   port = await server.listen("127.0.0.1", 0);
@@ -313,6 +315,32 @@ test("MOUNT tells nobody what there is", async () => {
   for (const path of ["/", "", "/expor", "/export/disk.img", "/export\0", "//export"])
     expect([path, (await mount(1, path)).u32be()]).toEqual([path, 2]);
   expect((await mount(1, "/export/")).u32be()).toBe(0);
+});
+
+test("whatever the arguments behind a genuine handle, a call is answered, and nothing of ours fails", async () => {
+  const before = Buffer.from(disk.content);
+  errors.length = 0;
+  disk.write = async () => undefined;
+  const word = fc.oneof(fc.nat(20), fc.constantFrom(0x7fffffff, 0x80000000, 0xffffffff), fc.nat(0xffffffff));
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 0, max: 22 }),
+      fc.boolean(),
+      fc.array(word, { maxLength: 30 }),
+      fc.boolean(),
+      async (procedure, isFile, words, hasName) => {
+        const args = hasName ? named(isFile ? file : root, "disk.img") : of(isFile ? file : root);
+        for (const each of words) args.u32be(each);
+        const reply = await client.send(client.encode(NFS, procedure, args.finish()));
+        reply.skip(4 + 12);
+        const accepted = reply.u32be();
+        expect([procedure, [0, 3, 4].includes(accepted)]).toEqual([procedure, true]);
+      },
+    ),
+    { numRuns: 1500 },
+  );
+  expect(errors).toEqual([]);
+  expect(disk.content.equals(before)).toBe(true);
 });
 
 test("every procedure refuses a handle of an export that is gone", async () => {
