@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { Arrival } from "./arrival.ts";
 import { CallLane } from "./call-lane.ts";
 import { Dispatcher, NFS } from "./dispatcher.ts";
 import { failWithAttributes, TRANSFER_LIMIT } from "./procedures/procedure.ts";
@@ -32,9 +33,14 @@ const STRANGER_LIMIT_MS = 60_000;
 const HALF_RECORD_LIMIT_MS = 60_000;
 const STALL_LIMIT_MS = 120_000;
 
-interface QueuedCall {
-  readonly call: RpcCall;
+interface ReceivedRecord {
   readonly record: Buffer;
+  /** It may have waited since then. */
+  readonly since: number;
+}
+
+interface QueuedCall extends ReceivedRecord {
+  readonly call: RpcCall;
   readonly bytes: number;
 }
 
@@ -56,7 +62,7 @@ export class NfsConnection {
   readonly #reads: CallLane;
   readonly #writes: CallLane;
   /** Calls as they came, not looked at: at most those of one read from the socket. */
-  #records: Buffer[] = [];
+  #records: ReceivedRecord[] = [];
   #queuedReads: QueuedCall[] = [];
   #queuedWrites: QueuedCall[] = [];
   #queuedBytes = 0;
@@ -67,8 +73,9 @@ export class NfsConnection {
   /** Bytes of reads that were handed to the socket and are not with the client. */
   #unsentBytes = 0;
   #corked = false;
-  /** Since when there has been input that was not begun; undefined while there is none. */
-  #blockedSince: number | undefined;
+  readonly #arrival = new Arrival();
+  /** The same for the beginning of a record that is not whole. */
+  #partialSince = 0;
   readonly #opened: number;
   #sent = { bytes: 0, at: 0 };
   #received = { bytes: 0, at: 0 };
@@ -123,8 +130,13 @@ export class NfsConnection {
   }
 
   #receive(piece: Buffer): void {
+    const arrived = this.#arrival.read(piece.length, this.#server.lastSweep);
+    if (this.#reader.pending === 0) this.#partialSince = arrived;
     try {
-      for (const record of this.#reader.push(piece)) this.#records.push(record);
+      for (const record of this.#reader.push(piece)) {
+        this.#records.push({ record, since: this.#partialSince });
+        this.#partialSince = arrived;
+      }
     } catch {
       this.destroy(); // whoever breaks record marking cannot be answered
       return;
@@ -148,20 +160,14 @@ export class NfsConnection {
   /** Begins what may begin, and reads on only when nothing is in the way. */
   #proceed(): void {
     if (this.#socket.destroyed) return;
-    if (this.#blockedSince !== undefined && this.#server.duplicates.forgottenUntil >= this.#blockedSince) {
-      // What waited here may be a call that was sent again, carried out and forgotten since. The client sends what it still
-      // wants answers to over its next connection.
-      this.destroy();
-      return;
-    }
     this.#beginQueued(this.#queuedReads, this.#reads);
     this.#beginQueued(this.#queuedWrites, this.#writes);
-    while (this.#records.length > 0 && !this.#isFull) this.#take(this.#records.shift() as Buffer);
+    while (this.#records.length > 0 && !this.#isFull) this.#take(this.#records.shift() as ReceivedRecord);
     const isBlocked = this.#records.length > 0 || this.#isFull;
-    if (isBlocked && !this.#socket.isPaused()) this.#socket.pause();
-    else if (!isBlocked && this.#socket.isPaused()) this.#socket.resume();
-    if (!isBlocked && this.#queuedWrites.length === 0) this.#blockedSince = undefined;
-    else this.#blockedSince ??= this.#server.now();
+    if (isBlocked && !this.#socket.isPaused()) {
+      this.#arrival.paused(this.#server.lastSweep);
+      this.#socket.pause();
+    } else if (!isBlocked && this.#socket.isPaused()) this.#socket.resume();
   }
 
   get #isFull(): boolean {
@@ -173,7 +179,7 @@ export class NfsConnection {
     );
   }
 
-  #take(record: Buffer): void {
+  #take({ record, since }: ReceivedRecord): void {
     let call: RpcCall;
     try {
       call = parseCall(record);
@@ -185,42 +191,35 @@ export class NfsConnection {
     this.#server.counters.calls++;
     const procedure = call.program === NFS ? call.procedure : 0;
     if (procedure === PROCEDURE.read)
-      this.#enter(this.#queuedReads, this.#reads, call, record, readLength(record, call.args.offset));
+      this.#enter(this.#queuedReads, this.#reads, { call, record, since, bytes: readLength(record, call.args.offset) });
     else if (procedure === PROCEDURE.write || procedure === PROCEDURE.commit)
-      this.#enter(this.#queuedWrites, this.#writes, call, record, record.length);
-    else this.#begin(call, record, undefined, 0);
+      this.#enter(this.#queuedWrites, this.#writes, { call, record, since, bytes: record.length });
+    else this.#begin({ call, record, since, bytes: 0 }, undefined);
   }
 
-  #enter(queue: QueuedCall[], lane: CallLane, call: RpcCall, record: Buffer, bytes: number): void {
-    if (queue.length === 0 && lane.begin(bytes)) {
-      this.#begin(call, record, lane, bytes);
+  #enter(queue: QueuedCall[], lane: CallLane, received: QueuedCall): void {
+    if (queue.length === 0 && lane.begin(received.bytes)) {
+      this.#begin(received, lane);
       return;
     }
-    queue.push({ call, record, bytes });
-    this.#queuedBytes += record.length;
+    queue.push(received);
+    this.#queuedBytes += received.record.length;
   }
 
   #beginQueued(queue: QueuedCall[], lane: CallLane): void {
     while (queue.length > 0) {
-      const { call, record, bytes } = queue[0] as QueuedCall;
-      if (this.#socket.writableLength >= UNSENT_LIMIT || !lane.begin(bytes)) return;
+      const first = queue[0] as QueuedCall;
+      if (this.#socket.writableLength >= UNSENT_LIMIT || !lane.begin(first.bytes)) return;
       queue.shift();
-      this.#queuedBytes -= record.length;
-      this.#begin(call, record, lane, bytes);
+      this.#queuedBytes -= first.record.length;
+      this.#begin(first, lane);
     }
   }
 
   /** @param lane which has let it in */
-  #begin(call: RpcCall, record: Buffer, lane: CallLane | undefined, bytes: number): void {
-    let answer: Buffer[] | Promise<Buffer[]>;
-    try {
-      // A read that was sent again while the first is under way: that one's answer is the answer.
-      const isAgain = lane === this.#reads && this.#running.has(call.xid);
-      answer = isAgain ? [] : this.#dispatcher.answer(call, record);
-    } catch {
-      answer = [];
-      this.destroy(); // another server's handle: its client shall find the right one
-    }
+  #begin(received: QueuedCall, lane: CallLane | undefined): void {
+    const { call, bytes } = received;
+    const answer = this.#answer(received, lane);
     if (!(answer instanceof Promise)) {
       lane?.end();
       this.#send(answer);
@@ -229,6 +228,23 @@ export class NfsConnection {
     }
     if (lane === this.#reads) this.#awaitRead(call.xid, answer, bytes);
     else this.#await(answer, lane, bytes);
+  }
+
+  #answer({ call, record, since }: QueuedCall, lane: CallLane | undefined): Buffer[] | Promise<Buffer[]> {
+    // A read that was sent again while the first is under way: that one's answer is the answer.
+    if (lane === this.#reads && this.#running.has(call.xid)) return [];
+    if (lane === this.#writes && since <= this.#server.duplicates.forgottenUntil) {
+      // It may have been sent again, carried out and forgotten while it waited here. The client sends what it still wants answers to
+      // over its next connection.
+      this.destroy();
+      return [];
+    }
+    try {
+      return this.#dispatcher.answer(call, record);
+    } catch {
+      this.destroy(); // another server's handle: its client shall find the right one
+      return [];
+    }
   }
 
   #await(answer: Promise<Buffer[]>, lane: CallLane | undefined, bytes: number): void {

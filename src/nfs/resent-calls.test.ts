@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { deferred } from "../base/deferred.ts";
 import { NfsServer } from "./server.ts";
@@ -157,28 +157,56 @@ test("whatever is sent again, over whichever connection and however late, the ne
   expect(hits).toBeGreaterThan(500);
 });
 
-test("input that waited so long that calls were forgotten since is not begun: its connection ends", async () => {
-  const [stuck, other] = [await connect(), await connect()];
-  const gate = deferred();
-  disk.beforeWrite = () => gate.promise;
-  let refused = 0;
-  // More than one connection may have under way: the last ones wait unread or unbegun.
-  const waiting = Array.from({ length: 600 }, (_, index) =>
-    stuck.send(writeRecord(stuck, (index % BLOCKS) * BLOCK, 1)).catch(() => {
-      refused++;
-    }),
-  );
-  await delay(100);
-  // As if other clients had since written half a million times.
-  let isForgotten = true;
-  const forgottenUntil = (): number => (isForgotten ? server.now() : Number.NEGATIVE_INFINITY);
-  Object.defineProperty(server.duplicates, "forgottenUntil", { get: forgottenUntil });
-  gate.resolve();
-  await Promise.all(waiting);
-  expect(refused).toBeGreaterThanOrEqual(600 - 256);
-  expect(stuck.socket.destroyed || stuck.socket.readableEnded).toBe(true);
-  isForgotten = false;
-  expect(await statusOf(other, writeRecord(other, 0, 9))).toBe(0);
-  await delay(20);
-  expect(disk.content[0]).toBe(9);
+describe("where calls are forgotten", () => {
+  let forgottenUntil: () => number;
+
+  beforeEach(async () => {
+    await server.close();
+    server = new NfsServer({ patienceMs: 50 });
+    server.addExport(disk);
+    port = await server.listen("127.0.0.1", 0);
+    forgottenUntil = () => Number.NEGATIVE_INFINITY;
+    // As if other clients wrote hundreds of thousands of times.
+    Object.defineProperty(server.duplicates, "forgottenUntil", { get: () => forgottenUntil() });
+  });
+
+  test("input that has waited since before is not begun: its connection ends", async () => {
+    const [stuck, other] = [await connect(), await connect()];
+    const gate = deferred();
+    disk.beforeWrite = () => gate.promise;
+    let refused = 0;
+    // More than one connection may have under way: the last ones wait unread or unbegun.
+    const waiting = Array.from({ length: 600 }, (_, index) =>
+      stuck.send(writeRecord(stuck, (index % BLOCKS) * BLOCK, 1)).catch(() => {
+        refused++;
+      }),
+    );
+    await delay(100);
+    const then = server.now();
+    forgottenUntil = () => then;
+    await delay(50);
+    gate.resolve();
+    await Promise.all(waiting);
+    expect(refused).toBeGreaterThanOrEqual(600 - 256);
+    expect(stuck.socket.destroyed || stuck.socket.readableEnded).toBe(true);
+    expect(await statusOf(other, writeRecord(other, 0, 9))).toBe(0);
+    await delay(20);
+    expect(disk.content[0]).toBe(9);
+  });
+
+  test("a client that always has more than may be under way goes on", async () => {
+    const client = await connect();
+    disk.beforeWrite = () => delay(2);
+    forgottenUntil = () => server.now() - 2000;
+    const end = performance.now() + 3000;
+    let writes = 0;
+    const keepWriting = async (): Promise<void> => {
+      while (performance.now() < end) {
+        expect(await statusOf(client, writeRecord(client, 0, writes % 256))).toBe(0);
+        writes++;
+      }
+    };
+    await Promise.all(Array.from({ length: 700 }, keepWriting));
+    expect(writes).toBeGreaterThan(700);
+  });
 });
