@@ -81,6 +81,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     this.#boot = new BootWatch(state.current.phase);
     this.nbd = new NbdServer({ tls });
     this.nfs = new NfsServer({
+      identity: options.config.restore.uid,
       clients: options.config.nfsClients ?? [],
       onError: (error) => {
         log.error({ code: errorCode(error), reason: errorMessage(error) }, "a client got an I/O error");

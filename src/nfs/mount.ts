@@ -1,5 +1,5 @@
 import type { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { makeHandle, NODE } from "./handle.ts";
+import { NODE } from "./handle.ts";
 import type { ServedExport } from "./served-export.ts";
 import { readOpaque, writeOpaque } from "./xdr.ts";
 
@@ -21,7 +21,7 @@ export function mountProcedure(
     case 1: {
       const served = findPath(readOpaque(args, 1024).toString("utf8"));
       if (served === undefined) reply.u32be(NO_ENTRY);
-      else writeOpaque(reply.u32be(OK), makeHandle(served.target, NODE.root)).u32be(1).u32be(AUTH_SYS);
+      else writeOpaque(reply.u32be(OK), served.handle(NODE.root)).u32be(1).u32be(AUTH_SYS);
       return true;
     }
     case 2: // DUMP: an empty list

@@ -1,6 +1,6 @@
 import { encodeAttributes, setTimes } from "./attributes.ts";
 import type { NfsExport } from "./export.ts";
-import { exportTag, NODE, type NodeKind } from "./handle.ts";
+import { exportTag, makeHandle, NODE, type NodeKind } from "./handle.ts";
 
 /** An export while it is served. Times are nanoseconds since the epoch. */
 export class ServedExport {
@@ -9,19 +9,31 @@ export class ServedExport {
   /** Connections that have used one of its handles and are still open. */
   connections = 0;
   readonly #now: () => number;
+  readonly #handles: Readonly<Record<NodeKind, Buffer>>;
   #modified: bigint;
   /** As they go into replies: most replies bear them. */
   readonly #root: Buffer;
   readonly #file: Buffer;
 
-  /** @param now milliseconds since the epoch */
-  constructor(target: NfsExport, now: () => number) {
+  /**
+   * @param server what handles bear of the server
+   * @param now milliseconds since the epoch
+   */
+  constructor(target: NfsExport, server: Buffer, now: () => number) {
     this.target = target;
+    this.#handles = {
+      [NODE.root]: makeHandle(server, target, NODE.root),
+      [NODE.file]: makeHandle(server, target, NODE.file),
+    };
     this.tag = exportTag(target.path);
     this.#now = now;
     this.#modified = BigInt(Math.floor(now())) * 1_000_000n;
     this.#root = encodeAttributes(target, NODE.root, this.#modified);
     this.#file = encodeAttributes(target, NODE.file, this.#modified);
+  }
+
+  handle(kind: NodeKind): Buffer {
+    return this.#handles[kind];
   }
 
   /** The fattr3 as it is now; not to be kept. */

@@ -5,7 +5,7 @@ import { ByteBudget } from "./call-lane.ts";
 import { NfsConnection } from "./connection.ts";
 import { DuplicateCache } from "./duplicate-cache.ts";
 import type { NfsExport } from "./export.ts";
-import { openHandle } from "./handle.ts";
+import { openHandle, serverTag } from "./handle.ts";
 import type { Node } from "./procedures/procedure.ts";
 import { ServedExport } from "./served-export.ts";
 
@@ -25,6 +25,8 @@ export interface NfsServerOptions {
   readonly now?: () => number;
   /** Milliseconds that never go back. */
   readonly monotonic?: () => number;
+  /** Tells this server's handles from those of every other server; the same after a restart. */
+  readonly identity?: string;
   /** Addresses and networks that may connect; everybody unless given. */
   readonly clients?: readonly string[];
   /** Milliseconds before a read that still waits is put off ("try later"): less than the client's timeout. 50,000 unless given. */
@@ -65,13 +67,13 @@ export class NfsServer {
   readonly #byPath = new Map<string, ServedExport>();
   readonly #byTag = new Map<string, ServedExport>();
   readonly #targets = new Map<string, NfsExport>();
-  /** Tags of exports that were removed. */
-  readonly #retired = new Set<string>();
+  readonly #tag: Buffer;
   readonly #connections = new Set<NfsConnection>();
 
   /** @throws AddressListError */
   constructor(options: NfsServerOptions = {}) {
     this.#options = options;
+    this.#tag = serverTag(options.identity ?? "");
     this.patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.lastSweep = this.now();
     const allows = addressGate(options.clients ?? []);
@@ -108,8 +110,7 @@ export class NfsServer {
   }
 
   addExport(target: NfsExport): void {
-    const served = new ServedExport(target, this.#options.now ?? Date.now);
-    this.#retired.delete(served.tag);
+    const served = new ServedExport(target, this.#tag, this.#options.now ?? Date.now);
     this.#byPath.set(target.path, served);
     this.#byTag.set(served.tag, served);
     this.#targets.set(served.tag, target);
@@ -122,7 +123,6 @@ export class NfsServer {
     this.#byPath.delete(path);
     this.#byTag.delete(served.tag);
     this.#targets.delete(served.tag);
-    this.#retired.add(served.tag);
     for (const connection of this.#connections) connection.closeIfUsed(served);
   }
 
@@ -143,15 +143,15 @@ export class NfsServer {
   }
 
   /**
-   * What a handle stands for. Where this server never had its export, the connection has reached the wrong server (an agent's
-   * address is another's after a while): an answer would break a mount that is well.
+   * What a handle stands for. One of another server means that the connection has reached the wrong one (an agent's address is
+   * another's after a while): an answer would break a mount that is well.
    *
    * @throws ForeignHandleError
    */
   resolve(handle: Buffer): Node | undefined {
     let opened: ReturnType<typeof openHandle>;
     try {
-      opened = openHandle(handle, this.#targets, this.#retired);
+      opened = openHandle(handle, this.#tag, this.#targets);
     } catch (error) {
       this.counters.refused++;
       throw error;

@@ -41,6 +41,7 @@ const overlay = await Overlay.open({
   clock: systemClock,
 });
 const server = new NfsServer({
+  identity: path,
   onError: (error) => process.stderr.write(`${String(error)}\n`),
   ...(slowness.patience === undefined ? {} : { patienceMs: slowness.patience }),
 });

@@ -1,6 +1,6 @@
 import type { ByteReader } from "../../base/bytes.ts";
 import { writePostAttributes, writeWcc } from "../attributes.ts";
-import { makeHandle, NODE } from "../handle.ts";
+import { NODE } from "../handle.ts";
 import { NFS3 } from "../status.ts";
 import { readName, readOffset, writeOpaque } from "../xdr.ts";
 import { failWithWcc, type Procedure, REFUSED_HANDLE, readNode } from "./procedure.ts";
@@ -24,7 +24,7 @@ export const create: Procedure = (args, reply, context) => {
   if (name !== served.target.fileName) return failWithWcc(reply, NFS3.rofs, directory);
   if (mode !== UNCHECKED) return failWithWcc(reply, NFS3.exist, directory);
   if (!keepsSize(args, served.target.size)) return failWithWcc(reply, NFS3.perm, directory);
-  writeOpaque(reply.u32be(NFS3.ok).u32be(1), makeHandle(served.target, NODE.file));
+  writeOpaque(reply.u32be(NFS3.ok).u32be(1), served.handle(NODE.file));
   writePostAttributes(reply, served, NODE.file);
   writeWcc(reply, served, NODE.root);
   return undefined;

@@ -1,5 +1,5 @@
 import { writePostAttributes } from "../attributes.ts";
-import { makeHandle, NODE } from "../handle.ts";
+import { NODE } from "../handle.ts";
 import { NFS3 } from "../status.ts";
 import { readName, writeOpaque } from "../xdr.ts";
 import { failWithAttributes, type Procedure, REFUSED_HANDLE, readNode } from "./procedure.ts";
@@ -15,7 +15,7 @@ export const lookup: Procedure = (args, reply, context) => {
   const isRoot = name === "." || name === "..";
   if (!isRoot && name !== served.target.fileName) return failWithAttributes(reply, NFS3.noent, directory);
   const kind = isRoot ? NODE.root : NODE.file;
-  writeOpaque(reply.u32be(NFS3.ok), makeHandle(served.target, kind));
+  writeOpaque(reply.u32be(NFS3.ok), served.handle(kind));
   writePostAttributes(reply, served, kind);
   writePostAttributes(reply, served, NODE.root);
   return undefined;

@@ -24,7 +24,7 @@ export interface CallContext {
   /**
    * The node of a handle, or undefined where it is forged, or its export is gone; counts the refusal.
    *
-   * @throws ForeignHandleError where another server may have made it
+   * @throws ForeignHandleError where another server has made it
    */
   resolve(handle: Buffer): Node | undefined;
   /** Tells of an error that the client only sees as "I/O error". */

@@ -1,6 +1,6 @@
 import { type ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { writePostAttributes } from "../attributes.ts";
-import { makeHandle, NODE, type NodeKind } from "../handle.ts";
+import { NODE, type NodeKind } from "../handle.ts";
 import type { ServedExport } from "../served-export.ts";
 import { NFS3 } from "../status.ts";
 import { padding, readOffset, writeOpaque } from "../xdr.ts";
@@ -57,7 +57,7 @@ function encode(served: ServedExport, name: string, kind: NodeKind, cookie: numb
   const entry = writeOpaque(new ByteWriter(256).u32be(1).u64be(BigInt(kind)), Buffer.from(name)).u64be(BigInt(cookie));
   if (plus) {
     writePostAttributes(entry, served, kind);
-    writeOpaque(entry.u32be(1), makeHandle(served.target, kind));
+    writeOpaque(entry.u32be(1), served.handle(kind));
   }
   return entry.finish();
 }
