@@ -7,7 +7,7 @@ import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { BlobTracker } from "./blob-tracker.ts";
-import { chooseBootSets } from "./boot-set/choose.ts";
+import { guessBootSets, learnedBootSets } from "./boot-set/choose.ts";
 import { BootSetStager } from "./boot-set/stager.ts";
 import { CachedImage } from "./cached-image.ts";
 import { CopyStream } from "./copy-stream.ts";
@@ -105,7 +105,13 @@ export class ReadPath {
     });
     this.disks = disks;
     const atOnce = config.repositorySlots - 1;
-    this.bootSet = new BootSetStager({ cache, scheduler, tracker, atOnce });
+    this.bootSet = new BootSetStager({
+      cache,
+      scheduler,
+      tracker,
+      atOnce,
+      isWanted: () => !tracker.bootFinished,
+    });
     this.#lead = new LeadStager({
       disks,
       cache,
@@ -158,12 +164,16 @@ export class ReadPath {
     onChosen: (source: "Profile" | "Structure") => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { source, sets } = await chooseBootSets(this.disks, profile, {
-      bytes: this.cacheLimit * BOOT_SET_OF_CACHE,
-      clock: this.#options.clock,
-    });
+    const bytes = this.cacheLimit * BOOT_SET_OF_CACHE;
+    const { source, sets, unknown } = learnedBootSets(this.disks, profile, bytes);
     onChosen(source);
-    await this.bootSet.run(sets, signal);
+    const guess = async (): Promise<void> => {
+      if (unknown.length === 0 || this.tracker.bootFinished) return;
+      const guessed = await guessBootSets(unknown, bytes / this.disks.length, this.#options.clock);
+      await this.bootSet.run(guessed, signal);
+    };
+    await Promise.all([this.bootSet.run(sets, signal), guess()]);
+    this.bootSet.complete = true;
     this.#chooseLead();
     await Promise.all([this.#lead.run(signal), this.#saveUses(signal)]);
   }

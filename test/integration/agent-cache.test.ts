@@ -104,7 +104,7 @@ test("a guest's sequence is read ahead of; a live migration's copy is told from 
     await readAll(file, large, 0, 264 * MIB);
     expect((await metric(agent, guestReads)) - guests).toBeLessThanOrEqual(130);
     expect(await metric(agent, copyReads)).toBeGreaterThanOrEqual(130);
-    for (let tries = 0; tries < 200 && (await metric(agent, "lead_bytes")) < 30 * MIB; tries++) {
+    for (let tries = 0; tries < 600 && (await metric(agent, "lead_bytes")) < 30 * MIB; tries++) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     expect(await metric(agent, lead)).toBeGreaterThan(5);

@@ -3,10 +3,9 @@ import { systemClock } from "../../base/clock.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
 import { lettered } from "../testing/blob-file.ts";
-import { chooseBootSets } from "./choose.ts";
+import { guessBootSets, learnedBootSets } from "./choose.ts";
 
 const BLOB = 16_384;
-const LIMITS = { bytes: 1e9, clock: systemClock };
 const image = memorySource(noise(10 * BLOB, 1));
 
 function disk(name: string, letters: string) {
@@ -17,7 +16,7 @@ function disk(name: string, letters: string) {
 async function chosen(
   disks: readonly ReturnType<typeof disk>[],
   extents: Readonly<Record<string, string>>,
-  limits = LIMITS,
+  bytes = 1e9,
 ): Promise<{ source: string; sets: Record<string, string> }> {
   const all = lettered("abcdefghijklmnopqrstuvwxyzABCDEFGHIJ", BLOB);
   const letters = new Map(
@@ -33,7 +32,8 @@ async function chosen(
     boots: 2,
     disks: Object.entries(extents).map(([name, text]) => ({ name, size: 10 * BLOB, extents: text, content })),
   };
-  const { source, sets } = await chooseBootSets(disks, profile, limits);
+  const { source, sets: learned, unknown } = learnedBootSets(disks, profile, bytes);
+  const sets = new Map([...learned, ...(await guessBootSets(unknown, bytes / disks.length, systemClock))]);
   const named = [...sets].map(([name, blobs]) => [name, blobs.map(({ id }) => letters.get(id) ?? "?").join("")]);
   return { source, sets: Object.fromEntries(named) };
 }
@@ -72,7 +72,7 @@ test("is bounded for all disks together", async () => {
   const { sets } = await chosen(
     [disk("root", "abcdefghij"), disk("data", "abcdefghij")],
     { root: "0+14", data: "0+14" },
-    { ...LIMITS, bytes: 6 * BLOB },
+    6 * BLOB,
   );
   expect(sets).toEqual({ root: "abc", data: "abc" });
 });

@@ -1,6 +1,6 @@
 import type { BootProfile } from "../../api/boot-profile.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { BlockSource } from "../../disk/block-device.ts";
+import type { BlockSource, Extent } from "../../disk/block-device.ts";
 import type { RepositoryFile } from "../../repository/repository-file.ts";
 import { decodeDisk } from "../profile/text.ts";
 import { worthStaging } from "../profile/worth-staging.ts";
@@ -12,17 +12,8 @@ const GUESS_BYTES = 512 * 1024 * 1024;
 /** A profile of which more is out of date leaves too much unknown: the disk's structure is looked at too. */
 const OUTDATED_SHARE = 0.5;
 
-export interface BootSetLimits {
-  /** Of all disks together. */
-  readonly bytes: number;
-  readonly clock: Clock;
-}
-
-export interface BootSets {
-  readonly source: "Profile" | "Structure";
-  /** By disk. */
-  readonly sets: ReadonlyMap<string, readonly StagedBlob[]>;
-}
+/** What is to be staged of each disk, in order. */
+export type BootSets = ReadonlyMap<string, readonly StagedBlob[]>;
 
 interface BootDisk {
   readonly name: string;
@@ -30,29 +21,52 @@ interface BootDisk {
   readonly file: RepositoryFile;
 }
 
-/** What to stage before the launch: what earlier boots read, and what the disks' structure lets expect of those without a profile. */
-export async function chooseBootSets(
+/** A disk of which no profile says enough, and what one says. */
+interface UnknownDisk {
+  readonly disk: BootDisk;
+  readonly learned: readonly Extent[];
+}
+
+/** What a profile says, without a read of the disks. */
+export interface LearnedSets {
+  /** `Profile` where it says anything that still holds. */
+  readonly source: "Profile" | "Structure";
+  readonly sets: BootSets;
+  /** Disks whose structure is to be looked at as well: {@link guessBootSets}. */
+  readonly unknown: readonly UnknownDisk[];
+}
+
+/** What earlier boots read. @param bytes of all disks together */
+export function learnedBootSets(
   disks: readonly BootDisk[],
   profile: BootProfile | undefined,
-  limits: BootSetLimits,
-): Promise<BootSets> {
-  const perDisk = limits.bytes / Math.max(1, disks.length);
+  bytes: number,
+): LearnedSets {
+  const sets = new Map<string, readonly StagedBlob[]>();
+  const unknown: UnknownDisk[] = [];
+  let source: LearnedSets["source"] = "Structure";
+  for (const disk of disks) {
+    const learned = learnedExtents(disk, profile);
+    if (learned.isKnown) source = "Profile";
+    if (!learned.isEnough) unknown.push({ disk, learned: learned.extents });
+    sets.set(disk.name, blobsOf(disk.file, learned.extents, bytes / disks.length));
+  }
+  return { source, sets, unknown };
+}
+
+/**
+ * What the structure of disks lets expect, after what was learned of them. Reads the disks, all at once.
+ *
+ * @param perDisk bytes
+ */
+export async function guessBootSets(unknown: readonly UnknownDisk[], perDisk: number, clock: Clock): Promise<BootSets> {
   const chosen = await Promise.all(
-    disks.map(async (disk) => {
-      const learned = learnedExtents(disk, profile);
-      const guessed = learned.isEnough ? [] : await structureExtents(disk.image, limits.clock);
-      const limit = Math.min(perDisk, learned.isEnough ? perDisk : GUESS_BYTES);
-      return {
-        name: disk.name,
-        isKnown: learned.isKnown,
-        blobs: blobsOf(disk.file, [...learned.extents, ...guessed], limit),
-      };
+    unknown.map(async ({ disk, learned }): Promise<[string, readonly StagedBlob[]]> => {
+      const guessed = await structureExtents(disk.image, clock);
+      return [disk.name, blobsOf(disk.file, [...learned, ...guessed], Math.min(perDisk, GUESS_BYTES))];
     }),
   );
-  return {
-    source: chosen.some(({ isKnown }) => isKnown) ? "Profile" : "Structure",
-    sets: new Map(chosen.map(({ name, blobs }) => [name, blobs])),
-  };
+  return new Map(chosen);
 }
 
 function learnedExtents({ name, file }: BootDisk, profile: BootProfile | undefined) {

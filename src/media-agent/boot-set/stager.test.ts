@@ -12,6 +12,7 @@ test("stages every disk's set in its order, the disks in turns, and tells how fa
   const stager = new BootSetStager({
     cache: cached,
     tracker: new BlobTracker(),
+    isWanted: () => true,
     atOnce: 1,
     scheduler: {
       stage: async (id) => {
@@ -28,11 +29,11 @@ test("stages every disk's set in its order, the disks in turns, and tells how fa
   const done = stager.run(sets, new AbortController().signal);
   await new Promise(setImmediate);
   expect(asked).toEqual(["a1", "a2", "b2", "a3"]);
-  expect([stager.total, stager.staged, stager.complete]).toEqual([500, 400, false]);
+  expect([stager.total, stager.staged]).toEqual([500, 400]);
   expect(stager.progress("b")).toEqual({ total: 200, staged: 200 });
   gate.resolve();
   await done;
-  expect([stager.staged, stager.complete]).toEqual([500, true]);
+  expect(stager.staged).toBe(500);
   expect(stager.progress("none")).toEqual({ total: 0, staged: 0 });
 });
 
@@ -44,6 +45,7 @@ test("what disks share is asked for once, and counts once in all, and for each o
   const stager = new BootSetStager({
     cache: cached,
     tracker: new BlobTracker(),
+    isWanted: () => true,
     atOnce: 4,
     scheduler: {
       stage: async (id) => {
@@ -70,6 +72,7 @@ test("leaves out what is damaged, and does not call it staged", async () => {
   const stager = new BootSetStager({
     cache: cached,
     tracker: new BlobTracker(),
+    isWanted: () => true,
     atOnce: 2,
     scheduler: {
       stage: async (id) => {
@@ -79,7 +82,7 @@ test("leaves out what is damaged, and does not call it staged", async () => {
     },
   });
   await stager.run(new Map([["a", [blob("bad"), blob("good")]]]), new AbortController().signal);
-  expect([stager.total, stager.staged, stager.complete]).toEqual([200, 100, true]);
+  expect([stager.total, stager.staged]).toEqual([200, 100]);
 });
 
 test("ends when it is told to", async () => {
@@ -87,9 +90,66 @@ test("ends when it is told to", async () => {
   const stager = new BootSetStager({
     cache: new Set(),
     tracker: new BlobTracker(),
+    isWanted: () => true,
     atOnce: 1,
     scheduler: { stage: async () => stop.abort(new Error("ended")) },
   });
   await expect(stager.run(new Map([["a", [blob("1"), blob("2")]]]), stop.signal)).rejects.toThrow("ended");
-  expect(stager.complete).toBe(false);
+});
+
+test("more may come while it stages, and what is in it already counts once", async () => {
+  const cached = new Set<string>();
+  const asked: string[] = [];
+  const stager = new BootSetStager({
+    cache: cached,
+    tracker: new BlobTracker(),
+    isWanted: () => true,
+    atOnce: 2,
+    scheduler: {
+      stage: async (id) => {
+        asked.push(id);
+        await new Promise(setImmediate);
+        cached.add(id);
+      },
+    },
+  });
+  const { signal } = new AbortController();
+  const first = stager.run(new Map([["a", [blob("1"), blob("2"), blob("3")]]]), signal);
+  const second = stager.run(
+    new Map([
+      ["a", [blob("2"), blob("4")]],
+      ["b", [blob("1"), blob("5")]],
+    ]),
+    signal,
+  );
+  await Promise.all([first, second]);
+  await stager.run(new Map([["c", [blob("1"), blob("6")]]]), signal);
+  expect([...asked].sort()).toEqual(["1", "2", "3", "4", "5", "6"]);
+  expect([stager.total, stager.staged]).toEqual([600, 600]);
+  expect(["a", "b", "c"].map((disk) => stager.progress(disk))).toEqual([
+    { total: 400, staged: 400 },
+    { total: 200, staged: 200 },
+    { total: 200, staged: 200 },
+  ]);
+});
+
+test("nothing more is fetched once the guest is up", async () => {
+  const cached = new Set(["1", "5"]);
+  const asked: string[] = [];
+  const stager = new BootSetStager({
+    cache: cached,
+    tracker: new BlobTracker(),
+    isWanted: () => asked.length < 2,
+    atOnce: 1,
+    scheduler: {
+      stage: async (id) => {
+        asked.push(id);
+        cached.add(id);
+      },
+    },
+  });
+  const set = ["1", "2", "3", "4", "5"].map(blob);
+  await stager.run(new Map([["a", set]]), new AbortController().signal);
+  expect(asked).toEqual(["2", "3"]);
+  expect([stager.total, stager.staged]).toEqual([500, 400]);
 });

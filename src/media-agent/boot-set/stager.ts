@@ -7,6 +7,8 @@ export interface BootSetStagerOptions {
   readonly tracker: Pick<BlobTracker, "stored">;
   /** Blobs asked for at once. */
   readonly atOnce: number;
+  /** Whether a boot still needs what is not here: once the guest is up, nothing more is fetched for it. */
+  readonly isWanted: () => boolean;
 }
 
 /** Progress of a boot set; bytes. */
@@ -17,7 +19,8 @@ interface Progress {
 
 /** A blob, and the disks whose boot sets it belongs to. */
 interface Wanted extends StagedBlob {
-  readonly disks: Progress[];
+  readonly disks: Set<Progress>;
+  isStaged: boolean;
 }
 
 /**
@@ -28,6 +31,7 @@ export class BootSetStager {
   readonly #options: BootSetStagerOptions;
   readonly #disks = new Map<string, Progress>();
   readonly #all: Progress = { total: 0, staged: 0 };
+  readonly #blobs = new Map<string, Wanted>();
   /** Everything is staged, or was given up. */
   complete = false;
 
@@ -48,44 +52,49 @@ export class BootSetStager {
     return this.#all.staged;
   }
 
-  /** Resolves when all was looked at; rejects with the signal's reason. */
+  /** Stages these too. Resolves when all of them were looked at; rejects with the signal's reason. */
   async run(sets: ReadonlyMap<string, readonly StagedBlob[]>, signal: AbortSignal): Promise<void> {
     const queue = this.#queue(sets).values();
     const worker = async (): Promise<void> => {
       for (let next = queue.next(); !next.done; next = queue.next()) {
         signal.throwIfAborted();
         const blob = next.value;
-        if (!(await this.#stage(blob))) continue;
+        blob.isStaged = await this.#stage(blob);
+        if (!blob.isStaged) continue;
         for (const progress of [this.#all, ...blob.disks]) progress.staged += blob.length;
       }
     };
     await Promise.all(Array.from({ length: this.#options.atOnce }, worker));
-    this.complete = true;
   }
 
-  #queue(sets: ReadonlyMap<string, readonly StagedBlob[]>): Map<string, Wanted> {
-    const wanted = new Map<string, Wanted>();
-    for (const disk of sets.keys()) this.#disks.set(disk, { total: 0, staged: 0 });
+  /** The blobs that nobody has asked for yet, in order. */
+  #queue(sets: ReadonlyMap<string, readonly StagedBlob[]>): Wanted[] {
+    const queue: Wanted[] = [];
     for (const { disk, blob } of inTurns(sets)) {
-      const known = wanted.get(blob.id);
-      const progress = this.#disks.get(disk);
-      if (known === undefined) this.#all.total += blob.length;
-      const entry = known ?? { ...blob, disks: [] };
-      if (progress !== undefined) {
-        progress.total += blob.length;
-        entry.disks.push(progress);
+      const progress = this.#disks.get(disk) ?? { total: 0, staged: 0 };
+      this.#disks.set(disk, progress);
+      const known = this.#blobs.get(blob.id);
+      const wanted = known ?? { ...blob, disks: new Set(), isStaged: false };
+      if (known === undefined) {
+        this.#blobs.set(blob.id, wanted);
+        this.#all.total += blob.length;
+        queue.push(wanted);
       }
-      wanted.set(blob.id, entry);
+      if (wanted.disks.has(progress)) continue;
+      wanted.disks.add(progress);
+      progress.total += blob.length;
+      if (wanted.isStaged) progress.staged += blob.length;
     }
-    return wanted;
+    return queue;
   }
 
   async #stage({ id, length }: StagedBlob): Promise<boolean> {
-    const { cache, scheduler, tracker } = this.#options;
+    const { cache, scheduler, tracker, isWanted } = this.#options;
     if (cache.has(id)) {
       tracker.stored(id, length, "boot");
       return true;
     }
+    if (!isWanted()) return false;
     await scheduler.stage(id, "boot").catch(() => undefined);
     return cache.has(id);
   }
