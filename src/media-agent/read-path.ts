@@ -7,7 +7,7 @@ import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { BlobTracker } from "./blob-tracker.ts";
-import { guessBootSets, learnedBootSets } from "./boot-set/choose.ts";
+import { type BootSets, guessBootSets, learnedBootSets } from "./boot-set/choose.ts";
 import { BootSetStager } from "./boot-set/stager.ts";
 import { CachedImage } from "./cached-image.ts";
 import { CopyStream } from "./copy-stream.ts";
@@ -168,9 +168,13 @@ export class ReadPath {
     const { source, sets, unknown } = learnedBootSets(this.disks, profile, bytes);
     onChosen(source);
     const guess = async (): Promise<void> => {
-      if (unknown.length === 0 || this.tracker.bootFinished) return;
-      const guessed = await guessBootSets(unknown, bytes / this.disks.length, this.#options.clock);
-      await this.bootSet.run(guessed, signal);
+      const isNeeded = unknown.length > 0 && !this.tracker.bootFinished;
+      const guessed: BootSets = isNeeded
+        ? await guessBootSets(unknown, bytes / this.disks.length, this.#options.clock)
+        : new Map();
+      const staging = this.bootSet.run(guessed, signal);
+      this.bootSet.chosen = true;
+      await staging;
     };
     await Promise.all([this.bootSet.run(sets, signal), guess()]);
     this.bootSet.complete = true;

@@ -1,7 +1,14 @@
 import { expect, test } from "@jest/globals";
 import { deferred } from "../../base/deferred.ts";
 import { BlobTracker } from "../blob-tracker.ts";
-import { BootSetStager } from "./stager.ts";
+import { BootSetStager, type BootSetStagerOptions } from "./stager.ts";
+
+/** A stager that knows that no more comes. */
+function chosen(options: BootSetStagerOptions): BootSetStager {
+  const stager = new BootSetStager(options);
+  stager.chosen = true;
+  return stager;
+}
 
 const blob = (id: string): { id: string; length: number } => ({ id, length: 100 });
 
@@ -9,7 +16,7 @@ test("stages every disk's set in its order, the disks in turns, and tells how fa
   const cached = new Set(["b1"]);
   const asked: string[] = [];
   const gate = deferred<void>();
-  const stager = new BootSetStager({
+  const stager = chosen({
     cache: cached,
     tracker: new BlobTracker(),
     isWanted: () => true,
@@ -42,7 +49,7 @@ test("what disks share is asked for once, and counts once in all, and for each o
   const asked: string[] = [];
   let atOnce = 0;
   let most = 0;
-  const stager = new BootSetStager({
+  const stager = chosen({
     cache: cached,
     tracker: new BlobTracker(),
     isWanted: () => true,
@@ -69,7 +76,7 @@ test("what disks share is asked for once, and counts once in all, and for each o
 
 test("leaves out what is damaged, and does not call it staged", async () => {
   const cached = new Set<string>();
-  const stager = new BootSetStager({
+  const stager = chosen({
     cache: cached,
     tracker: new BlobTracker(),
     isWanted: () => true,
@@ -87,7 +94,7 @@ test("leaves out what is damaged, and does not call it staged", async () => {
 
 test("ends when it is told to", async () => {
   const stop = new AbortController();
-  const stager = new BootSetStager({
+  const stager = chosen({
     cache: new Set(),
     tracker: new BlobTracker(),
     isWanted: () => true,
@@ -100,7 +107,7 @@ test("ends when it is told to", async () => {
 test("more may come while it stages, and what is in it already counts once", async () => {
   const cached = new Set<string>();
   const asked: string[] = [];
-  const stager = new BootSetStager({
+  const stager = chosen({
     cache: cached,
     tracker: new BlobTracker(),
     isWanted: () => true,
@@ -113,6 +120,7 @@ test("more may come while it stages, and what is in it already counts once", asy
       },
     },
   });
+  stager.chosen = false;
   const { signal } = new AbortController();
   const first = stager.run(new Map([["a", [blob("1"), blob("2"), blob("3")]]]), signal);
   const second = stager.run(
@@ -123,6 +131,8 @@ test("more may come while it stages, and what is in it already counts once", asy
     signal,
   );
   await Promise.all([first, second]);
+  expect([stager.total, stager.staged]).toEqual([0, 0]);
+  stager.chosen = true;
   await stager.run(new Map([["c", [blob("1"), blob("6")]]]), signal);
   expect([...asked].sort()).toEqual(["1", "2", "3", "4", "5", "6"]);
   expect([stager.total, stager.staged]).toEqual([600, 600]);
@@ -136,7 +146,7 @@ test("more may come while it stages, and what is in it already counts once", asy
 test("nothing more is fetched once the guest is up", async () => {
   const cached = new Set(["1", "5"]);
   const asked: string[] = [];
-  const stager = new BootSetStager({
+  const stager = chosen({
     cache: cached,
     tracker: new BlobTracker(),
     isWanted: () => asked.length < 2,

@@ -32,6 +32,8 @@ export class BootSetStager {
   readonly #disks = new Map<string, Progress>();
   readonly #all: Progress = { total: 0, staged: 0 };
   readonly #blobs = new Map<string, Wanted>();
+  /** Everything that is to be staged is known. */
+  chosen = false;
   /** Everything is staged, or was given up. */
   complete = false;
 
@@ -43,13 +45,14 @@ export class BootSetStager {
     return this.#disks.get(disk) ?? { total: 0, staged: 0 };
   }
 
-  /** Bytes of all boot sets; blobs that disks share count once. */
+  /** Bytes of all boot sets, blobs that disks share counted once; 0 until all are chosen. */
   get total(): number {
-    return this.#all.total;
+    return this.chosen ? this.#all.total : 0;
   }
 
+  /** Those of them that are staged; 0 until all are chosen, so that nobody takes a part for the whole. */
   get staged(): number {
-    return this.#all.staged;
+    return this.chosen ? this.#all.staged : 0;
   }
 
   /** Stages these too. Resolves when all of them were looked at; rejects with the signal's reason. */
