@@ -120,6 +120,21 @@ test.each([
   await play(world, phaseIs("Completed"));
 });
 
+test("a machine that comes back under another name boots with what it learned under its own, and teaches it", async () => {
+  const world = new World();
+  const metadata = { name: "orders-db", namespace: TENANT };
+  const spec = { boots: 1, disks: [{ name: "root", size: 4096, extents: "0+1" }] };
+  world.cluster.put(VM_PROFILES, { apiVersion: "vmrestore.io/v1alpha1", kind: "VMProfile", metadata, spec });
+  world.restore({ virtualMachine: { name: "orders-db-test" } });
+  await play(world, () => world.cluster.all(STATEFUL_SETS).length > 0);
+  const [plan] = (world.cluster.all(SECRETS) as Secret[]).filter(({ data }) => data?.["plan.json"] !== undefined);
+  expect(plan?.data?.["profile.json"]).toBeDefined();
+  await play(world, phaseIs("Completed"));
+  const profiles = world.cluster.all(VM_PROFILES);
+  expect(profiles.map(({ metadata: { name } }) => name)).toEqual(["orders-db"]);
+  expect(profiles[0]?.metadata.annotations?.["vmrestore.io/learned-from"]).toBeDefined();
+});
+
 test("a restore goes through its phases in order and tells the truth", async () => {
   const world = new World();
   world.restore();

@@ -1,5 +1,6 @@
 import { AGENT_PORTS } from "../../api/agent-config.ts";
 import { LABELS } from "../../api/group.ts";
+import type { Inspection } from "../../api/inspection.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { isTrue } from "../conditions.ts";
@@ -54,7 +55,10 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const pods = await cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`);
   const inspectionPods = pods.filter((pod) => pod.metadata.labels?.["job-name"] === names.inspection);
   // Before there is a plan, the names that it will need are looked at already.
-  const knownDisks = plan?.disks ?? inspectedDisks(inspectionJob, inspectionPods);
+  const found = plan === undefined ? inspected(inspectionJob, inspectionPods) : undefined;
+  const knownDisks = plan?.disks ?? found?.disks ?? [];
+  /** Profiles are kept under the name that the machine had when it was backed up. */
+  const learnedAs = (plan === undefined ? found?.virtualMachine : plan.backedUpAs) ?? machineName;
   const [
     repository,
     storageClasses,
@@ -83,7 +87,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     cluster.get(INSTANCES, namespace, machineName),
     cluster.get(JOBS, namespace, names.relocation),
     cluster.get(SECRETS, namespace, names.relocation),
-    cluster.get(VM_PROFILES, namespace, plan?.backedUpAs ?? machineName),
+    cluster.get(VM_PROFILES, namespace, learnedAs),
     Promise.all(knownDisks.map((disk) => observeDisk(cluster, restore, spec, disk))),
   ]);
   const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
@@ -127,9 +131,9 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   return { ...without, agent, mountingPods: [...without.mountingPods, ...ended] };
 }
 
-function inspectedDisks(job: Job | undefined, pods: readonly Pod[]): readonly { name: string; size: number }[] {
+function inspected(job: Job | undefined, pods: readonly Pod[]): Inspection["snapshot"] {
   const outcome = job === undefined ? undefined : inspectionOutcome(job, pods);
-  return outcome?.state === "Done" ? (outcome.result.snapshot?.disks ?? []) : [];
+  return outcome?.state === "Done" ? outcome.result.snapshot : undefined;
 }
 
 async function observeDisk(
