@@ -89,14 +89,22 @@ async function environmentCredentials(renew: boolean): Promise<S3Credentials> {
 /** Reads at most once a minute, unless what was read is refused. Who asks meanwhile shares the reading. */
 function kept<T>(clock: Clock, read: (renew: boolean) => Promise<T>): (renew: boolean) => Promise<T> {
   let last: Promise<T> | undefined;
+  let isReading = false;
   let since = 0;
   return (renew) => {
-    if (last === undefined || renew || clock.monotonic() - since > KEEP_MS) {
+    const isOld = renew || clock.monotonic() - since > KEEP_MS;
+    if (last === undefined || (isOld && !isReading)) {
       since = clock.monotonic();
-      last = read(renew);
-      last.catch(() => {
-        last = undefined;
-      });
+      isReading = true;
+      const reading = read(renew);
+      last = reading;
+      reading
+        .catch(() => {
+          last = undefined;
+        })
+        .finally(() => {
+          isReading = false;
+        });
     }
     return last;
   };

@@ -9,6 +9,7 @@ import type { IndexCache } from "./index-cache.ts";
 import type { IndexEntries } from "./index-file.ts";
 import { Pause } from "./pause.ts";
 import { readAgainIfDamaged } from "./read-again.ts";
+import { release } from "./release.ts";
 
 /** Index files in memory at once; restic writes at most 50,000 blobs into one, some megabytes. */
 const FILES_AT_ONCE = 3;
@@ -56,10 +57,15 @@ export async function loadIndex(
       else await addEntries(table, entries);
     });
     const isTooLarge = table.size > most;
-    if (vanished && !isTooLarge) continue;
+    if (vanished && !isTooLarge) {
+      table.release();
+      continue;
+    }
     // Nobody waits for it, and a claim that is full costs no more than the time of the next start.
     if (key !== undefined) void kept?.cache.save(key, isTooLarge ? "tooMany" : table.entries());
-    return isTooLarge ? undefined : table;
+    if (!isTooLarge) return table;
+    table.release();
+    return undefined;
   }
   throw new RepositoryError("REPOSITORY_UNREACHABLE", "the index was changed again and again while it was read", {
     hint: "A prune is probably running; try again when it is done.",
@@ -95,4 +101,6 @@ async function addEntries(table: BlobTable, { packs, ids, columns }: IndexEntrie
     });
     if (pause.due()) await pause.take();
   }
+  release(ids);
+  release(columns);
 }

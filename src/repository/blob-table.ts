@@ -1,6 +1,7 @@
 import { hashOf, ID_BYTES, randomSeed, sameId } from "./blob-id.ts";
 import { CRYPTO_OVERHEAD } from "./crypto.ts";
 import type { IndexEntries } from "./index-file.ts";
+import { release } from "./release.ts";
 
 /** Where one copy of a blob lies. */
 export interface BlobLocation {
@@ -100,6 +101,12 @@ export class BlobTable {
     return length;
   }
 
+  /** Gives its memory back at once; nothing of it may be used any more, what `entries` gave neither. */
+  release(): void {
+    for (const part of [this.#ids, this.#columns, this.#next, this.#slots]) release(part);
+    this.#count = 0;
+  }
+
   #copies(id: Uint8Array): number {
     let count = 0;
     for (let entry = this.#first(id, 0); entry !== NONE; entry = this.#from(this.#next[entry] ?? NONE, id, 0)) count++;
@@ -139,6 +146,7 @@ export class BlobTable {
     ids.set(this.#ids);
     const columns = new Uint32Array(capacity * COLUMNS);
     columns.set(this.#columns);
+    for (const part of [this.#ids, this.#columns, this.#next, this.#slots]) release(part);
     this.#ids = ids;
     this.#columns = columns;
     this.#next = new Uint32Array(capacity);

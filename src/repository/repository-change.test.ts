@@ -129,6 +129,24 @@ test("the index of a small repository is read once for everything", async () => 
   expect(backend.indexReads).toBe((await restic.files("index")).length);
 }, 30_000);
 
+test("a repository that cannot be opened lets go of what it is read through", async () => {
+  await restic.backUp({ "one.img": one });
+  await open();
+  let closed = 0;
+  class ClosedBackend extends LocalBackend {
+    override async close(): Promise<void> {
+      closed++;
+      await super.close();
+    }
+  }
+  await expect(Repository.open(new ClosedBackend(restic.directory), "wrong")).rejects.toMatchObject({
+    code: "REPOSITORY_WRONG_PASSWORD",
+  });
+  expect(closed).toBe(1);
+  await expect(Repository.open(new ClosedBackend("/nowhere"), "x")).rejects.toThrow();
+  expect(closed).toBe(2);
+}, 30_000);
+
 test("many who ask for a fresh index share the reading", async () => {
   await restic.backUp({ "one.img": one });
   await open();

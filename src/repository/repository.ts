@@ -99,29 +99,20 @@ export class Repository {
   }
 
   /**
+   * @param backend is closed with the repository, or where it cannot be opened
    * @throws RepositoryError REPOSITORY_NOT_FOUND, REPOSITORY_WRONG_PASSWORD, REPOSITORY_UNSUPPORTED, REPOSITORY_FORBIDDEN,
-   *   REPOSITORY_OBJECT_DAMAGED, REPOSITORY_UNREACHABLE
+   *   REPOSITORY_OBJECT_DAMAGED, REPOSITORY_UNREACHABLE, REPOSITORY_UNTRUSTED, REPOSITORY_REDIRECTED
    */
   static async open(backend: Backend, password: string, options: OpenOptions = {}): Promise<Repository> {
     const counters: RepositoryCounters = { requests: 0, bytesFetched: 0, blobsFetched: 0, failures: 0 };
     const counted = new CountedBackend(backend, counters);
-    if (!(await counted.exists({ type: "config", name: "" }))) {
-      throw new RepositoryError("REPOSITORY_NOT_FOUND", `there is no restic repository at ${backend.location}`, {
-        hint: "Check the path, and that its volume is mounted.",
-      });
+    try {
+      const { key, found } = await unlock(counted, password);
+      return new Repository(counted, counters, key, found, options);
+    } catch (error) {
+      await counted.close();
+      throw error;
     }
-    const key = await openMasterKey(counted, password);
-    const parsed = config.safeParse(await readUnpackedJson(counted, key, { type: "config", name: "" }));
-    if (!parsed.success) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", "config is not one of restic");
-    const { version } = parsed.data;
-    if (version !== 1 && version !== 2) {
-      throw new RepositoryError(
-        "REPOSITORY_UNSUPPORTED",
-        `the repository has format ${version}; formats 1 and 2 are known`,
-        { hint: "A newer version of this product may read it." },
-      );
-    }
-    return new Repository(counted, counters, key, parsed.data, options);
   }
 
   /** Every snapshot, pins of this product included; unordered. @throws RepositoryError where one of them is damaged */
@@ -308,6 +299,30 @@ export class Repository {
       }
     });
   }
+}
+
+/** The master key and what the config says, checked. */
+async function unlock(
+  backend: Backend,
+  password: string,
+): Promise<{ readonly key: CryptoKey; readonly found: z.infer<typeof config> }> {
+  if (!(await backend.exists({ type: "config", name: "" }))) {
+    throw new RepositoryError("REPOSITORY_NOT_FOUND", `there is no restic repository at ${backend.location}`, {
+      hint: "Check the path, and that its volume is mounted.",
+    });
+  }
+  const key = await openMasterKey(backend, password);
+  const parsed = config.safeParse(await readUnpackedJson(backend, key, { type: "config", name: "" }));
+  if (!parsed.success) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", "config is not one of restic");
+  const { version } = parsed.data;
+  if (version !== 1 && version !== 2) {
+    throw new RepositoryError(
+      "REPOSITORY_UNSUPPORTED",
+      `the repository has format ${version}; formats 1 and 2 are known`,
+      { hint: "A newer version of this product may read it." },
+    );
+  }
+  return { key, found: parsed.data };
 }
 
 function blobFailure(id: string, pack: string, cause: unknown): RepositoryError {

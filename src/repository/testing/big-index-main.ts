@@ -30,11 +30,20 @@ try {
   const script = new URL("./index-memory-main.ts", import.meta.url).pathname;
   const cache = join(scratch, "cache");
   for (const what of ["read from the repository", "found again by the next process"]) {
-    const args = ["--disable-warning=ExperimentalWarning", script, directory, "password", needed, count, cache];
+    const args = [
+      "--expose-gc",
+      "--disable-warning=ExperimentalWarning",
+      script,
+      directory,
+      "password",
+      needed,
+      count,
+      cache,
+    ];
     const { stdout } = await promisify(execFile)(process.execPath, args, { env: {} });
-    const { blobs, took, peakMiB, longestTurn } = JSON.parse(stdout) as Record<string, number>;
+    const { blobs, took, beforeMiB, peakMiB, longestTurn } = JSON.parse(stdout) as Record<string, number>;
     say(
-      `${what}: ${blobs} kept in ${seconds(took ?? 0)}, peak ${peakMiB?.toFixed(0)} MiB, longest turn ${longestTurn?.toFixed(0)} ms`,
+      `${what}: ${blobs} kept in ${seconds(took ?? 0)}, peak ${peakMiB?.toFixed(0)} MiB (${beforeMiB?.toFixed(0)} before), longest turn ${longestTurn?.toFixed(0)} ms`,
     );
   }
 } finally {

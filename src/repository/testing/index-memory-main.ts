@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { LocalBackend } from "../backends/local.ts";
 import { loadIndex } from "../blob-index.ts";
 import type { BlobTable } from "../blob-table.ts";
@@ -29,6 +29,12 @@ function threadTime(): number {
   return (user + system) / 1000;
 }
 
+/** Not getrusage's maximum: that begins with the size of the process that started this one. */
+async function residentMiB(which: "VmRSS" | "VmHWM"): Promise<number> {
+  const status = await readFile("/proc/self/status", "utf8");
+  return Number(new RegExp(`^${which}:\\s*(\\d+) kB$`, "m").exec(status)?.[1]) / 1024;
+}
+
 let longestTurn = 0;
 let last = threadTime();
 const watch = setInterval(() => {
@@ -36,6 +42,10 @@ const watch = setInterval(() => {
   last = threadTime();
 }, 0);
 const set = await IdSet.of([needed]);
+// What it took to make up the ids is let go and forgotten: "5" resets the peak (proc_pid_clear_refs(5)).
+(globalThis as { gc?: () => void }).gc?.();
+await writeFile("/proc/self/clear_refs", "5");
+const beforeMiB = await residentMiB("VmRSS");
 const cache = cacheDirectory === undefined ? undefined : new IndexCache(cacheDirectory);
 const where = { kept: cache === undefined ? undefined : { cache, repository: "big" } };
 const begun = performance.now();
@@ -51,7 +61,5 @@ await cache?.settled();
 clearInterval(watch);
 await decoder.close();
 
-// Not getrusage's maximum: that begins with the size of the process that started this one.
-const peakKiB = /^VmHWM:\s*(\d+) kB$/m.exec(await readFile("/proc/self/status", "utf8"))?.[1];
-const peakMiB = Number(peakKiB) / 1024;
-process.stdout.write(JSON.stringify({ blobs: table?.size, took, peakMiB, longestTurn }));
+const peakMiB = await residentMiB("VmHWM");
+process.stdout.write(JSON.stringify({ blobs: table?.size, took, beforeMiB, peakMiB, longestTurn }));
