@@ -44,17 +44,14 @@ export async function loadIndex(
     const key = kept === undefined ? undefined : { repository: kept.repository, files, filter, most };
     const known = key === undefined ? undefined : await kept?.cache.load(key);
     if (known === "tooMany") return undefined;
-    const table = new BlobTable(known === undefined ? expected : known.ids.length / ID_BYTES);
-    if (known !== undefined) {
-      await addEntries(table, known);
-      return table;
-    }
+    if (known !== undefined) return BlobTable.of(known);
+    const table = new BlobTable(expected, most + 1);
     let vanished = false;
     await mapBounded(files, FILES_AT_ONCE, async (name) => {
       if (vanished || table.size > most) return;
       const entries = await readEntries(backend, decoder, name, filter);
       if (entries === undefined) vanished = true;
-      else await addEntries(table, entries);
+      else await addEntries(table, entries, most);
     });
     const isTooLarge = table.size > most;
     if (vanished && !isTooLarge) {
@@ -90,9 +87,10 @@ async function readEntries(
   }
 }
 
-async function addEntries(table: BlobTable, { packs, ids, columns }: IndexEntries): Promise<void> {
+/** Adds them until there are more than `most`. */
+async function addEntries(table: BlobTable, { packs, ids, columns }: IndexEntries, most: number): Promise<void> {
   const pause = new Pause();
-  for (let at = 0, column = 0; at < ids.length; at += ID_BYTES, column += 4) {
+  for (let at = 0, column = 0; at < ids.length && table.size <= most; at += ID_BYTES, column += 4) {
     table.add(ids.subarray(at, at + ID_BYTES), {
       pack: packs[columns[column] ?? 0] ?? "",
       offset: columns[column + 1] ?? 0,

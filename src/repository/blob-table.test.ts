@@ -16,20 +16,23 @@ const location = fc.record({
 
 const plainLength = ({ length, uncompressedLength }: BlobLocation): number => uncompressedLength || length - 32;
 
-test("a table is a map of lists, whatever was added and however it grew", () => {
-  fc.assert(
-    fc.property(
+test("a table is a map of lists, whatever was added and however it grew, and so is one made of its entries", async () => {
+  await fc.assert(
+    fc.asyncProperty(
       fc.array(fc.tuple(id, location)),
       fc.array(id),
       fc.constantFrom(0, 1, 5, 1024),
-      (added, asked, room) => {
-        const table = new BlobTable(room);
+      fc.boolean(),
+      async (added, asked, room, isCopied) => {
+        const first = new BlobTable(room);
         const model = new Map<string, BlobLocation[]>();
         for (const [blob, place] of added) {
-          table.add(blob, place);
+          first.add(blob, place);
           const copies = model.get(blob.toString("hex")) ?? [];
           if (copies.length < 8) model.set(blob.toString("hex"), [place, ...copies]);
         }
+        const { packs, ids, columns } = first.entries();
+        const table = isCopied ? await BlobTable.of({ packs, ids: ids.slice(), columns: columns.slice() }) : first;
         expect(table.size).toBe([...model.values()].flat().length);
         for (const blob of [...added.map(([each]) => each), ...asked]) {
           const places = model.get(blob.toString("hex")) ?? [];

@@ -1,6 +1,7 @@
 import { hashOf, ID_BYTES, randomSeed, sameId } from "./blob-id.ts";
 import { CRYPTO_OVERHEAD } from "./crypto.ts";
 import type { IndexEntries } from "./index-file.ts";
+import { Pause } from "./pause.ts";
 import { release } from "./release.ts";
 
 /** Where one copy of a blob lies. */
@@ -31,15 +32,37 @@ export class BlobTable {
   #next: Uint32Array;
   #slots: Uint32Array;
   #count = 0;
+  readonly #most: number;
   readonly #packs: string[] = [];
   readonly #packNumbers = new Map<string, number>();
 
-  /** @param capacity entries that fit without growing; to grow takes a pause of some milliseconds per 100,000 entries. */
-  constructor(capacity = 1024) {
+  /**
+   * @param capacity entries that fit without growing; to grow takes a pause of some milliseconds per 100,000 entries
+   * @param most entries that there will be: room for more is not made in advance
+   */
+  constructor(capacity = 1024, most = Number.POSITIVE_INFINITY) {
+    this.#most = most;
     this.#ids = new Uint8Array(capacity * ID_BYTES);
     this.#columns = new Uint32Array(capacity * COLUMNS);
     this.#next = new Uint32Array(capacity);
     this.#slots = new Uint32Array(capacity).fill(NONE);
+  }
+
+  /** A table of what {@link BlobTable.entries} gave; takes over its memory. */
+  static async of({ packs, ids, columns }: IndexEntries): Promise<BlobTable> {
+    const count = ids.length / ID_BYTES;
+    const table = new BlobTable(0);
+    table.#ids = ids;
+    table.#columns = columns;
+    table.#next = new Uint32Array(count);
+    table.#slots = new Uint32Array(count).fill(NONE);
+    for (const pack of packs) table.#packNumber(pack);
+    const pause = new Pause();
+    for (; table.#count < count; table.#count++) {
+      table.#link(table.#count);
+      if (pause.due()) await pause.take();
+    }
+    return table;
   }
 
   /** Copies in the table; a blob in two packs counts twice. */
@@ -141,7 +164,7 @@ export class BlobTable {
   }
 
   #grow(): void {
-    const capacity = Math.max(1024, Math.ceil(this.#next.length * 1.5));
+    const capacity = Math.max(1024, this.#count + 1, Math.min(this.#most, Math.ceil(this.#next.length * 1.5)));
     const ids = new Uint8Array(capacity * ID_BYTES);
     ids.set(this.#ids);
     const columns = new Uint32Array(capacity * COLUMNS);
