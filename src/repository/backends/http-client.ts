@@ -131,7 +131,7 @@ export class HttpClient {
       });
       const whole = total + Math.ceil((limit + (content?.length ?? 0)) / SLOWEST_BYTES_PER_MS);
       sent.setTimeout(stall, () => give("HTTP_STALLED", `${url.host} sent nothing for ${stall} ms`));
-      sent.once("error", fail);
+      sent.on("error", fail);
       sent.once("response", (response) => {
         answered = true;
         collect(response, method === "HEAD" ? 0 : limit).then((body) => {
