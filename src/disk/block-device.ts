@@ -35,8 +35,15 @@ export interface BlockSource {
 
 /** A virtual disk that can be written. */
 export interface BlockDevice extends BlockSource {
-  /** Resolves when the data is readable by everybody, and on stable storage too where `durable` is set. */
-  write(offset: number, data: Uint8Array, options: { readonly durable: boolean }): Promise<void>;
+  /**
+   * Resolves when the data is readable by everybody, and on stable storage too where `durable` is set. Once the signal is aborted,
+   * nothing more of it takes effect: whoever gave it up is not surprised later.
+   */
+  write(
+    offset: number,
+    data: Uint8Array,
+    options: { readonly durable: boolean; readonly signal?: AbortSignal },
+  ): Promise<void>;
 
   /** As {@link write} with zeros, without storing them. */
   writeZeroes(offset: number, length: number, options: { readonly durable: boolean }): Promise<void>;

@@ -11,7 +11,6 @@ import { Overlay } from "../disk/overlay/overlay.ts";
 import { NbdServer } from "../nbd/server.ts";
 import { NfsServer } from "../nfs/server.ts";
 import type { AgentState } from "./agent-state.ts";
-import { AnswerLimit } from "./answer-limit.ts";
 import { isLaunchable } from "./boot-set/launch.ts";
 import { BootWatch } from "./boot-watch.ts";
 import type { ControlledAgent } from "./control-routes.ts";
@@ -20,6 +19,7 @@ import { AgentError } from "./errors.ts";
 import { ExportedDisk, type ExportObserver, type Reading } from "./exported-disk.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { nbdDisk } from "./nbd-disk.ts";
+import { patienceOf } from "./patience.ts";
 import { Pin } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
@@ -28,10 +28,6 @@ import { WatchedSource } from "./watched-source.ts";
 
 /** How often the free space of the overlay's claim is looked at. */
 const FREE_SPACE_MS = 5000;
-/** Guests with timers wait 30 s at least. */
-const ANSWER_LIMIT_MS = 20_000;
-/** Requests of one disk that its guest has given up, and their bytes (1 MiB each at most), are bounded by it. */
-const LIMITED_AT_ONCE = 64;
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -119,13 +115,13 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     const disks: ExportedDisk[] = [];
     const images: WatchedSource[] = [];
     for (const { name, image } of reads.disks) {
-      const { epoch, answerLimitMs: limitMs = ANSWER_LIMIT_MS } = config;
+      const { epoch } = config;
       const onFailed = (error: unknown): void => this.#options.onFatal(error);
       const base = new WatchedSource(image, clock);
       images.push(base);
       const overlay = await Overlay.open({ directory, disk: name, base, epoch, clock, onFailed });
-      const limit = new AnswerLimit({ clock, limitMs, atOnce: LIMITED_AT_ONCE });
-      disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch, observer: this, limit }));
+      const patience = patienceOf(clock, config.answerLimitMs);
+      disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch, observer: this, patience }));
       this.nbd.addExport(nbdDisk(name, overlay, this));
     }
     const { snapshot, restore } = config;

@@ -1,11 +1,11 @@
 import type { Clock } from "../base/clock.ts";
-import { AgentError } from "./errors.ts";
 
 interface Pending {
   readonly deadline: number;
   /** Begins it; undefined once it has begun. */
   begin: (() => void) | undefined;
-  readonly giveUp: (error: AgentError) => void;
+  readonly giveUp: (error: Error) => void;
+  readonly abort: AbortController;
 }
 
 export interface AnswerLimitOptions {
@@ -14,12 +14,13 @@ export interface AnswerLimitOptions {
   readonly limitMs: number;
   /** Requests that may be under way, those given up included: what they hold is bounded by it. */
   readonly atOnce: number;
+  /** What a request is told that was not answered in time. */
+  readonly error: () => Error;
 }
 
 /**
- * For clients that may not be kept waiting for as long as it takes: a request that is not answered in time is answered with an error.
- * What had begun goes on, and may take effect later, before whatever touches the same place and came after it; what had to wait
- * for its turn never begins.
+ * For clients that may not be kept waiting for as long as it takes: a request that is not done in time is answered with an error.
+ * What had begun is aborted: it must not take effect when its client has long begun anew. What had to wait for its turn never begins.
  */
 export class AnswerLimit {
   readonly #options: AnswerLimitOptions;
@@ -37,8 +38,8 @@ export class AnswerLimit {
     return this.#begun;
   }
 
-  /** @throws AgentError NOT_IN_TIME, or what `work` rejects with */
-  run<T>(work: () => Promise<T>): Promise<T> {
+  /** Rejects with the error for what is late, or with that of `work`. */
+  run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { clock, limitMs, atOnce } = this.#options;
     return new Promise<T>((resolve, reject) => {
       const pending: Pending = {
@@ -46,15 +47,24 @@ export class AnswerLimit {
         begin: () => {
           pending.begin = undefined;
           this.#begun++;
-          work()
-            .finally(() => {
-              this.#pending.delete(pending);
-              this.#begun--;
-              this.#beginNext();
-            })
-            .then(resolve, reject);
+          const ended = (): void => {
+            this.#pending.delete(pending);
+            this.#begun--;
+            this.#beginNext();
+          };
+          work(pending.abort.signal).then(
+            (value) => {
+              ended();
+              resolve(value);
+            },
+            (error: unknown) => {
+              ended();
+              reject(error);
+            },
+          );
         },
         giveUp: reject,
+        abort: new AbortController(),
       };
       this.#pending.add(pending);
       if (this.#begun < atOnce) pending.begin?.();
@@ -63,6 +73,8 @@ export class AnswerLimit {
   }
 
   #beginNext(): void {
+    // As many have begun as there are: nobody waits for a turn.
+    if (this.#pending.size <= this.#begun) return;
     for (const { begin } of this.#pending) {
       if (this.#begun >= this.#options.atOnce) return;
       begin?.();
@@ -71,7 +83,7 @@ export class AnswerLimit {
 
   /** One sleep serves all: it wakes when the oldest is due, if that is still there. */
   async #watch(): Promise<void> {
-    const { clock, limitMs } = this.#options;
+    const { clock, error } = this.#options;
     this.#isWatching = true;
     for (;;) {
       const [oldest] = this.#pending;
@@ -82,15 +94,9 @@ export class AnswerLimit {
         continue;
       }
       this.#pending.delete(oldest);
-      oldest.giveUp(
-        new AgentError(
-          "NOT_IN_TIME",
-          `a request was not answered within ${limitMs / 1000} s: its guest is paused meanwhile`,
-          {
-            hint: "See why the disk waits: the repository may be away, or the overlay full. The guest goes on afterwards.",
-          },
-        ),
-      );
+      const late = error();
+      oldest.giveUp(late);
+      oldest.abort.abort(late);
     }
     this.#isWatching = false;
   }

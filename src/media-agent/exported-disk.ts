@@ -33,8 +33,7 @@ export interface ExportedDiskOptions {
   readonly nfs: NfsServer;
   readonly epoch: number;
   readonly observer: ExportObserver;
-  /** For a guest whose disk has timers. */
-  readonly limit: AnswerLimit;
+  readonly patience: (bus: DiskBus) => AnswerLimit | undefined;
 }
 
 /** One disk while it is served: its overlay, its NFS export, and what the control API does to it. */
@@ -118,10 +117,9 @@ export class ExportedDisk {
 
   #serve(): void {
     const { name } = this;
-    const { state, nfs, observer, overlay, limit } = this.#options;
-    const device = overlay;
-    const limitNow = (): AnswerLimit | undefined => (state.disk(name).bus === "virtio" ? undefined : limit);
-    nfs.addExport(nfsDisk({ name, device, state: state.disk(name), observer, limit: limitNow }));
+    const { state, nfs, observer, overlay: device } = this.#options;
+    const limit = (): AnswerLimit | undefined => this.#options.patience(state.disk(name).bus);
+    nfs.addExport(nfsDisk({ name, device, state: state.disk(name), observer, limit }));
   }
 
   #checkEpoch(epoch: number): void {

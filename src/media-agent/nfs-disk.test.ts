@@ -1,12 +1,13 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
+import type { DiskBus } from "../api/agent-control.ts";
 import { ManualClock } from "../base/testing/manual-clock.ts";
 import type { BlockDevice } from "../disk/block-device.ts";
 import { DiskError, type DiskErrorCode } from "../disk/errors.ts";
 import { memorySource } from "../disk/testing/memory-source.ts";
 import type { NfsExport } from "../nfs/export.ts";
-import { AnswerLimit } from "./answer-limit.ts";
 import { nfsDisk } from "./nfs-disk.ts";
+import { patienceOf } from "./patience.ts";
 
 const observer = {
   read: () => undefined,
@@ -20,7 +21,7 @@ const state = {
   bus: "virtio",
 } as const;
 
-function exported(device: Partial<BlockDevice>, limit?: AnswerLimit): NfsExport {
+function exported(device: Partial<BlockDevice>, clock = new ManualClock(), bus: DiskBus = "virtio"): NfsExport {
   const whole: BlockDevice = {
     ...memorySource(Buffer.alloc(4096)),
     write: async () => undefined,
@@ -28,7 +29,8 @@ function exported(device: Partial<BlockDevice>, limit?: AnswerLimit): NfsExport 
     flush: async () => undefined,
     ...device,
   };
-  return nfsDisk({ name: "root", device: whole, state, observer, limit: () => limit });
+  const patience = patienceOf(clock);
+  return nfsDisk({ name: "root", device: whole, state, observer, limit: () => patience(bus) });
 }
 
 async function outcome(work: Promise<unknown>): Promise<string> {
@@ -59,9 +61,8 @@ test.each<[DiskErrorCode, string]>([
 
 test("for a guest with timers, reads, writes and commits that hang are answered with an error, in time", async () => {
   const clock = new ManualClock();
-  const limit = new AnswerLimit({ clock, limitMs: 20_000, atOnce: 64 });
   const hang = (): Promise<never> => new Promise(() => undefined);
-  const disk = exported({ read: hang, write: hang, flush: hang }, limit);
+  const disk = exported({ read: hang, write: hang, flush: hang }, clock, "sata");
   const answers = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true), disk.commit()].map(outcome);
   expect(await Promise.all(answers)).toEqual(["no answer", "no answer", "no answer"]);
   const late = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true), disk.commit()];
@@ -74,7 +75,11 @@ test("for a guest with timers, reads, writes and commits that hang are answered 
   ]);
 });
 
-test("a guest without them waits", async () => {
-  const disk = exported({ read: () => new Promise(() => undefined) });
-  expect(await outcome(disk.read(0, 512))).toBe("no answer");
+test("a guest without them waits for as long as it takes", async () => {
+  const clock = new ManualClock();
+  const hang = (): Promise<never> => new Promise(() => undefined);
+  const disk = exported({ read: hang, write: hang, flush: hang }, clock);
+  const answers = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true), disk.commit()].map(outcome);
+  await clock.advance(3_600_000);
+  expect(await Promise.all(answers)).toEqual(["no answer", "no answer", "no answer"]);
 });

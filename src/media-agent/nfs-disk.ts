@@ -21,7 +21,7 @@ export interface NfsDiskOptions {
 
 /** A disk as the `disk.img` of an NFS export: what KubeVirt expects of a claim in Filesystem mode. Its reads are the guest's. */
 export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions): NfsExport {
-  const answer = async <T>(work: () => Promise<T>): Promise<T> => {
+  const answer = async <T>(work: (signal?: AbortSignal) => Promise<T>): Promise<T> => {
     try {
       return await (limit()?.run(work) ?? work());
     } catch (error) {
@@ -48,7 +48,9 @@ export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions
     },
     async write(offset, data, stable) {
       const begun = performance.now();
-      await answer(() => device.write(offset, data, { durable: stable }));
+      await answer((signal) =>
+        device.write(offset, data, { durable: stable, ...(signal === undefined ? {} : { signal }) }),
+      );
       observer.written(name, data.length, (performance.now() - begun) / 1000);
     },
     commit: () => answer(() => device.flush()),

@@ -11,8 +11,8 @@ import { guestCacheDirectory } from "../../src/lab/guest/recipe-cache.ts";
 import { buildTinyGuest, TINY_RECORDS_ARGUMENTS } from "../../src/lab/guest/tiny-guest.ts";
 import type { DiskBus, MachineSpec } from "../../src/lab/hypervisor/machine.ts";
 import { RunningMachine } from "../../src/lab/hypervisor/running-machine.ts";
-import { AnswerLimit } from "../../src/media-agent/answer-limit.ts";
 import { nfsDisk } from "../../src/media-agent/nfs-disk.ts";
+import { patienceOf } from "../../src/media-agent/patience.ts";
 import { Portmapper } from "../../src/nfs/portmapper.ts";
 import { NfsServer } from "../../src/nfs/server.ts";
 import { MemoryExport } from "../../src/nfs/testing/memory-export.ts";
@@ -160,7 +160,7 @@ class DiskThatGoesAway implements BlockDevice {
 
 test("a guest whose disk has timers is paused by the answer that comes in time, and goes on without noticing when the disk is back", async () => {
   const away = new DiskThatGoesAway(disk.content);
-  const limit = new AnswerLimit({ clock: systemClock, limitMs: 1500, atOnce: 64 });
+  const patience = patienceOf(systemClock, 1500);
   const exportPath = `/${"s".repeat(43)}`;
   const state = { exportPath, handleKey: "k".repeat(43), fsid: "5", bus: "scsi" as const };
   const observer = {
@@ -168,7 +168,7 @@ test("a guest whose disk has timers is paused by the answer that comes in time, 
     written: () => undefined,
     reading: () => ({ readClass: "guest" as const, end: () => undefined }),
   };
-  server.addExport(nfsDisk({ name: "root", device: away, state, observer, limit: () => limit }));
+  server.addExport(nfsDisk({ name: "root", device: away, state, observer, limit: () => patience("scsi") }));
   const console = join(scratch, "console");
   const log = (): Promise<string> => readFile(console, "utf8").catch(() => "");
   const lastRecord = async (): Promise<number> =>

@@ -10,7 +10,7 @@ import { Overlay } from "./overlay.ts";
  * The overlay against a plain array, and a copy that is made of it by generations against both.
  *
  * Covered: writes of any offset and length (bytes, sectors, pages; several at once, over one another), zeros, flushes, reads that race
- * them, seals, generations, a copying Job that reads while writes are under way, closing and opening; in a disk whose last page and
+ * them, writes that are given up, seals, generations, a copying Job that reads while writes are under way, closing and opening; in a disk whose last page and
  * last sector are cut off, with a journal so small that checkpoints come all the time. Faults, each at any operation on the files,
  * those of opening included: the process dies (the page cache stays), the power goes (any sector that was not synced is any of its
  * versions, any change of a name happened or not), EIO (of a write after any part of it, of a sync with any part of the data lost),
@@ -35,6 +35,8 @@ interface Change {
   readonly fill: number;
   readonly asZeroes: boolean;
   readonly durable: boolean;
+  /** Given up after so many turns, if it is not done by then. */
+  readonly patience: number | undefined;
 }
 
 type Step =
@@ -52,13 +54,14 @@ const range = fc
   });
 
 const change: fc.Arbitrary<Change> = fc
-  .tuple(
-    range,
-    fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 255 }) }, fc.constant(0)),
-    fc.boolean(),
-    fc.boolean(),
-  )
-  .map(([at, fill, durable, asZeroes]) => ({ ...at, fill, durable, asZeroes: asZeroes && fill === 0 }));
+  .record({
+    at: range,
+    fill: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 255 }) }, fc.constant(0)),
+    durable: fc.boolean(),
+    asZeroes: fc.boolean(),
+    patience: fc.option(fc.nat(6), { freq: 3, nil: undefined }),
+  })
+  .map(({ at, asZeroes, ...rest }) => ({ ...at, ...rest, asZeroes: asZeroes && rest.fill === 0 }));
 
 const changes = fc.array(change, { minLength: 1, maxLength: 4 });
 
@@ -140,6 +143,11 @@ class Model {
     for (const s of sectorsOf(change)) this.#sectors[s] = this.#sectors[s]?.filter(({ by }) => by.has(change)) ?? [];
   }
 
+  /** Some of what was given up may have been written: this is what readers see from now on. */
+  observe(content: Buffer): void {
+    this.#now = Buffer.from(content);
+  }
+
   /** This is durable, and nothing else is possible any more. */
   settle(content: Buffer): void {
     this.#now = Buffer.from(content);
@@ -165,6 +173,16 @@ class Model {
 function sectorsOf({ offset, length }: Change): number[] {
   const first = Math.floor(offset / SECTOR);
   return Array.from({ length: Math.ceil((offset + length) / SECTOR) - first }, (_, index) => first + index);
+}
+
+class GivenUp extends Error {}
+
+function givenUpAfter(turns: number): AbortSignal {
+  const controller = new AbortController();
+  const turn = (left: number): unknown =>
+    left === 0 ? controller.abort(new GivenUp()) : setImmediate(() => turn(left - 1));
+  turn(turns);
+  return controller.signal;
 }
 
 /** A machine, a relocation and what happens to them. */
@@ -273,17 +291,29 @@ class Run {
     const model = this.#model;
     const isSealed = model.sealed;
     if (!isSealed) model.change(all);
+    let isGivenUp = false;
     const writes = all.map(async (one) => {
-      const { offset, length, fill, asZeroes, durable } = one;
+      const { offset, length, fill, asZeroes, durable, patience } = one;
+      const signal = patience === undefined ? undefined : givenUpAfter(patience);
       if (asZeroes) await overlay.writeZeroes(offset, length, { durable });
-      else await overlay.write(offset, Buffer.alloc(length, fill), { durable });
+      else
+        await overlay.write(offset, Buffer.alloc(length, fill), {
+          durable,
+          ...(signal === undefined ? {} : { signal }),
+        });
       if (durable) model.acknowledge(one);
     });
     for (const write of await Promise.allSettled(writes)) {
       if (isSealed && write.status === "fulfilled") throw new Error("a write was taken in spite of the seal");
       if (write.status === "fulfilled" || (isSealed && errorCode(write.reason) === "DISK_SEALED")) continue;
-      throw write.reason;
+      if (!(write.reason instanceof GivenUp)) throw write.reason;
+      isGivenUp = true;
     }
+    if (!isGivenUp) return;
+    const check = model.checker();
+    const left = await overlay.read(0, SIZE, "guest");
+    check(left);
+    model.observe(left);
   }
 
   /** Looks what is there after opening: it is what it may be, and from now on durable. */

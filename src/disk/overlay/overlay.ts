@@ -114,9 +114,13 @@ export class Overlay implements BlockDevice {
     return merged;
   }
 
-  async write(offset: number, data: Uint8Array, options: { readonly durable: boolean }): Promise<void> {
+  async write(
+    offset: number,
+    data: Uint8Array,
+    options: { readonly durable: boolean; readonly signal?: AbortSignal },
+  ): Promise<void> {
     this.#check(offset, data.length);
-    if (data.length > 0) await this.#change(offset, data.length, data);
+    if (data.length > 0) await this.#change(offset, data.length, data, options.signal);
     if (options.durable) await this.flush();
   }
 
@@ -241,7 +245,7 @@ export class Overlay implements BlockDevice {
   }
 
   /** @param data undefined means zeros */
-  async #change(offset: number, length: number, data: Uint8Array | undefined): Promise<void> {
+  async #change(offset: number, length: number, data: Uint8Array | undefined, signal?: AbortSignal): Promise<void> {
     this.#commit.throwIfFailed();
     const first = Math.floor(offset / PAGE);
     const last = Math.floor((offset + length - 1) / PAGE);
@@ -249,6 +253,7 @@ export class Overlay implements BlockDevice {
     const release = await this.#ranges.hold(first, last);
     try {
       this.#commit.throwIfFailed();
+      signal?.throwIfAborted();
       await this.#markAhead(first, last);
       let page = first;
       while (page <= last) {
@@ -256,14 +261,18 @@ export class Overlay implements BlockDevice {
         const isWhole = from === page * PAGE && (offset + length >= (page + 1) * PAGE || offset + length === this.size);
         if (!isWhole) {
           const to = Math.min(offset + length, (page + 1) * PAGE);
-          await this.#changePart(page, from, to, data?.subarray(from - offset, to - offset));
+          await this.#changePart(page, from, to, data?.subarray(from - offset, to - offset), signal);
           page++;
           continue;
         }
         const end = this.#wholeRun(page, last, offset, length, data);
-        await this.#changeWhole(page, end, offset, length, data);
+        await this.#changeWhole(page, end, offset, length, data, signal);
         page = end;
       }
+    } catch (error) {
+      // Some of it may have been written in place.
+      this.#mark(first, last, () => false);
+      throw error;
     } finally {
       release();
     }
@@ -274,16 +283,20 @@ export class Overlay implements BlockDevice {
    * has changed must not be forgotten then: its mark is durable before. The frozen generation's pages have one.
    */
   async #markAhead(first: number, last: number): Promise<void> {
+    if (this.#mark(first, last, (page) => this.#map.frozen.has(page) && !this.#dropping)) await this.flush();
+  }
+
+  /** Makes pages dirty that have sectors in the data file. Gives back whether any became so. */
+  #mark(first: number, last: number, isExcepted: (page: number) => boolean): boolean {
     const map = this.#map;
     let isMarked = false;
     for (let page = map.dirty.next(false, first, last + 1); page <= last; page++) {
       const mask = map.mask(page);
-      const isKnown = map.dirty.has(page) || (map.frozen.has(page) && !this.#dropping);
-      if (mask === 0 || isKnown) continue;
+      if (mask === 0 || map.dirty.has(page) || isExcepted(page)) continue;
       this.#record({ op: OP.partial, a: page, b: mask });
       isMarked = true;
     }
-    if (isMarked) await this.flush();
+    return isMarked;
   }
 
   /** The page after the run of whole pages from `page` on that are all zeros, or all not. */
@@ -308,18 +321,25 @@ export class Overlay implements BlockDevice {
     offset: number,
     length: number,
     data: Uint8Array | undefined,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     if (this.#isZero(from, offset, data)) {
       this.#record({ op: OP.zero, a: from, b: to - from });
       return;
     }
     const end = Math.min(to * PAGE, offset + length);
-    await this.#store((data as Uint8Array).subarray(from * PAGE - offset, end - offset), from * PAGE);
+    await this.#store((data as Uint8Array).subarray(from * PAGE - offset, end - offset), from * PAGE, signal);
     this.#record({ op: OP.full, a: from, b: to - from });
   }
 
   /** A change to bytes `[from, to)` within one page. */
-  async #changePart(page: number, from: number, to: number, data: Uint8Array | undefined): Promise<void> {
+  async #changePart(
+    page: number,
+    from: number,
+    to: number,
+    data: Uint8Array | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const bytes = data ?? Buffer.alloc(to - from);
     const pageEnd = Math.min((page + 1) * PAGE, this.size);
     // A zero page has no sectors in the data file: write all of it. Otherwise whole sectors are enough.
@@ -329,7 +349,7 @@ export class Overlay implements BlockDevice {
     const isAligned = start === from && end === to;
     const content = isAligned ? bytes : Buffer.from(await this.read(start, end - start, "guest"));
     if (!isAligned) content.set(bytes, from - start);
-    await this.#store(content, start);
+    await this.#store(content, start, signal);
     if (isZero) this.#record({ op: OP.full, a: page, b: 1 });
     else this.#record({ op: OP.partial, a: page, b: this.#mask(page, start, end) });
   }
@@ -344,11 +364,13 @@ export class Overlay implements BlockDevice {
   }
 
   /** Puts bytes into the data file. Waits, for as long as it takes, while there is no space. */
-  async #store(bytes: Uint8Array, offset: number): Promise<void> {
+  async #store(bytes: Uint8Array, offset: number, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
     try {
-      await this.#space.retry(() => this.#data.write(bytes, offset));
+      await this.#space.retry(() => this.#data.write(bytes, offset), signal);
       this.#commit.touch();
     } catch (error) {
+      if (signal?.aborted === true && error === signal.reason) throw error;
       throw error === this.#closing.signal.reason ? error : this.#commit.fail(error);
     }
   }

@@ -20,8 +20,8 @@ export class SpaceWait {
     return this.#waiting > 0;
   }
 
-  /** Rejects with any other error of `body`. */
-  async retry<T>(body: () => Promise<T>): Promise<T> {
+  /** Rejects with any other error of `body`, or with the signal's reason. */
+  async retry<T>(body: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     let isWaiting = false;
     try {
       for (;;) {
@@ -33,7 +33,8 @@ export class SpaceWait {
         // Counted until it succeeds: between two attempts it still waits.
         if (!isWaiting) this.#waiting++;
         isWaiting = true;
-        await this.#clock.sleep(RETRY_MS, this.#signal);
+        const ended = signal === undefined ? this.#signal : AbortSignal.any([this.#signal, signal]);
+        await this.#clock.sleep(RETRY_MS, ended);
       }
     } finally {
       if (isWaiting) this.#waiting--;
