@@ -21,9 +21,9 @@ export interface NfsDiskOptions {
 
 /** A disk as the `disk.img` of an NFS export: what KubeVirt expects of a claim in Filesystem mode. Its reads are the guest's. */
 export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions): NfsExport {
-  const answer = async <T>(work: (signal?: AbortSignal) => Promise<T>): Promise<T> => {
+  const answer = async <T>(key: string, work: (signal?: AbortSignal) => Promise<T>): Promise<T> => {
     try {
-      return await (limit()?.run(work) ?? work());
+      return await (limit()?.run(key, work) ?? work());
     } catch (error) {
       if (ENDING.has(errorCode(error))) return new Promise<never>(() => undefined);
       throw error;
@@ -41,18 +41,18 @@ export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions
       const begun = performance.now();
       const reading = observer.reading(name, offset, length);
       try {
-        return await answer(() => device.read(offset, length, reading.readClass));
+        return await answer(`read ${offset} ${length}`, () => device.read(offset, length, reading.readClass));
       } finally {
         reading.end((performance.now() - begun) / 1000);
       }
     },
     async write(offset, data, stable) {
       const begun = performance.now();
-      await answer((signal) =>
+      await answer(`write ${offset} ${data.length}`, (signal) =>
         device.write(offset, data, { durable: stable, ...(signal === undefined ? {} : { signal }) }),
       );
       observer.written(name, data.length, (performance.now() - begun) / 1000);
     },
-    commit: () => answer(() => device.flush()),
+    commit: () => answer("commit", () => device.flush()),
   };
 }
