@@ -16,7 +16,8 @@ afterAll(() => backup?.repository.remove());
 test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
   "seed %i: every record that was acknowledged is there, and every other byte is the backup's",
   async (seed) => {
-    const { kills, acknowledged } = await agentRun(seed, backup);
+    const { trouble, kills, acknowledged } = await agentRun(seed, backup);
+    process.stderr.write(`seed ${seed}: ${trouble}, ${kills} kills, ${acknowledged} records acknowledged\n`);
     expect(kills).toBeGreaterThan(0);
     expect(acknowledged).toBeGreaterThan(0);
   },
