@@ -44,9 +44,9 @@ export class GroupCommit {
     this.#journal = options.journal;
   }
 
-  /** Whether there has not been space for a journal since the start. */
-  get lacksJournal(): boolean {
-    return this.#journal === undefined;
+  /** Whether it waits for space, or has not found any for a journal since the start. */
+  get full(): boolean {
+    return this.#options.space.full || this.#journal === undefined;
   }
 
   /** Bytes were written in the data file. */

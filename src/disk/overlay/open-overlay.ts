@@ -32,6 +32,7 @@ export interface OpenedOverlay {
   readonly map: PageMap;
   readonly data: OverlayFile;
   readonly commit: GroupCommit;
+  /** Of the data file. */
   readonly space: SpaceWait;
   /** Aborting it ends all waiting for space. */
   readonly closing: AbortController;
@@ -64,7 +65,8 @@ export async function openOverlay(options: OverlayOptions): Promise<OpenedOverla
     const closing = new AbortController();
     const space = new SpaceWait(clock, closing.signal);
     const onFailed = options.onFailed ?? (() => undefined);
-    const commit = new GroupCommit({ journal, data, space, checkpoint, onFailed });
+    const journalSpace = new SpaceWait(clock, closing.signal);
+    const commit = new GroupCommit({ journal, data, space: journalSpace, checkpoint, onFailed });
     // Tells that the claim is full, and until when, even if nobody writes. Whoever does hears of a failure.
     if (journal === undefined) commit.commit().catch(() => undefined);
     return { map, data, commit, space, closing };

@@ -101,6 +101,23 @@ test("it is full until there is space, even where nobody writes", async () => {
   expect(overlay.full).toBe(false);
 });
 
+test("sealing does not wait for space either: what waits for it is refused, and was never acknowledged", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay, clock } = await open(directory);
+  directory.limit = 0;
+  const write = overlay.write(0, Buffer.alloc(PAGE, 9), { durable: true });
+  const refused = expect(write).rejects.toMatchObject({ code: "DISK_SEALED" });
+  await clock.advance(2000);
+  await overlay.seal();
+  await refused;
+  expect(overlay.full).toBe(false);
+  expect((await overlay.read(0, 1, "guest"))[0]).toBe(7);
+  directory.limit = undefined;
+  await overlay.unseal();
+  await overlay.write(0, Buffer.alloc(PAGE, 8), { durable: true });
+  expect((await overlay.read(0, 1, "guest"))[0]).toBe(8);
+});
+
 test("closing does not wait for space", async () => {
   const directory = new SimulatedDirectory();
   const { overlay, clock } = await open(directory);

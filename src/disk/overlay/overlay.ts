@@ -66,7 +66,7 @@ export class Overlay implements BlockDevice {
 
   /** Whether writes wait for space. */
   get full(): boolean {
-    return this.#space.full || this.#commit.lacksJournal;
+    return this.#space.full || this.#commit.full;
   }
 
   /** Bytes that the guest wrote and that are held here; zeros take none. */
@@ -134,9 +134,13 @@ export class Overlay implements BlockDevice {
     await this.#commit.commit();
   }
 
-  /** After it resolves no write will ever be acknowledged, in this process or a later one, until {@link unseal}. */
+  /**
+   * After it resolves no write will ever be acknowledged, in this process or a later one, until {@link unseal}. What waits for space is
+   * refused with the others: on a full claim, moving the disk is the way out.
+   */
   async seal(): Promise<void> {
     this.#refusing = true;
+    this.#space.end(refusal(false));
     await this.#ranges.idle();
     if (!this.#map.sealed) this.#record({ op: OP.seal, a: 0, b: 0 });
     await this.flush();
@@ -370,8 +374,9 @@ export class Overlay implements BlockDevice {
       await this.#space.retry(() => this.#data.write(bytes, offset), signal);
       this.#commit.touch();
     } catch (error) {
-      if (signal?.aborted === true && error === signal.reason) throw error;
-      throw error === this.#closing.signal.reason ? error : this.#commit.fail(error);
+      const isGivenUp = error === signal?.reason || error === this.#closing.signal.reason;
+      if (isGivenUp || errorCode(error) === "DISK_SEALED") throw error;
+      throw this.#commit.fail(error);
     }
   }
 

@@ -7,6 +7,7 @@ const RETRY_MS = 1000;
 export class SpaceWait {
   readonly #clock: Clock;
   readonly #signal: AbortSignal;
+  #present = new AbortController();
   #waiting = 0;
 
   /** @param signal ends all waiting: they reject with its reason */
@@ -18,6 +19,12 @@ export class SpaceWait {
   /** Whether anybody waits. */
   get full(): boolean {
     return this.#waiting > 0;
+  }
+
+  /** Those who wait now give up, with this reason. */
+  end(reason: Error): void {
+    this.#present.abort(reason);
+    this.#present = new AbortController();
   }
 
   /** Rejects with any other error of `body`, or with the signal's reason. */
@@ -33,8 +40,8 @@ export class SpaceWait {
         // Counted until it succeeds: between two attempts it still waits.
         if (!isWaiting) this.#waiting++;
         isWaiting = true;
-        const ended = signal === undefined ? this.#signal : AbortSignal.any([this.#signal, signal]);
-        await this.#clock.sleep(RETRY_MS, ended);
+        const signals = [this.#signal, this.#present.signal, ...(signal === undefined ? [] : [signal])];
+        await this.#clock.sleep(RETRY_MS, AbortSignal.any(signals));
       }
     } finally {
       if (isWaiting) this.#waiting--;
