@@ -71,3 +71,29 @@ test("many failing reads share one reload, and do not reload again at once", asy
   await subject.read("a").catch(() => undefined);
   expect(reloads).toBe(2);
 });
+
+test("a damaged blob is told of until it can be read again, whatever else happens", async () => {
+  const broken = new Map<string, RepositoryErrorCode>([["a", "REPOSITORY_BLOB_DAMAGED"]]);
+  const subject = new RepositoryReader(
+    {
+      async readBlob(id) {
+        const code = broken.get(id);
+        return code === undefined ? Buffer.from("x") : fail(code);
+      },
+      reloadIndex: async () => undefined,
+    },
+    new ManualClock(),
+  );
+  await subject.read("a").catch(() => undefined);
+  await subject.read("b");
+  expect(subject).toMatchObject({ reachable: true, message: "it is REPOSITORY_BLOB_DAMAGED" });
+  broken.set("b", "REPOSITORY_UNREACHABLE");
+  await subject.read("b").catch(() => undefined);
+  expect(subject).toMatchObject({ reachable: false, message: "it is REPOSITORY_UNREACHABLE" });
+  broken.delete("b");
+  await subject.read("b");
+  expect(subject).toMatchObject({ reachable: true, message: "it is REPOSITORY_BLOB_DAMAGED" });
+  broken.delete("a");
+  await subject.read("a");
+  expect(subject).toMatchObject({ reachable: true, message: "" });
+});

@@ -4,6 +4,8 @@ import { RepositoryError } from "../repository/errors.ts";
 
 /** Between two reads of the whole index. */
 const RELOAD_PAUSE_MS = 2000;
+/** Damaged blobs that are remembered; one of them is told of. */
+const DAMAGED_LIMIT = 1000;
 /** The blob or its pack is wrong or gone: a new index may know another copy. */
 const OUTDATED = new Set<string>([
   "REPOSITORY_PACK_MISSING",
@@ -33,26 +35,40 @@ export class RepositoryReader {
   readonly #clock: Clock;
   #reloading: Promise<void> | undefined;
   #lastReload = Number.NEGATIVE_INFINITY;
-  /** False while requests fail for a reason that may pass. */
-  reachable = true;
-  /** Why it is not reachable, or which blob is damaged; empty where all is well. */
-  message = "";
+  /** Why requests fail that may succeed later. */
+  #away: string | undefined;
+  /** Why blobs cannot be read, by their ids, until they can. */
+  readonly #damaged = new Map<string, string>();
 
   constructor(repository: BlobRepository, clock: Clock) {
     this.#repository = repository;
     this.#clock = clock;
   }
 
+  /** False while requests fail for a reason that may pass. */
+  get reachable(): boolean {
+    return this.#away === undefined;
+  }
+
+  /** Why it is not reachable, or which blob is damaged; empty where all is well. */
+  get message(): string {
+    const [damaged] = this.#damaged.values();
+    return this.#away ?? damaged ?? "";
+  }
+
   /** @throws RepositoryError; see {@link isTransient} */
   async read(id: string): Promise<Buffer> {
     try {
       const content = await this.#readTwice(id);
-      if (!this.reachable) this.message = "";
-      this.reachable = true;
+      this.#away = undefined;
+      this.#damaged.delete(id);
       return content;
     } catch (error) {
-      this.reachable = !isTransient(error);
-      this.message = errorMessage(error);
+      if (isTransient(error)) this.#away = errorMessage(error);
+      else {
+        this.#away = undefined;
+        if (this.#damaged.size < DAMAGED_LIMIT) this.#damaged.set(id, errorMessage(error));
+      }
       throw error;
     }
   }
