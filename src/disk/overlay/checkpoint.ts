@@ -7,6 +7,7 @@ import { PageMap } from "./page-map.ts";
 const MAGIC = "VMRMAP01";
 const HEADER = 64;
 const PARTIAL = 8;
+const CHECKSUM = 4;
 const PIECE = 4 * 1024 * 1024;
 
 /** A page map as it stood at one moment, with what is needed to go on from there. */
@@ -19,11 +20,11 @@ export interface Checkpoint {
   readonly journal: number;
 }
 
-/** The checkpoint's bytes: a copy, so that the map may change while they are written. */
+/** The checkpoint's bytes but for the checksum: a copy, so that the map may change while they are written. */
 export function encodeCheckpoint({ map, size, epoch, journal }: Checkpoint): Buffer {
   const bitmaps = [map.full, map.zero, map.dirty, map.frozen];
   const bitmapBytes = Math.ceil(map.pages / 8);
-  const bytes = Buffer.alloc(HEADER + 4 * bitmapBytes + map.partial.size * PARTIAL + 4);
+  const bytes = Buffer.alloc(HEADER + 4 * bitmapBytes + map.partial.size * PARTIAL);
   bytes.write(MAGIC, 0, "latin1");
   bytes.writeBigUInt64LE(BigInt(size), 8);
   bytes.writeUInt32LE(epoch, 16);
@@ -42,15 +43,14 @@ export function encodeCheckpoint({ map, size, epoch, journal }: Checkpoint): Buf
     bytes.writeUInt32LE(mask, at + 4);
     at += PARTIAL;
   }
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, at)), at);
   return bytes;
 }
 
 /** @throws DiskError OVERLAY_CORRUPT */
 export function decodeCheckpoint(bytes: Buffer, what: string): Checkpoint {
-  if (bytes.length < HEADER + 4 || bytes.toString("latin1", 0, 8) !== MAGIC)
+  if (bytes.length < HEADER + CHECKSUM || bytes.toString("latin1", 0, 8) !== MAGIC)
     throw corrupt(`${what} is not an overlay's map`);
-  const end = bytes.length - 4;
+  const end = bytes.length - CHECKSUM;
   if (crc32(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) throw corrupt(`the checksum of ${what} does not fit`);
   const size = Number(bytes.readBigUInt64LE(8));
   const map = new PageMap(Math.ceil(size / 4096));
@@ -77,13 +77,24 @@ export function decodeCheckpoint(bytes: Buffer, what: string): Checkpoint {
   return { map, size, epoch: bytes.readUInt32LE(16), journal: bytes.readUInt32LE(20) };
 }
 
-/** Puts the bytes in the place of the map that stood there: the old or the new one is there after any crash. */
+/**
+ * Puts the bytes and their checksum in the place of the map that stood there: the old or the new one is there after any crash. They may
+ * be a hundred megabytes: the checksum is made piece by piece, between two writes.
+ */
 export async function saveCheckpoint(directory: OverlayDirectory, disk: string, bytes: Buffer): Promise<void> {
   const fresh = `${disk}.map.new`;
   const file = await directory.open(fresh);
   try {
-    for (let at = 0; at < bytes.length; at += PIECE) await file.write(bytes.subarray(at, at + PIECE), at);
-    await file.truncate(bytes.length);
+    let sum = 0;
+    for (let at = 0; at < bytes.length; at += PIECE) {
+      const piece = bytes.subarray(at, at + PIECE);
+      sum = crc32(piece, sum);
+      await file.write(piece, at);
+    }
+    const checksum = Buffer.alloc(CHECKSUM);
+    checksum.writeUInt32LE(sum);
+    await file.write(checksum, bytes.length);
+    await file.truncate(bytes.length + CHECKSUM);
     await file.datasync();
   } finally {
     await file.close();

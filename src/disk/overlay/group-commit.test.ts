@@ -4,10 +4,11 @@ import { SimulatedDirectory } from "../testing/simulated-directory.ts";
 import type { OverlayFile } from "./files.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { Journal } from "./journal.ts";
+import { OP } from "./page-map.ts";
 import { SpaceWait } from "./space-wait.ts";
 
-async function groupCommit(datasync: () => Promise<void>): Promise<GroupCommit> {
-  const journal = await Journal.create(new SimulatedDirectory().mount(), "root", 1, 4096);
+async function groupCommit(datasync: () => Promise<void>, journalBytes = 4096): Promise<GroupCommit> {
+  const journal = await Journal.create(new SimulatedDirectory().mount(), "root", 1, journalBytes);
   const data = { datasync } as OverlayFile;
   const space = new SpaceWait(new ManualClock(), new AbortController().signal);
   const checkpoint = (): Promise<never> => Promise.reject(new Error("there is room"));
@@ -49,4 +50,18 @@ test("all that wait while one sync runs share the next", async () => {
   release();
   await Promise.all(others);
   expect(syncs).toBe(2);
+});
+
+test("records that nobody commits do not pile up", async () => {
+  let syncs = 0;
+  const commit = await groupCommit(async () => {
+    syncs++;
+  }, 1024 * 1024);
+  for (let page = 0; page < 8191; page++) commit.add({ op: OP.full, a: page, b: 1 });
+  await new Promise(setImmediate);
+  expect(syncs).toBe(0);
+  commit.touch();
+  commit.add({ op: OP.full, a: 8191, b: 1 });
+  await new Promise(setImmediate);
+  expect(syncs).toBe(1);
 });

@@ -8,6 +8,8 @@ import type { SpaceWait } from "./space-wait.ts";
 
 /** A batch is cut into pieces of so many records: the journal is at least as large as one. */
 const RECORDS_PER_BATCH = 2048;
+/** With so many, they are made durable although nobody asks: what nobody ever commits does not pile up. */
+const RECORDS_QUEUED = 8192;
 
 export interface GroupCommitOptions {
   /** Undefined where there was no space for one: the first round makes it. */
@@ -57,6 +59,8 @@ export class GroupCommit {
   /** A record whose bytes are in the data file. */
   add(record: JournalRecord): void {
     this.#queued.push(record);
+    // Whoever commits next hears of a failure.
+    if (this.#queued.length === RECORDS_QUEUED) this.commit().catch(() => undefined);
   }
 
   /** Resolves when everything that was touched and added before is durable. */

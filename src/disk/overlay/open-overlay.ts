@@ -25,6 +25,8 @@ export interface OverlayOptions {
   readonly onFailed?: (error: DiskError) => void;
   /** Bytes; tests make it small. */
   readonly journalBytes?: number;
+  /** Pages of which only some sectors are held; tests make it small. */
+  readonly partialLimit?: number;
 }
 
 /** What an overlay is made of once its files are open. */

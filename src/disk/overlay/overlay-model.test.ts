@@ -240,7 +240,7 @@ class Run {
   #open(): Promise<Overlay> {
     const directory = this.#directory.mount();
     const options = { directory, disk: "root", base: memorySource(base), epoch: 1 };
-    return this.#settled(Overlay.open({ ...options, clock: this.#clock, journalBytes: 2048 }));
+    return this.#settled(Overlay.open({ ...options, clock: this.#clock, journalBytes: 2048, partialLimit: 4 }));
   }
 
   async #carryOut(todo: Step): Promise<void> {

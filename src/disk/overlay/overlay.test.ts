@@ -141,6 +141,22 @@ test("concurrent writes to common pages never mix within a sector, and all are r
   expect((await overlay.read(0, SIZE, "guest")).equals(expected)).toBe(true);
 });
 
+test("pages of a few sectors are bounded in number: beyond that the rest of the page is fetched", async () => {
+  const directory = new SimulatedDirectory();
+  const options = { directory, disk: "root", base: memorySource(base), epoch: 1, clock: new ManualClock() };
+  const overlay = await Overlay.open({ ...options, partialLimit: 2 });
+  for (const page of [0, 1, 2, 3, 0])
+    await overlay.write(page * PAGE + SECTOR, Buffer.alloc(SECTOR, 9), { durable: true });
+  const expected = Buffer.from(base);
+  for (const page of [0, 1, 2, 3]) expected.fill(9, page * PAGE + SECTOR, page * PAGE + 2 * SECTOR);
+  expect((await overlay.read(0, SIZE, "guest")).equals(expected)).toBe(true);
+  await overlay.close();
+  // What was fetched is held: it needs no base any more.
+  const other = await Overlay.open({ ...options, base: memorySource(Buffer.alloc(SIZE)) });
+  expect((await other.read(2 * PAGE, 2 * PAGE, "guest")).equals(expected.subarray(2 * PAGE, 4 * PAGE))).toBe(true);
+  expect((await other.read(0, SECTOR, "guest")).equals(Buffer.alloc(SECTOR))).toBe(true);
+});
+
 test("extents tell zeros, and reads beyond the end are refused", async () => {
   const overlay = await open(new SimulatedDirectory());
   await overlay.writeZeroes(PAGE, 2 * PAGE, { durable: false });

@@ -8,6 +8,8 @@ import { type JournalRecord, OP, PAGE, type PageMap, SECTOR, SECTORS_PER_PAGE } 
 import { PageRanges } from "./page-ranges.ts";
 import type { SpaceWait } from "./space-wait.ts";
 
+/** Each takes some 50 bytes of memory. With more, a small write waits until the rest of its page has been fetched. */
+const PARTIAL_LIMIT = 500_000;
 const ZERO_PAGE = Buffer.alloc(PAGE);
 
 /** A frozen set of dirty pages. */
@@ -29,14 +31,16 @@ export class Overlay implements BlockDevice {
   readonly #commit: GroupCommit;
   readonly #ranges = new PageRanges();
   readonly #closing: AbortController;
+  readonly #partialLimit: number;
   readonly #space: SpaceWait;
   #refusing = false;
   /** The frozen generation is about to go: it does not stand for its pages any more. */
   #dropping = false;
 
-  private constructor(base: BlockSource, opened: OpenedOverlay) {
+  private constructor({ base, partialLimit = PARTIAL_LIMIT }: OverlayOptions, opened: OpenedOverlay) {
     this.size = base.size;
     this.#base = base;
+    this.#partialLimit = partialLimit;
     this.#map = opened.map;
     this.#data = opened.data;
     this.#commit = opened.commit;
@@ -52,7 +56,7 @@ export class Overlay implements BlockDevice {
    * @throws DiskError OVERLAY_CORRUPT, OVERLAY_MISMATCH, STALE_EPOCH
    */
   static async open(options: OverlayOptions): Promise<Overlay> {
-    return new Overlay(options.base, await openOverlay(options));
+    return new Overlay(options, await openOverlay(options));
   }
 
   get sealed(): boolean {
@@ -346,15 +350,16 @@ export class Overlay implements BlockDevice {
   ): Promise<void> {
     const bytes = data ?? Buffer.alloc(to - from);
     const pageEnd = Math.min((page + 1) * PAGE, this.size);
-    // A zero page has no sectors in the data file: write all of it. Otherwise whole sectors are enough.
-    const isZero = this.#map.zero.has(page);
-    const start = isZero ? page * PAGE : Math.floor(from / SECTOR) * SECTOR;
-    const end = isZero ? pageEnd : Math.min(pageEnd, Math.ceil(to / SECTOR) * SECTOR);
+    // A zero page has no sectors in the data file: write all of it. Otherwise whole sectors are enough, while there are few such pages.
+    const map = this.#map;
+    const isWhole = map.zero.has(page) || (map.mask(page) === 0 && map.partial.size >= this.#partialLimit);
+    const start = isWhole ? page * PAGE : Math.floor(from / SECTOR) * SECTOR;
+    const end = isWhole ? pageEnd : Math.min(pageEnd, Math.ceil(to / SECTOR) * SECTOR);
     const isAligned = start === from && end === to;
     const content = isAligned ? bytes : Buffer.from(await this.read(start, end - start, "guest"));
     if (!isAligned) content.set(bytes, from - start);
     await this.#store(content, start, signal);
-    if (isZero) this.#record({ op: OP.full, a: page, b: 1 });
+    if (isWhole) this.#record({ op: OP.full, a: page, b: 1 });
     else this.#record({ op: OP.partial, a: page, b: this.#mask(page, start, end) });
   }
 
