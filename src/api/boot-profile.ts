@@ -18,8 +18,9 @@ export const bootProfile = z
           /** Bytes of the disk it was learned from. */
           size: z.int().positive(),
           /**
-           * `offset+length` pairs in 4 KiB pages, base 36, joined by commas: `0+2,1k+8*8,3+1!`. `*8` is the score from this pair on (a
-           * boot that reads it adds 4, one that does not takes 1 away); `!` marks pages that boots read whatever they hold.
+           * `offset+length` pairs in 4 KiB pages, base 36, joined by commas: `0+2,1k+8*h,3+1!`. `*h` is the score from this pair on, 10
+           * before: each boot takes a quarter of it away, and adds 10 if it read the pages. `!` marks pages that boots read whatever
+           * they hold.
            */
           extents: z
             .string()

@@ -60,7 +60,7 @@ test("disks are known by their names, and what earlier boots read is kept", asyn
   const merged = bootProfile.parse(await second.profile(earlier));
   expect(merged.boots).toBe(2);
   expect(merged.disks.map(({ name, extents }) => [name, extents])).toEqual([
-    ["root", "0+1*8,a+1*4,2+1*3"],
+    ["root", "0+1*h,a+1*a,2+1*7"],
     ["other", ""],
   ]);
 });

@@ -3,13 +3,20 @@ import type { FileBlob } from "../../repository/repository-file.ts";
 
 /** The unit of boot profiles, bytes. */
 export const PROFILE_PAGE = 4096;
-/** What a boot that reads a page adds to its score, and where scores end: after ten boots in a row. */
-export const SCORE_GAIN = 4;
+/** A page's score after the first boot that read it, and what it nears when each one does. */
+export const SCORE_FIRST = 10;
 export const SCORE_LIMIT = 40;
+/** What is left of it after another boot, which adds {@link SCORE_FIRST} if it read the page. */
+const SCORE_KEPT = 3 / 4;
+
+/** A page's score after another boot; 0 where it is forgotten. */
+export function scoreAfter(score: number, isRead: boolean): number {
+  return Math.floor(score * SCORE_KEPT) + (isRead ? SCORE_FIRST : 0);
+}
 
 /** Pages that boots read; bytes, in whole pages, so the last may reach beyond the disk's end. */
 export interface LearnedRun extends Extent {
-  /** Grows with each boot that reads it, by less shrinks with each that does not. */
+  /** How often boots read it, the last ones counting most: {@link scoreAfter}. */
   readonly score: number;
   /** Boots have read it although what it held had changed: superblocks, inode tables, journals. */
   readonly byPlace: boolean;

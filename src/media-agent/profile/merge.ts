@@ -10,8 +10,8 @@ import {
   type LearnedRun,
   markOf,
   remembering,
-  SCORE_GAIN,
-  SCORE_LIMIT,
+  SCORE_FIRST,
+  scoreAfter,
 } from "./learned-disk.ts";
 
 /** Pieces after which others get their turn: there may be tens of thousands. */
@@ -52,12 +52,13 @@ export async function mergeBoot(
   }
   for (const [index, before] of [...known].sort((a, b) => a.order - b.order).entries()) {
     if (index % PIECES_AT_ONCE === 0) await nextTurn();
-    if (before.score <= 1) continue;
+    const score = scoreAfter(before.score, false);
+    if (score === 0) continue;
     for (const rest of without(before, before.readNow)) {
       for (const { offset, length, blob } of byBlob(file, rest)) {
         const isUnchanged = before.mark === undefined || before.mark === markOf(blob);
         if (isUnchanged || before.byPlace) {
-          runs.push({ offset, length, score: before.score - 1, byPlace: before.byPlace });
+          runs.push({ offset, length, score, byPlace: before.byPlace });
         }
       }
     }
@@ -87,7 +88,7 @@ function* learn(read: Extent, mark: string, known: readonly Known[]): Generator<
   for (let index = firstEndingAfter(known, at); at < end; index++) {
     const next = known[index];
     const from = Math.min(end, Math.max(at, next?.offset ?? end));
-    if (from > at) yield { offset: at, length: from - at, score: SCORE_GAIN, byPlace: false };
+    if (from > at) yield { offset: at, length: from - at, score: SCORE_FIRST, byPlace: false };
     if (next === undefined || from === end) return;
     const to = Math.min(end, next.offset + next.length);
     const again = { offset: from, length: to - from };
@@ -95,7 +96,7 @@ function* learn(read: Extent, mark: string, known: readonly Known[]): Generator<
     const hasChanged = next.mark !== undefined && next.mark !== mark;
     yield {
       ...again,
-      score: Math.min(SCORE_LIMIT, next.score + SCORE_GAIN),
+      score: scoreAfter(next.score, true),
       byPlace: next.byPlace || hasChanged,
     };
     at = to;

@@ -4,7 +4,7 @@ import {
   type LearnedDisk,
   type LearnedRun,
   PROFILE_PAGE,
-  SCORE_GAIN,
+  SCORE_FIRST,
   SCORE_LIMIT,
 } from "./learned-disk.ts";
 
@@ -35,7 +35,7 @@ export function decodeDisk(text: DiskText, size: number): LearnedDisk {
 }
 
 function runTexts(runs: readonly LearnedRun[]): string[] {
-  let score = SCORE_GAIN;
+  let score = SCORE_FIRST;
   return runs.map((run) => {
     const place = `${(run.offset / PROFILE_PAGE).toString(36)}+${(run.length / PROFILE_PAGE).toString(36)}`;
     const change = run.score === score ? "" : `*${run.score.toString(36)}`;
@@ -81,7 +81,7 @@ function joinWithin(pieces: readonly string[], limit: number): string {
 
 function decodeRuns(text: string, size: number): LearnedRun[] {
   const runs: LearnedRun[] = [];
-  let score = SCORE_GAIN;
+  let score = SCORE_FIRST;
   let bytes = 0;
   for (const piece of text === "" ? [] : text.split(",")) {
     const [, first = "", pages = "", change, place] = /^(\w+)\+(\w+)(?:\*(\w+))?(!)?$/.exec(piece) ?? [];

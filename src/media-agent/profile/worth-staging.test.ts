@@ -52,11 +52,19 @@ test("what changed comes last, by rank, up to a quarter of what did not", async 
 });
 
 test("what few boots read is left out", () => {
-  const runs = [run(0, 12), run(1, 5), run(2, 4), run(3, 3), run(4, 1)];
+  const runs = [run(0, 36), run(1, 10), run(2, 9), run(3, 8), run(4, 1)];
   expect(worthStaging({ runs, content: [] }, lettered("ab", BLOB)).extents).toEqual(pages(0, 1, 2));
-  expect(worthStaging({ runs: runs.slice(3), content: [] }, lettered("ab", BLOB)).extents).toEqual(
-    pages(3, 4).slice(0, 2),
-  );
+  expect(worthStaging({ runs: runs.slice(3), content: [] }, lettered("ab", BLOB)).extents).toEqual(pages(3));
+});
+
+test("what the last boot read for the first time is staged, however often the others read the rest", async () => {
+  const file = lettered("abcdef", BLOB);
+  let learned = NOTHING;
+  for (let boot = 0; boot < 30; boot++) learned = await mergeBoot(learned, pages(0, 5), file);
+  learned = await mergeBoot(learned, pages(20, 0, 5), file);
+  expect(worthStaging(learned, file).extents).toEqual(pages(0, 5, 20));
+  learned = await mergeBoot(learned, pages(0, 5), file);
+  expect(worthStaging(learned, file).extents).toEqual(pages(0, 5));
 });
 
 test("a profile without marks is taken at its word", () => {

@@ -1,9 +1,21 @@
 import type { Extent } from "../../disk/block-device.ts";
 import type { FileBlob } from "../../repository/repository-file.ts";
-import { type BlobList, byBlob, byMark, type LearnedDisk, markOf, remembering } from "./learned-disk.ts";
+import {
+  type BlobList,
+  byBlob,
+  byMark,
+  type LearnedDisk,
+  markOf,
+  remembering,
+  SCORE_FIRST,
+  SCORE_LIMIT,
+} from "./learned-disk.ts";
 
-/** Pages whose score is lower than this part of the best were read by few boots, and bring less than they cost. */
-const SCORE_PART = 1 / 3;
+/**
+ * Pages whose score is lower than this part of the best were read by few boots and not by the last, and bring less than they
+ * cost. A page that was read for the first time by the last boot (a new kernel's) is just not among them.
+ */
+const SCORE_PART = SCORE_FIRST / SCORE_LIMIT;
 /** Blobs that changed are staged as far as they are this part of those that did not. */
 const DOUBTFUL_PART = 1 / 4;
 
