@@ -25,8 +25,8 @@ interface Candidate {
 }
 
 /**
- * Whom a cache lets go next. A look at all entries chooses some of the lowest rank there is; each is looked at again when its turn comes, and left alone if it
- * was used or became more precious since.
+ * Whom a cache lets go next. A look at all entries chooses some of the lowest rank there is; each is looked at again when its turn
+ * comes, and left alone if it was used or became more precious since.
  */
 export class EvictionOrder {
   readonly #entries: ReadonlyMap<string, Evictable>;

@@ -23,8 +23,8 @@ interface BtrfsNode extends TreeNode {
 }
 
 /**
- * A btrfs file system: its superblocks, what a Linux boot looks for in the default subvolume and in those that hold a root file system by
- * their names, and the nodes of the trees on the way. Of several devices, only what this one holds in one piece is found.
+ * A btrfs file system: its superblocks, what a Linux boot looks for in the default subvolume and in those that hold a root file
+ * system by their names, and the nodes of the trees on the way. Of several devices, only what this one holds in one piece is found.
  */
 export async function* btrfsBootSet(volume: Volume): AsyncGenerator<Extent> {
   const layout = await readBtrfsLayout(volume);

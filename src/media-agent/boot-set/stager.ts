@@ -24,8 +24,8 @@ interface Wanted extends StagedBlob {
 }
 
 /**
- * Brings the boot sets of all disks into the cache, each in its order, the disks in turns, what they share once. A repository that is away makes it wait; a
- * blob that is damaged is left out.
+ * Brings the boot sets of all disks into the cache, each in its order, the disks in turns, what they share once. A repository that is
+ * away makes it wait; a blob that is damaged is left out.
  */
 export class BootSetStager {
   readonly #options: BootSetStagerOptions;
