@@ -96,12 +96,10 @@ test("clients that take no answers hold a bounded amount, and others go on", asy
   }
   await delay(300);
   expect(server.readBudget.used).toBeLessThanOrEqual(64 * MIB + silent.length * MIB);
-  const before = server.counters.reads;
-  // What they asked is far more than what was read for them, the sockets' own buffers included.
-  expect(before).toBeLessThan(400);
   const listening = await connect();
   for (let count = 0; count < 50; count++) expect((await read(listening, count, MIB)).u32be()).toBe(0);
-  expect(server.counters.reads - before).toBeLessThan(80);
+  // They asked 1,200 times. What was read for them is what may be under way, and what the sockets' own buffers take.
+  expect(server.counters.reads).toBeLessThan(600);
   for (const client of silent) client.close();
   await until("everything is given back", () => server.readBudget.used === 0);
 });
@@ -259,7 +257,8 @@ describe("a client that has shown neither path nor handle", () => {
     silent.socket.pause();
     for (let count = 0; count < 60; count++)
       silent.send(silent.encode(NFS, 6, readArguments(0, MIB))).catch(() => undefined);
-    await delay(150);
+    // Until nothing more can be sent to it.
+    for (let seen = -1; seen !== server.counters.reads; await delay(300)) seen = server.counters.reads;
     const closed = (client: RpcClient): boolean => client.socket.destroyed || client.socket.readableEnded;
     now = 59_000;
     await delay(60);

@@ -35,6 +35,11 @@ async function connect(): Promise<RpcClient> {
   return client;
 }
 
+async function until(holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!holds() && performance.now() < deadline) await delay(5);
+}
+
 const writeRecord = (client: RpcClient, offset: number, fill: number, stable = 2): Buffer =>
   client.encode(NFS, 7, client.writeArguments(handle, offset, Buffer.alloc(BLOCK, fill), stable));
 
@@ -54,7 +59,7 @@ test("a write that is sent again is carried out once, even over another connecti
   };
   const old = writeRecord(first, 0, 1);
   const answers = [first.send(old), first.send(old), second.send(old)];
-  await delay(50);
+  await until(() => server.duplicates.hits === 2);
   expect(begun).toBe(1);
   gate.resolve();
   await Promise.all(answers);
@@ -107,7 +112,7 @@ test("calls that differ in a byte behind the first kilobyte are not the same", a
     await gate.promise;
   };
   const answers = [4, 5, 4, 5].map((last) => client.send(call(last)));
-  await delay(50);
+  await until(() => server.duplicates.hits === 2);
   expect([begun, server.duplicates.hits]).toEqual([2, 2]);
   gate.resolve();
   await Promise.all(answers);
@@ -173,7 +178,11 @@ describe("where calls are forgotten", () => {
   test("input that has waited since before is not begun: its connection ends", async () => {
     const [stuck, other] = [await connect(), await connect()];
     const gate = deferred();
-    disk.beforeWrite = () => gate.promise;
+    let begun = 0;
+    disk.beforeWrite = async () => {
+      begun++;
+      await gate.promise;
+    };
     let refused = 0;
     // More than one connection may have under way: the last ones wait unread or unbegun.
     const waiting = Array.from({ length: 600 }, (_, index) =>
@@ -181,6 +190,7 @@ describe("where calls are forgotten", () => {
         refused++;
       }),
     );
+    await until(() => begun === 256);
     await delay(100);
     const then = server.now();
     forgottenUntil = () => then;
