@@ -1,9 +1,21 @@
+import { readFileSync } from "node:fs";
+
 /** What Node reads from a socket at most in one piece: less means that nothing more was there. */
 const PIECE_BYTES = 65_536;
 /** Pieces after a pause that Node may have read before it. */
 const STALE_PIECES = 3;
-/** More than any kernel keeps of one connection. */
-const KERNEL_BYTES = 64 * 1024 * 1024;
+/** Of one connection, where the kernel does not say: more than any keeps. */
+const MOST_KERNEL_BYTES = 64 * 1024 * 1024;
+
+/** Bytes of one connection that the kernel keeps at most until they are read. */
+export function kernelBytes(): number {
+  try {
+    const [, , most] = readFileSync("/proc/sys/net/ipv4/tcp_rmem", "utf8").trim().split(/\s+/).map(Number);
+    return most !== undefined && most >= PIECE_BYTES ? most : MOST_KERNEL_BYTES;
+  } catch {
+    return MOST_KERNEL_BYTES;
+  }
+}
 
 /**
  * Since when what is read from a socket may have lain there: since now, or since the first pause after which not everything has
@@ -13,9 +25,16 @@ export class Arrival {
   /** Everything that is unread came after this; undefined while there is no backlog. */
   #since: number | undefined;
   #piecesSincePause = 0;
-  /** When so many bytes had been read, the backlog was younger than KERNEL_BYTES from here. */
+  /** All that was unread at the mark has been read when as many bytes more have come as the kernel keeps. */
   #mark = { bytes: 0, at: 0 };
   #bytes = 0;
+  readonly #kernelBytes: number;
+
+  /** @param kernel {@link kernelBytes} */
+  constructor(kernel: number) {
+    // Node keeps two pieces of its own.
+    this.#kernelBytes = kernel + 2 * PIECE_BYTES;
+  }
 
   /** Nothing is read from now on. */
   paused(now: number): void {
@@ -32,8 +51,7 @@ export class Arrival {
     this.#piecesSincePause++;
     if (this.#since === undefined) return since;
     if (bytes < PIECE_BYTES && this.#piecesSincePause > STALE_PIECES) this.#since = undefined;
-    else if (this.#bytes - this.#mark.bytes > KERNEL_BYTES) {
-      // All that was unread at the mark has been read.
+    else if (this.#bytes - this.#mark.bytes > this.#kernelBytes) {
       this.#since = this.#mark.at;
       this.#mark = { bytes: this.#bytes, at: now };
     }

@@ -73,7 +73,7 @@ export class NfsConnection {
   /** Bytes of reads that were handed to the socket and are not with the client. */
   #unsentBytes = 0;
   #corked = false;
-  readonly #arrival = new Arrival();
+  readonly #arrival: Arrival;
   /** The same for the beginning of a record that is not whole. */
   #partialSince = 0;
   readonly #opened: number;
@@ -84,6 +84,7 @@ export class NfsConnection {
     this.#socket = socket;
     this.#server = server;
     this.#opened = server.now();
+    this.#arrival = new Arrival(server.kernelBytes);
     this.#dispatcher = new Dispatcher(server, socket.remoteAddress ?? "");
     const wake = (): void => this.#proceed();
     this.#reads = new CallLane(LANE_LIMITS, server.readBudget, wake);

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { addressGate } from "./address-gate.ts";
+import { kernelBytes } from "./arrival.ts";
 import { ByteBudget } from "./call-lane.ts";
 import { NfsConnection } from "./connection.ts";
 import { DuplicateCache } from "./duplicate-cache.ts";
@@ -56,6 +57,7 @@ export class NfsServer {
   readonly readBudget = new ByteBudget(READ_BUDGET);
   readonly writeBudget = new ByteBudget(WRITE_BUDGET);
   readonly patienceMs: number;
+  readonly kernelBytes = kernelBytes();
   /** New for each start: a client sends again what it wrote unstably to an earlier one. */
   readonly verifier = randomBytes(8);
   readonly duplicates = new DuplicateCache(() => this.now());
