@@ -22,6 +22,8 @@ export const backendConfig = z.strictObject({
         .max(1024)
         .optional(),
       addressing: z.enum(["Path", "VirtualHost"]).optional(),
+      /** It is read with the pod's own identity; else with keys from files, and never without them. */
+      podIdentity: z.boolean().optional(),
     })
     .optional(),
 });
@@ -65,8 +67,7 @@ export const agentConfig = z.strictObject({
 export type AgentConfig = z.infer<typeof agentConfig>;
 
 /**
- * Files in the Secret that pods read a repository with, each with nothing but the value. All but the password may be missing:
- * without keys, S3 is reached with the pod's own identity.
+ * Files in the Secret that pods read a repository with, each with nothing but the value. All but the password may be missing.
  */
 export const REPOSITORY_FILES = {
   password: "password",

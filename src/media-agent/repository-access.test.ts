@@ -91,10 +91,20 @@ describe("S3", () => {
     await backend.close();
   });
 
-  test("without files, the environment's: none at first, then keys", async () => {
+  test("without files nothing is asked: the pod's own identity is not for whoever lost a key", async () => {
+    process.env.AWS_ACCESS_KEY_ID = "AKIAENV";
+    process.env.AWS_SECRET_ACCESS_KEY = "s3cret";
+    const backend = await open(place);
+    await expect(backend.readAll(config, 10)).rejects.toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
+    expect(seen).toEqual([]);
+    await backend.close();
+  });
+
+  test("with the pod's identity, the environment's keys: none at first, then some", async () => {
     process.env.AWS_EC2_METADATA_DISABLED = "true";
     delete process.env.AWS_ACCESS_KEY_ID;
-    const backend = await open(place);
+    await give({ s3AccessKeyId: "AKIAFILE", s3SecretAccessKey: "s3cret" });
+    const backend = await open({ s3: { ...place.s3, podIdentity: true } });
     await expect(backend.readAll(config, 10)).rejects.toMatchObject({
       code: "REPOSITORY_FORBIDDEN",
       hint: expect.stringContaining("credentialsSecretRef"),

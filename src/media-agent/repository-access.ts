@@ -42,7 +42,13 @@ export async function openBackend(config: BackendConfig, access: RepositoryAcces
     return new RestBackend(rest.url, { ca, clock, credentials: kept(clock, () => basicCredentials(files)) });
   }
   if (s3 !== undefined && rest === undefined && local === undefined) {
-    return new S3Backend(s3, { ca, clock, credentials: kept(clock, (renew) => s3Credentials(files, renew)) });
+    return new S3Backend(s3, {
+      ca,
+      clock,
+      credentials: kept(clock, (renew) =>
+        s3.podIdentity === true ? environmentCredentials(renew) : s3Credentials(files),
+      ),
+    });
   }
   throw new AgentError("CONFIG_INVALID", "it is not said where the repository lies", {
     hint: "Exactly one of local (with --repository-dir), rest and s3 has to be given.",
@@ -63,10 +69,14 @@ async function basicCredentials(files: Files): Promise<BasicCredentials | undefi
   return username === undefined || password === undefined ? undefined : { username, password };
 }
 
-async function s3Credentials(files: Files, renew: boolean): Promise<S3Credentials> {
+async function s3Credentials(files: Files): Promise<S3Credentials> {
   const accessKeyId = await files("s3AccessKeyId");
   const secretAccessKey = await files("s3SecretAccessKey");
-  if (accessKeyId === undefined || secretAccessKey === undefined) return environmentCredentials(renew);
+  if (accessKeyId === undefined || secretAccessKey === undefined) {
+    throw new RepositoryError("REPOSITORY_FORBIDDEN", "there are no keys for S3", {
+      hint: "Name a Secret with them in spec.s3.credentialsSecretRef.",
+    });
+  }
   return { accessKeyId, secretAccessKey, sessionToken: await files("s3SessionToken") };
 }
 
@@ -81,7 +91,7 @@ async function environmentCredentials(renew: boolean): Promise<S3Credentials> {
   } catch (cause) {
     throw new RepositoryError("REPOSITORY_FORBIDDEN", "there are no credentials for S3", {
       cause,
-      hint: "Name a Secret in spec.s3.credentialsSecretRef, or give the media agents' service account a role.",
+      hint: "Name a Secret in spec.s3.credentialsSecretRef, or give the pods' service account a role.",
     });
   }
 }

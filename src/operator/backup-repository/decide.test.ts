@@ -110,7 +110,11 @@ describe("a repository behind a server", () => {
       status: { conditions: [{ type: "Ready", status: "False", reason: "CredentialsRequired" }] },
     });
     const settings = { ...observed.settings, s3ServiceAccount: "reader" };
-    expect(second({ ...observed, settings }).pod.serviceAccountName).toBe("reader");
+    const lent = second({ ...observed, settings });
+    expect(lent.pod.serviceAccountName).toBe("reader");
+    expect(JSON.parse(lent.args[lent.args.indexOf("--repository") + 1] ?? "")).toEqual({
+      s3: { bucket: "backups", region: "us-east-1", podIdentity: true },
+    });
     // With keys of its own, a repository's pods get no identity beside them.
     const own = observe({ s3 }, { settings, secrets: { password, access: secret("keys", keys) } });
     expect(second(own).pod.serviceAccountName).toBeUndefined();

@@ -52,6 +52,7 @@ export function repositoryMount(
         ...(prefix === undefined ? {} : { prefix }),
         ...(endpoint === undefined ? {} : { endpoint }),
         ...(addressing === undefined ? {} : { addressing }),
+        ...(isOwn ? { podIdentity: true } : {}),
       },
     },
     ...(isOwn && settings.s3ServiceAccount !== undefined ? { serviceAccountName: settings.s3ServiceAccount } : {}),
