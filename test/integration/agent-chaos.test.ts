@@ -17,5 +17,5 @@ test.each([1, 2, 4])(
     expect(kills).toBeGreaterThan(0);
     expect(acknowledged).toBeGreaterThan(10);
   },
-  90_000,
+  180_000,
 );

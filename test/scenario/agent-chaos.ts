@@ -184,8 +184,9 @@ class Life {
     const file = await this.#open();
     let errors = 0;
     const disk = this.#last;
-    for (let at = 0; at < disk.length; at += 65_536) {
-      const length = Math.min(65_536, disk.length - at);
+    // Large pieces: each error takes as long as the repository is asked again for what is damaged.
+    for (let at = 0; at < disk.length; at += MIB / 2) {
+      const length = Math.min(MIB / 2, disk.length - at);
       const found = await file.read(at, length).catch((error: unknown) => {
         if (String(error).includes("NFS status 5")) return undefined;
         throw error;
