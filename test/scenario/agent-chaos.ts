@@ -177,7 +177,9 @@ class Life {
     } finally {
       for (const { pack, at } of flips) await flip(pack, at);
     }
-    if (!serves) await this.#agent.start();
+    if (serves) return;
+    await this.#agent.stop("SIGKILL");
+    await this.#agent.start();
   }
 
   async #readDamaged(): Promise<void> {
