@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { diskFormat } from "./disk-format.ts";
 
 /**
  * What the operator tells a media agent, as a JSON file in the Secret that is mounted into its pod. Secrets (password,
@@ -36,7 +37,7 @@ export const diskConfig = z.strictObject({
   name: z.string().min(1).max(63),
   /** Absolute path of the disk's file in the snapshot. */
   path: z.string().min(1).max(4096),
-  format: z.enum(["raw"]),
+  format: diskFormat,
   /** Bytes of the virtual disk. The agent refuses to serve a disk of another size. */
   size: z.int().positive(),
 });

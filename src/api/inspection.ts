@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { diskFormat } from "./disk-format.ts";
 
 /**
  * What `vmrestore inspect` finds in a repository. The operator runs it as a Job and reads it back from the container's
@@ -9,7 +10,8 @@ const inspectedDisk = z.strictObject({
   /** The VM's volume name. */
   name: z.string(),
   path: z.string(),
-  format: z.enum(["raw"]),
+  format: diskFormat,
+  /** Bytes of the virtual disk. */
   size: z.int(),
 });
 
@@ -66,16 +68,23 @@ const snapshotSelector = z
 
 /**
  * What `vmrestore inspect --selector` takes. Without `disks`, they are those of the snapshot's VirtualMachine manifest
- * (`virtualmachine.yaml` or `.json`, anywhere) that lie beside it as `disks/<volume name>.img`; without a manifest, every such file.
+ * (`virtualmachine.yaml` or `.json`, anywhere) that lie beside it as `disks/<volume name>.img` (or `.raw`, `.qcow2`, `.vmdk`, `.vhd`, `.vhdx`); without a manifest, every
+ * such file. Their format is told by name and content.
  */
 export const inspectionRequest = z.strictObject({
   snapshot: snapshotSelector,
   disks: z
-    .array(z.strictObject({ name: z.string().min(1).max(63), path: z.string().min(1).max(4096) }))
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(63),
+        path: z.string().min(1).max(4096),
+        format: z.union([diskFormat, z.literal("auto")]).default("auto"),
+      }),
+    )
     .min(1)
     .max(64)
     .optional(),
 });
 
-export type InspectionRequest = z.infer<typeof inspectionRequest>;
+export type InspectionRequest = z.input<typeof inspectionRequest>;
 export type Inspection = z.infer<typeof inspection>;

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { dnsLabel, type ObjectMeta, objectName, objectReference, timestamp } from "./common.ts";
+import { diskFormatChoice } from "./disk-format.ts";
 import { duration } from "./duration.ts";
 import type { API_VERSION } from "./group.ts";
 import { quantity } from "./quantity.ts";
@@ -44,14 +45,20 @@ const source = z.object({
           .max(4096)
           .regex(/^\/.*$/)
           .describe("The disk's file in the snapshot, absolute."),
-        format: z.enum(["Raw"]).default("Raw"),
+        format: diskFormatChoice
+          .default("Auto")
+          .describe(
+            "What the file is. Auto: what its name and its content both say, and one file only. An image of several files (backing files, parents, extents) is opened where its format is named here; all of them are of this snapshot.",
+          ),
       }),
     )
     .min(1)
     .max(64)
     .meta(byName)
     .optional()
-    .describe("Which files are the disks; by default `disks/<volume>.img` beside the manifest."),
+    .describe(
+      "Which files are the disks; by default `disks/<volume>.img`, or `.raw`, `.qcow2`, `.vmdk`, `.vhd` or `.vhdx`, beside the manifest.",
+    ),
 });
 
 const virtualMachine = z

@@ -1,6 +1,7 @@
 import type { AllocatedExtent, BlockSource, ReadClass } from "../disk/block-device.ts";
 import type { BlockCache } from "../disk/cache/block-cache.ts";
 import { DiskError } from "../disk/errors.ts";
+import type { ReadRequest } from "../disk/formats/image-file.ts";
 import { RepositoryError } from "../repository/errors.ts";
 import type { FileBlob, RepositoryFile } from "../repository/repository-file.ts";
 import type { BlobTracker } from "./blob-tracker.ts";
@@ -30,20 +31,28 @@ export class CachedImage implements BlockSource {
 
   /** @throws DiskError OUT_OF_RANGE; RepositoryError for a blob that is damaged or missing for good */
   async read(offset: number, length: number, readClass: ReadClass): Promise<Buffer> {
+    const request: ReadRequest = { readClass, missed: false };
+    const content = await this.readFor(offset, length, request);
+    this.#options.onRead(offset, length, readClass, request.missed);
+    return content;
+  }
+
+  /** As {@link read}, on behalf of a disk that is stored in this file. */
+  async readFor(offset: number, length: number, request: ReadRequest): Promise<Buffer> {
     this.#check(offset, length);
-    const { file, onRead } = this.#options;
+    const { readClass } = request;
+    const { file } = this.#options;
     const parts: { readonly blob: FileBlob; readonly from: number; readonly length: number }[] = [];
     for (const blob of file.blobsIn(offset, length)) {
       const from = Math.max(0, offset - blob.offset);
       parts.push({ blob, from, length: Math.min(blob.length, offset + length - blob.offset) - from });
     }
-    let missed = false;
     const readPart = async (index: number): Promise<Buffer | undefined> => {
       const part = parts[index];
       if (part === undefined || part.blob.zero) return undefined;
       const cached = await this.#fromCache(part.blob, part.from, part.length, readClass);
       if (cached !== undefined) return cached;
-      missed = true;
+      request.missed = true;
       return this.#fromRepository(part.blob, part.from, part.length, readClass);
     };
 
@@ -55,7 +64,6 @@ export class CachedImage implements BlockSource {
       };
       await Promise.all(parts.map(copyPart));
     }
-    onRead(offset, length, readClass, missed);
     return into;
   }
 

@@ -4,9 +4,9 @@ import { VmRestoreError } from "../base/errors.ts";
 export type AgentErrorCode =
   | "CONFIG_INVALID"
   | "CACHE_TOO_SMALL"
-  | "DISK_FORMAT_UNSUPPORTED"
   | "DISK_SIZE_MISMATCH"
   | "DISK_SIZE_UNALIGNED"
+  | "DISKS_AMBIGUOUS"
   | "DISKS_NOT_FOUND"
   | "INSPECTION_TOO_LARGE"
   | "MANIFEST_INVALID"

@@ -11,7 +11,11 @@ import { RcloneServer } from "../repository/testing/rclone.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
 import { S3Server } from "../repository/testing/s3-server.ts";
 import { runInspection } from "./inspection.ts";
+import { ImageWorkshop } from "./testing/disk-images.ts";
 
+const MIB = 1024 * 1024;
+const OLD = ["--time", "2025-11-01 10:00:00"];
+const FORCED = ["-o", "force_size=on"];
 const MANIFEST = `
 apiVersion: kubevirt.io/v1
 kind: VirtualMachine
@@ -20,6 +24,7 @@ spec: {template: {spec: {volumes: [{name: root}, {name: data}, {name: cloudinit}
 `;
 
 let repository: ResticRepository;
+let workshop: ImageWorkshop;
 let scratch: string;
 let first: string;
 let second: string;
@@ -28,6 +33,7 @@ beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), "inspection-"));
   await writeFile(join(scratch, "password"), "correct horse\n");
   repository = await ResticRepository.create(2);
+  workshop = await ImageWorkshop.create();
   const data = Buffer.concat([Buffer.alloc(20 * 1024 * 1024), noise(1024 * 1024, 1)]);
   first = await repository.backUp(
     {
@@ -45,10 +51,14 @@ beforeAll(async () => {
     },
     ["--host", "bad", "--tag", "weekly", "--time", "2026-01-02 10:00:00"],
   );
+  await repository.backUp({ "disks/a.img": noise(512, 6), "disks/a.raw": noise(512, 6) }, [
+    ...["--host", "twice", "--time", "2025-12-01 10:00:00"],
+  ]);
 });
 
 afterAll(async () => {
   await repository?.remove();
+  await workshop?.remove();
   await rm(scratch, { recursive: true, force: true });
 });
 
@@ -65,7 +75,7 @@ async function inspect(selector?: InspectionRequest | string, directory = reposi
 
 test("without a selector tells what the repository is", async () => {
   expect(await inspect()).toEqual({
-    repository: { id: expect.stringMatching(/^[0-9a-f]{64}$/), version: 2, snapshots: 2, latest: expect.anything() },
+    repository: { id: expect.stringMatching(/^[0-9a-f]{64}$/), version: 2, snapshots: 3, latest: expect.anything() },
   });
 });
 
@@ -90,7 +100,7 @@ describe("a repository behind a server", () => {
     const rclone = await RcloneServer.start(repository.directory, ["--user", "me", "--pass", "s3cret"]);
     const place = { rest: { url: rclone.url } };
     const found = await inspectAt(place, { "http-username": "me", "http-password": "s3cret" });
-    expect(found).toMatchObject({ snapshot: { id: first }, repository: { snapshots: 2 } });
+    expect(found).toMatchObject({ snapshot: { id: first }, repository: { snapshots: 3 } });
     const refused = await inspectAt(place, { "http-username": "me", "http-password": "other s3cret" });
     expect(refused.error).toMatchObject({ code: "REPOSITORY_FORBIDDEN" });
     await rclone.stop();
@@ -147,7 +157,8 @@ test.each([
   ["no snapshot of the host", { snapshot: { latest: { host: "nobody" } } }, "SNAPSHOT_NOT_FOUND"],
   ["none before that time", { snapshot: { latest: { before: "2025-01-01T00:00:00Z" } } }, "SNAPSHOT_NOT_FOUND"],
   ["no such path", { snapshot: { latest: {} }, disks: [{ name: "a", path: "/none.img" }] }, "PATH_NOT_FOUND"],
-  ["qcow2", { snapshot: { latest: { tags: ["weekly"] } } }, "DISK_FORMAT_UNSUPPORTED"],
+  ["a qcow2 mark in a raw disk's file", { snapshot: { latest: { tags: ["weekly"] } } }, "IMAGE_AMBIGUOUS"],
+  ["two files for a disk", { snapshot: { latest: { host: "twice" } } }, "DISKS_AMBIGUOUS"],
   ["odd size", { snapshot: { latest: {} }, disks: [{ name: "a", path: "/disks/odd.img" }] }, "DISK_SIZE_UNALIGNED"],
 ])("%s is data", async (_, selector, code) => {
   const found = await inspect(selector);
@@ -173,4 +184,41 @@ test("a result too long for the termination message says so", async () => {
   expect(found.error?.code).toBe("INSPECTION_TOO_LARGE");
   expect((await readFile(join(scratch, "result"))).length).toBeLessThan(4096);
   expect(second).not.toBe(first);
+});
+
+test("finds images of every format by their names and contents, and tells how large their disks are", async () => {
+  const sizes = { raw: 3, qcow2: 4, vmdk: 5, vhd: 6, vhdx: 7 } as const;
+  const files: Record<string, Buffer> = {};
+  for (const [format, size] of Object.entries(sizes)) {
+    const name = `${format}.${format === "raw" ? "img" : format}`;
+    const known = format === "vhd" ? "vpc" : format;
+    await workshop.run("qemu-img", "create", "-q", "-f", known, ...(format === "vhd" ? FORCED : []), name, `${size}M`);
+    files[`disks/${name}`] = await readFile(workshop.path(name));
+  }
+  await repository.backUp(files, ["--host", "formats", "--time", "2025-11-01 10:00:00"]);
+  const found = await inspect({ snapshot: { latest: { host: "formats" } } });
+  expect(found.error).toBeUndefined();
+  expect(Object.fromEntries((found.snapshot?.disks ?? []).map(({ format, size }) => [format, size]))).toEqual(
+    Object.fromEntries(Object.entries(sizes).map(([format, size]) => [format, size * MIB])),
+  );
+});
+
+test("an image of several files is opened where its format is named, and all of its data counts", async () => {
+  await workshop.blank("base.img", 4 * MIB);
+  await workshop.run("qemu-io", "-f", "raw", "-c", "write -P 5 0 2M", "base.img");
+  await workshop.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.img", "-F", "raw", "over.qcow2", "6M");
+  await workshop.run("truncate", "--size=%512", "over.qcow2");
+  const files = { "disks/over.qcow2": await readFile(workshop.path("over.qcow2")) };
+  const withBase = { ...files, "disks/base.img": await readFile(workshop.path("base.img")) };
+  const alone = await repository.backUp(files, OLD);
+  const both = await repository.backUp(withBase, OLD);
+  const disk = { name: "root", path: "/disks/over.qcow2" };
+  expect((await inspect({ snapshot: { id: both }, disks: [disk] })).error?.code).toBe("IMAGE_AMBIGUOUS");
+  const named = { ...disk, format: "qcow2" } as const;
+  expect((await inspect({ snapshot: { id: alone }, disks: [named] })).error?.code).toBe("IMAGE_FILE_MISSING");
+  const found = await inspect({ snapshot: { id: both }, disks: [named] });
+  expect(found.snapshot?.disks).toEqual([{ ...named, size: 6 * MIB }]);
+  expect(found.snapshot?.dataBytes).toBeGreaterThan(MIB);
+  const raw = await inspect({ snapshot: { id: both }, disks: [{ ...disk, format: "raw" }] });
+  expect(raw.snapshot?.disks).toEqual([{ ...disk, format: "raw", size: files["disks/over.qcow2"].length }]);
 });

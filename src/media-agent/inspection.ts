@@ -1,21 +1,23 @@
 import { writeFile } from "node:fs/promises";
 import * as z from "zod";
 import { type BackendConfig, backendConfig } from "../api/agent-config.ts";
-import { type Inspection, type InspectionRequest, inspection, inspectionRequest } from "../api/inspection.ts";
+import { type Inspection, inspection, inspectionRequest } from "../api/inspection.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorMessage, VmRestoreError } from "../base/errors.ts";
 import { Repository, type SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { type Snapshot, selectSnapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
-import { FORMAT_HEAD_BYTES, foreignFormat } from "./image-format.ts";
 import { openBackend, type RepositoryAccess, readPassword } from "./repository-access.ts";
+import { openSnapshotDisk, type SnapshotDisk } from "./snapshot-disk.ts";
 import { findLayout, readManifest, type SnapshotManifest } from "./snapshot-layout.ts";
 
 /** Kubernetes keeps 4,096 bytes of a termination message. */
 const RESULT_LIMIT = 4095;
 const TEXT_LIMIT = 700;
 const SECTOR = 512;
+
+type ParsedRequest = z.output<typeof inspectionRequest>;
 
 export interface InspectOptions extends RepositoryAccess {
   /** JSON of a `backendConfig`; by default the repository in `repositoryDir`. */
@@ -60,7 +62,7 @@ async function inspect(options: InspectOptions, found: Inspection): Promise<void
 async function inspectSnapshot(
   repository: Repository,
   snapshots: readonly Snapshot[],
-  request: InspectionRequest,
+  request: ParsedRequest,
   found: Inspection,
 ): Promise<void> {
   const { id, latest } = request.snapshot;
@@ -83,18 +85,22 @@ async function inspectSnapshot(
   }
   const nodes = await Promise.all(disks.map(({ path }) => tree.file(path)));
   const files = await repository.openFiles(nodes);
+  const data: RepositoryFile[] = [];
   for (const [index, file] of files.entries()) {
-    await checkRaw(repository, file);
-    result.disks.push({ name: disks[index]?.name ?? "", path: file.path, format: "raw", size: file.size });
+    const { name = "", format = "auto" } = disks[index] ?? {};
+    const disk = await openSnapshotDisk(repository, tree, file, format);
+    checkSize(disk);
+    result.disks.push({ name, path: file.path, format: disk.format, size: disk.size });
+    data.push(...disk.files);
   }
-  result.dataBytes = dataBytes(files);
+  result.dataBytes = dataBytes(data);
 }
 
 async function chooseDisks(
   repository: Repository,
   tree: SnapshotTree,
-  request: InspectionRequest,
-): Promise<{ manifest: SnapshotManifest | undefined; disks: readonly { name: string; path: string }[] }> {
+  request: ParsedRequest,
+): Promise<{ manifest: SnapshotManifest | undefined; disks: NonNullable<ParsedRequest["disks"]> }> {
   const layout = await findLayout(tree);
   const readWhole = repository.readFile.bind(repository);
   const { manifestPath } = layout ?? {};
@@ -104,39 +110,24 @@ async function chooseDisks(
   const manifest = await reading;
   const there = layout?.disks ?? [];
   const disks = manifest === undefined ? there : there.filter(({ name }) => manifest.volumes.includes(name));
-  if (disks.length > 0) return { manifest, disks };
+  const twice = disks.find(({ name }, index) => disks.findIndex((disk) => disk.name === name) !== index);
+  if (twice !== undefined) {
+    throw new AgentError("DISKS_AMBIGUOUS", `the snapshot holds more than one file for the disk ${twice.name}`, {
+      hint: "Name the disks and their paths in the VMRestore: spec.source.disks.",
+    });
+  }
+  if (disks.length > 0) return { manifest, disks: disks.map((disk) => ({ ...disk, format: "auto" })) };
   throw new AgentError("DISKS_NOT_FOUND", "the snapshot holds no disk in the place where it is looked for", {
     hint: "Name the disks and their paths in the VMRestore: spec.source.disks.",
   });
 }
 
-/** @throws AgentError DISK_FORMAT_UNSUPPORTED, DISK_SIZE_UNALIGNED */
-async function checkRaw(repository: Repository, file: RepositoryFile): Promise<void> {
-  const head = await readPart(repository, file, 0, Math.min(FORMAT_HEAD_BYTES, file.size));
-  const tailStart = Math.max(0, file.size - SECTOR);
-  const tail = await readPart(repository, file, tailStart, file.size - tailStart);
-  const format = foreignFormat(head, tail);
-  if (format !== undefined) {
-    throw new AgentError("DISK_FORMAT_UNSUPPORTED", `${file.path} is a ${format} image, not a raw disk`, {
-      hint: "Back the disk up as a raw image.",
-    });
-  }
-  if (file.size === 0 || file.size % SECTOR !== 0) {
-    throw new AgentError("DISK_SIZE_UNALIGNED", `${file.path}: ${file.size} bytes are no whole number of sectors`, {
-      hint: "Give the path of the disk's raw image.",
-    });
-  }
-}
-
-async function readPart(repository: Repository, file: RepositoryFile, offset: number, length: number): Promise<Buffer> {
-  const part = Buffer.alloc(length);
-  for (const blob of file.blobsIn(offset, length)) {
-    if (blob.zero) continue;
-    const bytes = await repository.readBlob(blob.id);
-    const from = Math.max(offset, blob.offset);
-    bytes.copy(part, from - offset, from - blob.offset, Math.min(blob.length, offset + length - blob.offset));
-  }
-  return part;
+/** @throws AgentError DISK_SIZE_UNALIGNED */
+function checkSize({ size, files }: SnapshotDisk): void {
+  if (size > 0 && size % SECTOR === 0) return;
+  throw new AgentError("DISK_SIZE_UNALIGNED", `${files[0].path}: ${size} bytes are no whole number of sectors`, {
+    hint: "Give the path of the disk's image.",
+  });
 }
 
 function dataBytes(files: readonly RepositoryFile[]): number {
@@ -161,7 +152,7 @@ function parsePlace(repository: string | undefined): BackendConfig {
   }
 }
 
-function parseRequest(selector: string | undefined): InspectionRequest | undefined {
+function parseRequest(selector: string | undefined): ParsedRequest | undefined {
   if (selector === undefined) return undefined;
   try {
     return inspectionRequest.parse(JSON.parse(selector));

@@ -5,13 +5,12 @@ import type { BootProfile } from "../api/boot-profile.ts";
 import type { Clock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
-import type { RepositoryFile } from "../repository/repository-file.ts";
 import { BlobTracker } from "./blob-tracker.ts";
 import { type BootSets, guessBootSets, learnedBootSets } from "./boot-set/choose.ts";
 import { BootSetStager } from "./boot-set/stager.ts";
-import { CachedImage } from "./cached-image.ts";
 import { CopyStream } from "./copy-stream.ts";
 import { AgentError } from "./errors.ts";
+import { type ReadImage, readImage } from "./format-image.ts";
 import { LeadStager } from "./lead-stager.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { ReadScheduler } from "./read-scheduler.ts";
@@ -33,10 +32,8 @@ const SAVE_USES_MS = 60_000;
 const READAHEAD_OF_CACHE = 1 / 64;
 
 /** One disk of the snapshot as it is read. */
-export interface ReadDisk {
+export interface ReadDisk extends ReadImage {
   readonly name: string;
-  readonly file: RepositoryFile;
-  readonly image: CachedImage;
   readonly cursor: RelocationCursor;
   readonly copy: CopyStream;
 }
@@ -88,10 +85,9 @@ export class ReadPath {
       observer: metrics,
     });
     this.scheduler = scheduler;
-    const disks = source.files.map((file, index) => {
+    const disks = source.disks.map((disk, index) => {
       const name = config.disks[index]?.name ?? "";
       const cursor = new RelocationCursor(options.relocated(name));
-      const readahead = new Readahead({ file, cache, scheduler, windowBytes: cacheLimit * READAHEAD_OF_CACHE });
       const onRead = (offset: number, length: number, readClass: ReadClass, missed: boolean): void => {
         metrics.imageRead(readClass, missed);
         if (readClass === "guest") {
@@ -100,8 +96,10 @@ export class ReadPath {
         }
         if (cursor.read(offset, length, readClass)) this.#lead.wake();
       };
-      const image = new CachedImage({ file, cache, scheduler, tracker, onRead });
-      return { name, file, cursor, image, copy: new CopyStream(file.size) };
+      const read = readImage(disk, { cache, scheduler, tracker, onRead });
+      const windowBytes = cacheLimit * READAHEAD_OF_CACHE;
+      const readahead = new Readahead({ file: read.file, cache, scheduler, windowBytes });
+      return { name, cursor, ...read, copy: new CopyStream(disk.size) };
     });
     this.disks = disks;
     const atOnce = config.repositorySlots - 1;
@@ -113,7 +111,7 @@ export class ReadPath {
       isWanted: () => !tracker.bootFinished,
     });
     this.#lead = new LeadStager({
-      disks,
+      disks: disks.map(({ order, cursor }) => ({ file: order, cursor })),
       cache,
       scheduler,
       tracker,
@@ -165,7 +163,7 @@ export class ReadPath {
     signal: AbortSignal,
   ): Promise<void> {
     const bytes = this.cacheLimit * BOOT_SET_OF_CACHE;
-    const { source, sets, unknown } = learnedBootSets(this.disks, profile, bytes);
+    const { source, sets, unknown } = await learnedBootSets(this.disks, profile, bytes);
     onChosen(source);
     const guess = async (): Promise<void> => {
       const isNeeded = unknown.length > 0 && !this.tracker.bootFinished;
@@ -179,7 +177,8 @@ export class ReadPath {
     await Promise.all([this.bootSet.run(sets, signal), guess()]);
     this.bootSet.complete = true;
     this.#chooseLead();
-    await Promise.all([this.#lead.run(signal), this.#saveUses(signal)]);
+    const walks = this.disks.map(({ walk }) => walk(signal, () => this.#lead.wake()));
+    await Promise.all([this.#lead.run(signal), this.#saveUses(signal), ...walks]);
   }
 
   async #saveUses(signal: AbortSignal): Promise<void> {

@@ -4,9 +4,9 @@ import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import type { Backend } from "../repository/backends/backend.ts";
 import { Repository, type SnapshotTree } from "../repository/repository.ts";
-import type { RepositoryFile } from "../repository/repository-file.ts";
 import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
+import { openSnapshotDisk, type SnapshotDisk } from "./snapshot-disk.ts";
 
 const RETRY_MS = 2000;
 /** What may mend itself: a volume that is not mounted yet looks like an empty directory, and credentials are changed. */
@@ -22,8 +22,8 @@ const PASSING = new Set([
 export interface RepositorySource {
   readonly repository: Repository;
   readonly tree: SnapshotTree;
-  /** In the order of the configuration's disks. */
-  readonly files: readonly RepositoryFile[];
+  /** In the order of the configuration's. */
+  readonly disks: readonly SnapshotDisk[];
 }
 
 export interface OpenSourceOptions {
@@ -41,7 +41,7 @@ export interface OpenSourceOptions {
 /**
  * Opens what the agent serves. Waits, for as long as it takes, while the repository is away; everything else is an error.
  *
- * @throws RepositoryError; AgentError DISK_SIZE_MISMATCH
+ * @throws RepositoryError; DiskError where an image cannot be opened; AgentError DISK_SIZE_MISMATCH
  */
 export async function openSource(options: OpenSourceOptions, signal: AbortSignal): Promise<RepositorySource> {
   for (;;) {
@@ -63,14 +63,18 @@ async function openOnce({ config, backend, password, indexCache }: OpenSourceOpt
     const tree = await repository.browse(await findSnapshot(repository, config));
     const nodes = await Promise.all(config.disks.map(({ path }) => tree.file(path)));
     const files = await repository.openFiles(nodes);
-    for (const [index, { name, size }] of config.disks.entries()) {
-      const found = files[index]?.size;
-      if (found === size) continue;
-      throw new AgentError("DISK_SIZE_MISMATCH", `${name}: the snapshot's disk has ${found} bytes, not ${size}`, {
-        hint: "The restore was prepared for another snapshot.",
-      });
+    const disks: SnapshotDisk[] = [];
+    for (const [index, file] of files.entries()) {
+      const { name, size, format } = config.disks[index] ?? {};
+      const disk = await openSnapshotDisk(repository, tree, file, format ?? "raw");
+      if (disk.size !== size) {
+        throw new AgentError("DISK_SIZE_MISMATCH", `${name}: the snapshot's disk has ${disk.size} bytes, not ${size}`, {
+          hint: "The restore was prepared for another snapshot.",
+        });
+      }
+      disks.push(disk);
     }
-    return { repository, tree, files };
+    return { repository, tree, disks };
   } catch (error) {
     await repository.close();
     throw error;

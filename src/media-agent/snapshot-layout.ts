@@ -8,7 +8,8 @@ import { AgentError } from "./errors.ts";
 const DEPTH_LIMIT = 12;
 const DIRECTORY_LIMIT = 512;
 const MANIFEST_LIMIT = 512 * 1024;
-const DISK_ENDING = ".img";
+/** A volume's name and an ending that tells what the file is; `.img` and `.raw` are raw disks. */
+const DISK_FILE = /^(.+)\.(img|raw|qcow2|vmdk|vhd|vhdx)$/;
 
 const manifestFile = z.object({
   kind: z.literal("VirtualMachine"),
@@ -25,7 +26,7 @@ const manifestFile = z.object({
   }),
 });
 
-/** The folder of a machine's backup: `<root>/virtualmachine.yaml` (or .json) and `<root>/disks/<volume>.img`. */
+/** The folder of a machine's backup: `<root>/virtualmachine.yaml` (or .json) and `<root>/disks/<volume>.img` (or another ending). */
 export interface SnapshotLayout {
   /** Path of the manifest, where there is one. */
   readonly manifestPath: string | undefined;
@@ -70,8 +71,11 @@ async function layoutIn(
   const folder = join(path, "disks");
   const hasFolder = entries.some(({ name, kind }) => name === "disks" && kind === "directory");
   const disks = (hasFolder ? await tree.list(folder) : [])
-    .filter(({ name, kind }) => kind === "file" && name.endsWith(DISK_ENDING) && name.length > DISK_ENDING.length)
-    .map(({ name }) => ({ name: name.slice(0, -DISK_ENDING.length), path: join(folder, name) }))
+    .filter(({ kind }) => kind === "file")
+    .flatMap(({ name }) => {
+      const volume = DISK_FILE.exec(name)?.[1];
+      return volume === undefined ? [] : [{ name: volume, path: join(folder, name) }];
+    })
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   if (manifest === undefined && disks.length === 0) return undefined;
   return { manifestPath: manifest === undefined ? undefined : join(path, manifest), disks };

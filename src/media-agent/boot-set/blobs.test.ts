@@ -17,20 +17,20 @@ const file = {
   },
 };
 
-test("names each blob once, in the order of the extents, without zeros", () => {
+test("names each blob once, in the order of the extents, without zeros", async () => {
   const extents = [
     { offset: 60, length: 1 },
     { offset: 5, length: 30 },
     { offset: 100, length: 10 },
   ];
-  expect(blobsOf(file, extents, 1000)).toEqual([
+  expect(await blobsOf(file, extents, 1000)).toEqual([
     { id: "c", length: 40 },
     { id: "a", length: 10 },
     { id: "b", length: 20 },
   ]);
 });
 
-test("ends where the limit is reached", () => {
-  expect(blobsOf(file, [{ offset: 0, length: 110 }], 30).map(({ id }) => id)).toEqual(["a", "b"]);
-  expect(blobsOf(file, [{ offset: 0, length: 110 }], 9)).toEqual([]);
+test("ends where the limit is reached", async () => {
+  expect((await blobsOf(file, [{ offset: 0, length: 110 }], 30)).map(({ id }) => id)).toEqual(["a", "b"]);
+  expect(await blobsOf(file, [{ offset: 0, length: 110 }], 9)).toEqual([]);
 });

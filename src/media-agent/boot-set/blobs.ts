@@ -1,5 +1,5 @@
 import type { Extent } from "../../disk/block-device.ts";
-import type { FileBlob, RepositoryFile } from "../../repository/repository-file.ts";
+import type { FileBlob } from "../../repository/repository-file.ts";
 
 /** A blob that is to be staged. */
 export interface StagedBlob {
@@ -8,15 +8,15 @@ export interface StagedBlob {
 }
 
 /** The blobs that hold the extents, in their order, each once; zero blobs need no staging. */
-export function blobsOf(
-  file: Pick<RepositoryFile, "size" | "blobsIn">,
+export async function blobsOf(
+  file: { blobsIn(offset: number, length: number): Iterable<FileBlob> | Promise<Iterable<FileBlob>> },
   extents: Iterable<Extent>,
   limitBytes: number,
-): StagedBlob[] {
+): Promise<StagedBlob[]> {
   const chosen = new Map<string, StagedBlob>();
   let bytes = 0;
   for (const { offset, length } of extents) {
-    for (const { id, length: blobLength, zero } of file.blobsIn(offset, length) as Iterable<FileBlob>) {
+    for (const { id, length: blobLength, zero } of await file.blobsIn(offset, length)) {
       if (zero || chosen.has(id)) continue;
       bytes += blobLength;
       if (bytes > limitBytes) return [...chosen.values()];

@@ -9,7 +9,7 @@ const BLOB = 16_384;
 const image = memorySource(noise(10 * BLOB, 1));
 
 function disk(name: string, letters: string) {
-  return { name, image, file: lettered(letters, BLOB) };
+  return { name, image, file: lettered(letters, BLOB), learn: async () => undefined };
 }
 
 /** The letters of what was chosen for a disk. */
@@ -32,7 +32,7 @@ async function chosen(
     boots: 2,
     disks: Object.entries(extents).map(([name, text]) => ({ name, size: 10 * BLOB, extents: text, content })),
   };
-  const { source, sets: learned, unknown } = learnedBootSets(disks, profile, bytes);
+  const { source, sets: learned, unknown } = await learnedBootSets(disks, profile, bytes);
   const sets = new Map([...learned, ...(await guessBootSets(unknown, bytes / disks.length, systemClock))]);
   const named = [...sets].map(([name, blobs]) => [name, blobs.map(({ id }) => letters.get(id) ?? "?").join("")]);
   return { source, sets: Object.fromEntries(named) };

@@ -1,7 +1,7 @@
 import type { BootProfile } from "../../api/boot-profile.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { BlockSource, Extent } from "../../disk/block-device.ts";
-import type { RepositoryFile } from "../../repository/repository-file.ts";
+import type { Extent } from "../../disk/block-device.ts";
+import type { ReadImage } from "../format-image.ts";
 import { decodeDisk } from "../profile/text.ts";
 import { worthStaging } from "../profile/worth-staging.ts";
 import { blobsOf, type StagedBlob } from "./blobs.ts";
@@ -15,10 +15,8 @@ const OUTDATED_SHARE = 0.5;
 /** What is to be staged of each disk, in order. */
 export type BootSets = ReadonlyMap<string, readonly StagedBlob[]>;
 
-interface BootDisk {
+interface BootDisk extends Pick<ReadImage, "image" | "file" | "learn"> {
   readonly name: string;
-  readonly image: BlockSource;
-  readonly file: RepositoryFile;
 }
 
 /** A disk of which no profile says enough, and what one says. */
@@ -27,7 +25,7 @@ interface UnknownDisk {
   readonly learned: readonly Extent[];
 }
 
-/** What a profile says, without a read of the disks. */
+/** What a profile says, without a read of the disks, except for tables of those that are not raw. */
 export interface LearnedSets {
   /** `Profile` where it says anything that still holds. */
   readonly source: "Profile" | "Structure";
@@ -37,19 +35,19 @@ export interface LearnedSets {
 }
 
 /** What earlier boots read. @param bytes of all disks together */
-export function learnedBootSets(
+export async function learnedBootSets(
   disks: readonly BootDisk[],
   profile: BootProfile | undefined,
   bytes: number,
-): LearnedSets {
+): Promise<LearnedSets> {
   const sets = new Map<string, readonly StagedBlob[]>();
   const unknown: UnknownDisk[] = [];
   let source: LearnedSets["source"] = "Structure";
   for (const disk of disks) {
-    const learned = learnedExtents(disk, profile);
+    const learned = await learnedExtents(disk, profile);
     if (learned.isKnown) source = "Profile";
     if (!learned.isEnough) unknown.push({ disk, learned: learned.extents });
-    sets.set(disk.name, blobsOf(disk.file, learned.extents, bytes / disks.length));
+    sets.set(disk.name, await blobsOf(disk.file, learned.extents, bytes / disks.length));
   }
   return { source, sets, unknown };
 }
@@ -63,15 +61,17 @@ export async function guessBootSets(unknown: readonly UnknownDisk[], perDisk: nu
   const chosen = await Promise.all(
     unknown.map(async ({ disk, learned }): Promise<[string, readonly StagedBlob[]]> => {
       const guessed = await structureExtents(disk.image, clock);
-      return [disk.name, blobsOf(disk.file, [...learned, ...guessed], Math.min(perDisk, GUESS_BYTES))];
+      return [disk.name, await blobsOf(disk.file, [...learned, ...guessed], Math.min(perDisk, GUESS_BYTES))];
     }),
   );
   return new Map(chosen);
 }
 
-function learnedExtents({ name, file }: BootDisk, profile: BootProfile | undefined) {
+async function learnedExtents({ name, file, learn }: BootDisk, profile: BootProfile | undefined) {
   const text = profile?.disks.find((disk) => disk.name === name);
   if (text === undefined) return { extents: [], isKnown: false, isEnough: false };
-  const { extents, valid, outdated } = worthStaging(decodeDisk(text, file.size), file);
+  const known = decodeDisk(text, file.size);
+  await learn(known.runs);
+  const { extents, valid, outdated } = worthStaging(known, file);
   return { extents, isKnown: valid > 0 || outdated === 0, isEnough: outdated <= OUTDATED_SHARE * (valid + outdated) };
 }

@@ -75,12 +75,16 @@ class Machine {
 }
 
 /** Share of a boot's reads whose data is all in the blobs of a boot set, and what the set takes of what the reads need. */
-function measure(learned: LearnedDisk, reads: readonly Extent[], file: RepositoryFile): { hits: number; cost: number } {
-  const staged = blobsOf(file, worthStaging(learned, file).extents, Number.POSITIVE_INFINITY);
+async function measure(
+  learned: LearnedDisk,
+  reads: readonly Extent[],
+  file: RepositoryFile,
+): Promise<{ hits: number; cost: number }> {
+  const staged = await blobsOf(file, worthStaging(learned, file).extents, Number.POSITIVE_INFINITY);
   const ids = new Set(staged.map(({ id }) => id));
   const isHit = ({ offset, length }: Extent): boolean =>
     [...file.blobsIn(offset, length)].every(({ id }) => ids.has(id));
-  const needed = blobsOf(file, reads, Number.POSITIVE_INFINITY);
+  const needed = await blobsOf(file, reads, Number.POSITIVE_INFINITY);
   return { hits: reads.filter(isHit).length / reads.length, cost: staged.length / needed.length };
 }
 
@@ -91,7 +95,7 @@ test("replayed boots of a machine that works between its backups: nearly all is 
   for (let day = 0; day < 8; day++) {
     const reads = machine.boot();
     const { file } = machine;
-    results.push(measure(learned, reads, file));
+    results.push(await measure(learned, reads, file));
     learned = await mergeBoot(learned, reads, file);
     machine.work();
   }
@@ -109,7 +113,7 @@ test("the same snapshot again: everything that each boot reads is staged, and wh
   const { file } = machine;
   let learned: LearnedDisk = { runs: [], content: [] };
   for (let boot = 0; boot < 3; boot++) learned = await mergeBoot(learned, machine.boot(), file);
-  const { hits, cost } = measure(learned, machine.boot(), file);
+  const { hits, cost } = await measure(learned, machine.boot(), file);
   expect(hits).toBeGreaterThan(0.97);
   expect(cost).toBeLessThan(1.2);
   const always = learned.runs.filter(({ score }) => score === 22).length;

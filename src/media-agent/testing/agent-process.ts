@@ -19,6 +19,8 @@ export interface TestDisk {
   readonly name: string;
   readonly path: string;
   readonly size: number;
+  /** Raw unless given. */
+  readonly format?: AgentConfig["disks"][number]["format"];
 }
 
 export interface TestAgentOptions {
@@ -135,7 +137,7 @@ export class TestAgent {
       epoch: this.#epoch,
       repository: remote?.place ?? { local: {} },
       snapshot: { id: snapshot, pin },
-      disks: (change.disks ?? this.#options.disks).map((disk) => ({ ...disk, format: "raw" })),
+      disks: (change.disks ?? this.#options.disks).map((disk) => ({ format: "raw", ...disk })),
       cache: { sizeBytes: cacheBytes },
       repositorySlots: 4,
       ...(answerLimitMs === undefined ? {} : { answerLimitMs }),

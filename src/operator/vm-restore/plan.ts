@@ -2,6 +2,7 @@ import * as z from "zod";
 import { type AgentConfig, agentConfig, backendConfig } from "../../api/agent-config.ts";
 import type { BootProfile } from "../../api/boot-profile.ts";
 import { dnsLabel, objectName } from "../../api/common.ts";
+import { WANTED_FORMATS } from "../../api/disk-format.ts";
 import { LABELS } from "../../api/group.ts";
 import type { Inspection, InspectionRequest } from "../../api/inspection.ts";
 import { type VMRestore, type VMRestoreSpec, vmRestoreSpec } from "../../api/vm-restore.ts";
@@ -107,7 +108,9 @@ export function selectorOf(spec: VMRestoreSpec): InspectionRequest {
             },
           }
         : { id: snapshot.id },
-    ...(disks === undefined ? {} : { disks: disks.map(({ name, path }) => ({ name, path })) }),
+    ...(disks === undefined
+      ? {}
+      : { disks: disks.map(({ name, path, format }) => ({ name, path, format: WANTED_FORMATS[format] })) }),
   };
 }
 
