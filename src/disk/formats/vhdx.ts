@@ -91,7 +91,9 @@ class VhdxImage implements VirtualImage {
     this.unit = parent === undefined ? metadata.blockSize : metadata.logicalSector;
     this.files = [file, ...(parent?.files ?? [])];
     const blocks = Math.ceil(metadata.size / metadata.blockSize);
-    const entries = blocks + Math.floor((blocks - 1) / this.#chunk);
+    // Only a differencing disk has a bitmap behind its last blocks too.
+    const chunks = parent === undefined ? Math.floor((blocks - 1) / this.#chunk) : Math.ceil(blocks / this.#chunk);
+    const entries = (parent === undefined ? blocks : chunks * this.#chunk) + chunks;
     if (entries * 8 > table.length) throw corrupt(file, "its table does not cover the disk");
   }
 
