@@ -4,7 +4,9 @@ import { DiskError } from "../errors.ts";
 import { ImageDisk } from "./image-disk.ts";
 import { openImage } from "./open-image.ts";
 import { changes, damage, reseal, spotsOf } from "./testing/damage.ts";
+import { differencingVhd, differencingVhdx } from "./testing/differencing.ts";
 import { guestRequest, ImageFolder, MemoryFile } from "./testing/image-folder.ts";
+import { withLog } from "./testing/vhdx-log-writer.ts";
 import type { ImageFormat } from "./virtual-image.ts";
 
 const MIB = 1024 * 1024;
@@ -36,6 +38,12 @@ beforeAll(async () => {
   await create("vpc", "-o force_size=on", "dynamic.vhd");
   await create("vpc", "-o subformat=fixed,force_size=on", "fixed.vhd");
   await create("vhdx", "-o block_size=1M", "dynamic.vhdx");
+  await create("vhdx", "-o block_size=1M,block_state_zero=off", "empty.vhdx");
+  const own = [{ first: 100, count: 70, value: 9 }];
+  await folder.write("child.vhd", differencingVhd(await folder.read("dynamic.vhd"), "dynamic.vhd", own, 65_536));
+  const [empty, base] = [await folder.read("empty.vhdx"), await folder.read("dynamic.vhdx")];
+  await folder.write("child.vhdx", differencingVhdx(empty, base, { relative_path: "dynamic.vhdx" }, 3 * MIB, own));
+  await folder.write("logged.vhdx", withLog(base, [[{ page: 512, value: 3, pages: 2 }]], 0, 0));
 }, 60_000);
 afterAll(() => folder.remove());
 
@@ -81,6 +89,11 @@ test.each<[string, ImageFormat, string]>([
   ["dynamic.vhd", "vhd", "dynamic.vhd"],
   ["fixed.vhd", "vhd", "fixed.vhd"],
   ["dynamic.vhdx", "vhdx", "dynamic.vhdx"],
+  ["child.vhd", "vhd", "child.vhd"],
+  ["child.vhd", "vhd", "dynamic.vhd"],
+  ["child.vhdx", "vhdx", "child.vhdx"],
+  ["child.vhdx", "vhdx", "dynamic.vhdx"],
+  ["logged.vhdx", "vhdx", "logged.vhdx"],
 ])("%s (%s), with %s damaged in any way, ends in an error or in data", async (head, format, damagedName) => {
   const content = await folder.read(damagedName);
   const spots = spotsOf(content, 3000);
@@ -106,11 +119,7 @@ test.each<[string, ImageFormat, string]>([
   );
 });
 
-const FILES = [
-  "plain.qcow2",
-  "split.vmdk",
-  "split-s001.vmdk",
-  "overlay.qcow2",
-  "extended.qcow2",
-  "deflate.qcow2",
-].concat(["zstd.qcow2", "sparse.vmdk", "streamed.vmdk", "dynamic.vhd", "fixed.vhd", "dynamic.vhdx"]);
+const FILES = ["plain.qcow2", "overlay.qcow2", "extended.qcow2", "deflate.qcow2", "zstd.qcow2"].concat(
+  ["sparse.vmdk", "split.vmdk", "split-s001.vmdk", "streamed.vmdk", "dynamic.vhd", "fixed.vhd", "child.vhd"],
+  ["dynamic.vhdx", "child.vhdx", "logged.vhdx"],
+);
