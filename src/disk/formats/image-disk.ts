@@ -54,15 +54,19 @@ export class ImageDisk {
    */
   async read(offset: number, length: number, request: ReadRequest): Promise<Buffer> {
     this.#check(offset, length);
-    const into = Buffer.alloc(length);
     const step = Math.min(READ_LIMIT, this.image.unit * UNITS_AT_ONCE);
+    let into: Buffer | undefined;
     for (let at = 0; at < length; at += step) {
       const piece = Math.min(step, length - at);
       const segments = await this.image.map(offset + at, piece, request);
       this.#learn(offset + at, segments);
+      const [only] = segments;
+      const isWhole = segments.length === 1 && piece === length;
+      if (isWhole && only?.kind === "data") return only.file.read(only.offset, length, request);
+      into ??= Buffer.alloc(length);
       await this.#fill(into.subarray(at, at + piece), segments, request);
     }
-    return into;
+    return into ?? Buffer.alloc(0);
   }
 
   /**
