@@ -4,6 +4,7 @@ import type { Extent } from "../disk/block-device.ts";
 import { DiskError } from "../disk/errors.ts";
 import type { FileRange, ImageDisk } from "../disk/formats/image-disk.ts";
 import type { ReadRequest } from "../disk/formats/image-file.ts";
+import { RepositoryError } from "../repository/errors.ts";
 import type { FileBlob, RepositoryFile } from "../repository/repository-file.ts";
 import type { BlobSequence, DiskBlobs } from "./disk-blobs.ts";
 import type { SnapshotDisk } from "./snapshot-disk.ts";
@@ -115,15 +116,12 @@ export class FormatBlobs implements DiskBlobs {
 
   /** What fileRanges tells of an extent. Damage is told to whoever reads there; for staging it is a part that needs nothing. */
   async *#ranges({ offset, length }: Extent): AsyncGenerator<FileRange> {
-    const disk = await this.#opened();
+    const disk = await unlessDamaged(this.#opened());
     const end = Math.min(offset + length, this.size);
-    for (let at = offset; at < end; at += disk.rangesLimit) {
+    for (let at = offset; disk !== undefined && at < end; at += disk.rangesLimit) {
       const request: ReadRequest = { readClass: "staging", missed: false };
       const ranges = disk.fileRanges(at, Math.min(end - at, disk.rangesLimit), request);
-      yield* await ranges.catch((error: unknown) => {
-        if (error instanceof DiskError) return [];
-        throw error;
-      });
+      yield* (await unlessDamaged(ranges)) ?? [];
     }
   }
 
@@ -154,6 +152,16 @@ export class FormatBlobs implements DiskBlobs {
     }
     if (found === undefined) throw new RangeError(`blob ${number}`);
     return found;
+  }
+}
+
+/** Undefined where the image or the repository is damaged. */
+async function unlessDamaged<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof DiskError || error instanceof RepositoryError) return undefined;
+    throw error;
   }
 }
 

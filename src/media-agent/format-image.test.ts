@@ -7,6 +7,7 @@ import { systemClock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
+import { RepositoryError } from "../repository/errors.ts";
 import { Repository } from "../repository/repository.ts";
 import type { FileBlob } from "../repository/repository-file.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
@@ -30,6 +31,7 @@ let directory: string;
 let cache: BlockCache;
 let scheduler: ReadScheduler;
 let disk: ReadImage;
+let damaged: boolean;
 let reads: [number, number, ReadClass, boolean][];
 
 beforeAll(async () => {
@@ -76,12 +78,14 @@ beforeEach(async () => {
   scheduler = new ReadScheduler({
     slots: 4,
     clock: systemClock,
-    fetch: (id) => reader.read(id),
+    fetch: (id) =>
+      damaged ? Promise.reject(new RepositoryError("REPOSITORY_BLOB_DAMAGED", `blob ${id}`)) : reader.read(id),
     store: (id, bytes) => cache.put(id, bytes),
     isTransient,
     observer: new AgentMetrics(),
   });
   reads = [];
+  damaged = false;
   const onRead = (...read: [number, number, ReadClass, boolean]): void => void reads.push(read);
   disk = readImage(await openSnapshotDisk(repository, tree, file, "qcow2"), { cache, scheduler, tracker, onRead });
 });
@@ -185,6 +189,17 @@ test("what a guest has read is known, and what follows it", async () => {
     for (let tries = 0; tries < 500 && !known(); tries++) await new Promise((resolve) => setTimeout(resolve, 10));
     expect(known()).toBe(true);
   }
+});
+
+test("an image that is damaged in the repository is told to readers, and ends no staging", async () => {
+  damaged = true;
+  await expect(disk.image.read(0, 512, "guest")).rejects.toMatchObject({ code: "REPOSITORY_BLOB_DAMAGED" });
+  await disk.learn([{ offset: 0, length: SIZE }]);
+  expect([...(await disk.file.blobsIn(0, SIZE))]).toEqual([]);
+  await disk.walk(new AbortController().signal, () => undefined);
+  expect(disk.order.blobCount).toBe(0);
+  damaged = false;
+  expect((await disk.image.read(4 * MIB, 512, "guest")).equals(Buffer.alloc(512, 3))).toBe(true);
 });
 
 test("a walk ends when it is told to", async () => {
