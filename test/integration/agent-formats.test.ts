@@ -79,8 +79,8 @@ test("every disk is served over NBD as QEMU reads it", async () => {
 
 test("what nothing is allocated for is known to be zero, and is not fetched", async () => {
   const { repository } = await agent.operator.status();
-  const stored = disks.length * 9 * MIB;
-  expect(repository.bytesFetched).toBeLessThan(stored);
+  // How much it is depends on where restic cuts; headers are fetched twice.
+  expect(repository.bytesFetched).toBeLessThan((disks.length * SIZE) / 3);
   for (const { name } of disks) {
     const { stdout } = await run("nbdinfo", ["--map", "--json", agent.nbdUri(name)]);
     const extents = JSON.parse(stdout) as { offset: number; length: number; type: number }[];
