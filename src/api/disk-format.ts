@@ -8,7 +8,7 @@ export const diskFormatChoice = z.enum(["Auto", "Raw", "QCOW2", "VMDK", "VHD", "
 
 type DiskFormat = z.infer<typeof diskFormat>;
 
-/** `auto`: to be recognised, as docs/decisions/0020 says. */
+/** `auto`: to be recognised, as docs/decisions/0021 says. */
 export const WANTED_FORMATS: Readonly<Record<z.infer<typeof diskFormatChoice>, DiskFormat | "auto">> = {
   Auto: "auto",
   Raw: "raw",

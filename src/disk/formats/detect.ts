@@ -31,7 +31,7 @@ const ENDINGS: Readonly<Record<string, ImageFormat>> = {
 /**
  * The format of a file that nobody named one for. What a raw disk holds was written by its guest, which may have put another
  * format's mark there, or have been given such a file as its data: so a file is taken for an image of a format only where its
- * name says so too, and for raw only where neither does. See docs/decisions/0020.
+ * name says so too, and for raw only where neither does. See docs/decisions/0021.
  *
  * @throws DiskError IMAGE_AMBIGUOUS where name and content differ; IMAGE_UNSUPPORTED
  */
