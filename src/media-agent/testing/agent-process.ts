@@ -13,7 +13,7 @@ import { createAuthority, type KeyPair } from "../../base/certificates.ts";
 import type { ResticRepository } from "../../repository/testing/restic.ts";
 
 const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 
 export interface TestDisk {
   readonly name: string;
