@@ -2,7 +2,7 @@ import { expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { bootProfile } from "../api/boot-profile.ts";
 import { BootRecorder, FirstReads } from "./boot-recorder.ts";
-import { lettered } from "./testing/blob-file.ts";
+import { lettered, rawDisk } from "./testing/blob-file.ts";
 
 test("keeps the order of first reads and joins neighbours", () => {
   const reads = new FirstReads(100 * 4096);
@@ -40,9 +40,9 @@ test("records each page that was read once, whatever is read", () => {
 
 test("disks are known by their names, and what earlier boots read is kept", async () => {
   const disks = [
-    { name: "root", file: lettered("abcdefghij", 100_000) },
-    { name: "data", file: lettered("klmno", 100_000) },
-  ];
+    rawDisk("root", lettered("abcdefghij", 100_000)),
+    rawDisk("data", lettered("klmno", 100_000)),
+  ] as const;
   const first = new BootRecorder(disks);
   first.read("root", 0, 4096);
   first.read("root", 8192, 4096);
@@ -53,7 +53,7 @@ test("disks are known by their names, and what earlier boots read is kept", asyn
     ["root", 1_000_000, "0+1,2+1"],
     ["data", 500_000, "1+1"],
   ]);
-  const second = new BootRecorder([disks[0], { name: "other", file: lettered("xyz", 4096) }] as typeof disks);
+  const second = new BootRecorder([disks[0], rawDisk("other", lettered("xyz", 4096))]);
   second.read("root", 40_960, 4096);
   second.read("root", 0, 100);
   second.read("none", 0, 100);
@@ -67,7 +67,7 @@ test("disks are known by their names, and what earlier boots read is kept", asyn
 
 test("is bounded, however scattered the reads are and however many disks there are", async () => {
   const file = lettered("abcdefghijklmnop".repeat(128), 1024 * 1024);
-  const disks = Array.from({ length: 3 }, (_, index) => ({ name: `disk${index}`, file }));
+  const disks = Array.from({ length: 3 }, (_, index) => rawDisk(`disk${index}`, file));
   const recorder = new BootRecorder(disks);
   for (let offset = 0; offset < file.size; offset += 8192) recorder.read("disk0", offset, 4096);
   for (let offset = 0; offset < file.size; offset += 65_536) recorder.read("disk1", offset, 4096);

@@ -42,14 +42,16 @@ export class FirstReads {
 export interface RecordedDisk {
   readonly name: string;
   readonly file: BlobList;
+  /** Finds out which blobs hold the extents: before that, `file` may not know them. */
+  learn(extents: Iterable<Extent>): Promise<void>;
 }
 
 /** What the guest reads from the backup from power-on until it is ready. */
 export class BootRecorder {
-  readonly #disks = new Map<string, { readonly file: BlobList; readonly reads: FirstReads }>();
+  readonly #disks = new Map<string, { readonly disk: RecordedDisk; readonly reads: FirstReads }>();
 
   constructor(disks: readonly RecordedDisk[]) {
-    for (const { name, file } of disks) this.#disks.set(name, { file, reads: new FirstReads(file.size) });
+    for (const disk of disks) this.#disks.set(disk.name, { disk, reads: new FirstReads(disk.file.size) });
   }
 
   read(disk: string, offset: number, length: number): void {
@@ -60,14 +62,16 @@ export class BootRecorder {
   async profile(earlier: BootProfile | undefined): Promise<BootProfile> {
     const disks = [...this.#disks];
     const learned: LearnedDisk[] = [];
-    for (const [name, { file, reads }] of disks) {
-      const before = earlier?.disks.find((disk) => disk.name === name) ?? { extents: "" };
-      learned.push(await mergeBoot(decodeDisk(before, file.size), reads.extents, file));
+    for (const [name, { disk, reads }] of disks) {
+      const { file } = disk;
+      const before = decodeDisk(earlier?.disks.find((known) => known.name === name) ?? { extents: "" }, file.size);
+      await disk.learn([...before.runs, ...reads.extents]);
+      learned.push(await mergeBoot(before, reads.extents, file));
     }
     const texts = encodeDisks(learned);
     return {
       boots: (earlier?.boots ?? 0) + 1,
-      disks: disks.map(([name, { file }], index) => ({ name, size: file.size, extents: "", ...texts[index] })),
+      disks: disks.map(([name, { disk }], index) => ({ name, size: disk.file.size, extents: "", ...texts[index] })),
     };
   }
 }

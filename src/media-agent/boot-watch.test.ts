@@ -1,9 +1,9 @@
 import { expect, test } from "@jest/globals";
 import { BootWatch } from "./boot-watch.ts";
 import { decodeDisk } from "./profile/text.ts";
-import { lettered } from "./testing/blob-file.ts";
+import { lettered, rawDisk } from "./testing/blob-file.ts";
 
-const DISKS = [{ name: "root", file: lettered("abcdefghij", 10 * 4096) }];
+const DISKS = [rawDisk("root", lettered("abcdefghij", 10 * 4096))];
 
 function extents(profile: Awaited<ReturnType<BootWatch["enter"]>>): unknown {
   const { runs } = decodeDisk(profile?.disks[0] ?? { extents: "" }, 100 * 4096);

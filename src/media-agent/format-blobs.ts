@@ -81,7 +81,9 @@ export class FormatBlobs implements DiskBlobs {
 
   /** Finds out which blobs hold the extents. What the tables cannot tell stays unknown. */
   async learn(extents: Iterable<Extent>): Promise<void> {
+    let count = 0;
     for (const { offset, length } of extents) {
+      if (++count % RANGES_AT_ONCE === 0) await nextTurn();
       const end = Math.min(this.blobCount, Math.ceil((offset + length) / this.#granule));
       for (let at = this.indexAt(offset); at < end; ) {
         at = this.#looked.next(false, at, end);

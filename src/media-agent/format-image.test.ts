@@ -12,10 +12,15 @@ import { Repository } from "../repository/repository.ts";
 import type { FileBlob } from "../repository/repository-file.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
 import { BlobTracker } from "./blob-tracker.ts";
+import { BootRecorder } from "./boot-recorder.ts";
+import { learnedBootSets } from "./boot-set/choose.ts";
 import type { BlobSequence } from "./disk-blobs.ts";
 import { type ReadImage, readImage } from "./format-image.ts";
 import { AgentMetrics } from "./metrics.ts";
+import { SCORE_FIRST, scoreAfter } from "./profile/learned-disk.ts";
+import { decodeDisk } from "./profile/text.ts";
 import { ReadScheduler } from "./read-scheduler.ts";
+import { Readahead } from "./readahead.ts";
 import { isTransient, RepositoryReader } from "./repository-reader.ts";
 import { openSnapshotDisk } from "./snapshot-disk.ts";
 import { ImageWorkshop } from "./testing/disk-images.ts";
@@ -30,6 +35,8 @@ let repository: Repository;
 let directory: string;
 let cache: BlockCache;
 let scheduler: ReadScheduler;
+/** The same disk as a process has it that knows nothing of it yet. */
+let open: () => ReadImage;
 let disk: ReadImage;
 let damaged: boolean;
 let reads: [number, number, ReadClass, boolean][];
@@ -87,7 +94,9 @@ beforeEach(async () => {
   reads = [];
   damaged = false;
   const onRead = (...read: [number, number, ReadClass, boolean]): void => void reads.push(read);
-  disk = readImage(await openSnapshotDisk(repository, tree, file, "qcow2"), { cache, scheduler, tracker, onRead });
+  const known = await openSnapshotDisk(repository, tree, file, "qcow2");
+  open = () => readImage(known, { cache, scheduler, tracker, onRead });
+  disk = open();
 });
 
 afterEach(async () => {
@@ -96,6 +105,11 @@ afterEach(async () => {
   await repository.close();
   await rm(directory, { recursive: true, force: true });
 });
+
+/** Waits; the test's own limit ends it. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
 
 function blobs(sequence: BlobSequence): FileBlob[] {
   return Array.from({ length: sequence.blobCount }, (_, index) => sequence.blob(index));
@@ -186,9 +200,62 @@ test("what a guest has read is known, and what follows it", async () => {
   for (let at = 40 * MIB; at < 47 * MIB; at += MIB / 2) {
     const isHole = at >= 41 * MIB && at < 42 * MIB;
     const known = (): boolean => disk.file.blob(disk.file.indexAt(at)).zero === isHole;
-    for (let tries = 0; tries < 500 && !known(); tries++) await new Promise((resolve) => setTimeout(resolve, 10));
-    expect(known()).toBe(true);
+    await until(known);
   }
+});
+
+test("a boot's profile holds what was read of it, and stages that for a process that knows nothing of the disk", async () => {
+  const boot = [4 * MIB, 45 * MIB, 20 * MIB].map((offset) => ({ offset, length: 128 * 1024 }));
+  const recorder = new BootRecorder([{ name: "root", ...disk }]);
+  for (const { offset, length } of boot) recorder.read("root", offset, length);
+  recorder.read("root", 41 * MIB, 4096);
+  const first = await recorder.profile(undefined);
+  const learned = ({ disks: [root] }: typeof first) => decodeDisk(root ?? { extents: "" }, SIZE);
+  expect(learned(first).runs).toEqual(boot.map((extent) => ({ ...extent, score: SCORE_FIRST, byPlace: false })));
+  expect(learned(first).content.length).toBeGreaterThanOrEqual(boot.length);
+
+  // A boot that reads something else, by a process that has not seen the tables of the rest.
+  const again = new BootRecorder([{ name: "root", ...open() }]);
+  again.read("root", 6 * MIB, 4096);
+  const second = await again.profile(first);
+  expect(learned(second).runs.map(({ offset, score }) => [offset / MIB, score])).toEqual([
+    [6, SCORE_FIRST],
+    ...boot.map(({ offset }) => [offset / MIB, scoreAfter(SCORE_FIRST, false)]),
+  ]);
+
+  const fresh = open();
+  const { source, sets, unknown } = await learnedBootSets([{ name: "root", ...fresh }], second, 64 * MIB);
+  expect([source, unknown]).toEqual(["Profile", []]);
+  for (const { id } of sets.get("root") ?? []) await scheduler.stage(id, "boot");
+  const fetched = repository.counters.blobsFetched;
+  for (const { offset, length } of boot) {
+    expect((await fresh.image.read(offset, length, "guest")).equals(expected.subarray(offset, offset + length))).toBe(
+      true,
+    );
+  }
+  expect(repository.counters.blobsFetched).toBe(fetched);
+});
+
+test("what follows a guest's sequence of reads is there before it comes", async () => {
+  const staging: Promise<void>[] = [];
+  const stage = (id: string, reason: "readahead"): Promise<void> => {
+    const staged = scheduler.stage(id, reason);
+    staging.push(staged);
+    return staged;
+  };
+  const readahead = new Readahead({ file: disk.file, cache, scheduler: { stage }, windowBytes: 4 * MIB });
+  const step = 64 * 1024;
+  for (let at = 42 * MIB; at < 44 * MIB; at += step) {
+    await disk.image.read(at, step, "guest");
+    await until(() => !disk.file.blob(disk.file.indexAt(at + 2 * MIB)).zero);
+    readahead.read(at, step);
+  }
+  expect(staging.length).toBeGreaterThan(0);
+  await Promise.all(staging);
+  const fetched = repository.counters.blobsFetched;
+  const ahead = await disk.image.read(44 * MIB, MIB, "guest");
+  expect(ahead.equals(expected.subarray(44 * MIB, 45 * MIB))).toBe(true);
+  expect(repository.counters.blobsFetched).toBe(fetched);
 });
 
 test("an image that is damaged in the repository is told to readers, and ends no staging", async () => {

@@ -21,7 +21,7 @@ export interface ReadImage {
   readonly file: DiskBlobs;
   /** Its blobs in the order in which a copy of the disk needs them. */
   readonly order: BlobSequence;
-  /** Finds out which blobs hold the extents, for who asks `blobs` by index. */
+  /** Finds out which blobs hold the extents, for who asks `file` by index. */
   learn(extents: Iterable<Extent>): Promise<void>;
   /**
    * Finds out all that there is to know of where the disk's blobs are. Ends where the signal is aborted.

@@ -64,7 +64,8 @@ export function worthStaging({ runs, content }: LearnedDisk, snapshot: BlobList)
 class Choice {
   readonly extents: Extent[];
   readonly #size: number;
-  readonly #blobs: Set<number>;
+  /** By their ids: a disk that is not raw has one blob in many pieces. */
+  readonly #blobs: Set<string>;
   bytes: number;
   blobBytes: number;
 
@@ -78,12 +79,12 @@ class Choice {
   }
 
   bytesWith(blob: FileBlob): number {
-    return this.blobBytes + (this.#blobs.has(blob.index) ? 0 : blob.length);
+    return this.blobBytes + (this.#blobs.has(blob.id) ? 0 : blob.length);
   }
 
   add({ offset, length }: Extent, blob: FileBlob): void {
     this.blobBytes = this.bytesWith(blob);
-    this.#blobs.add(blob.index);
+    this.#blobs.add(blob.id);
     this.bytes += length;
     this.extents.push({ offset, length: Math.min(length, this.#size - offset) });
   }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { RepositoryFile } from "../../repository/repository-file.ts";
+import type { RecordedDisk } from "../boot-recorder.ts";
 
 export interface TestBlob {
   /** Blobs of one content have one id. */
@@ -20,4 +21,9 @@ export function blobFile(blobs: readonly TestBlob[]): RepositoryFile {
 /** Blobs of equal length, a letter each: `abca`. */
 export function lettered(letters: string, length: number): RepositoryFile {
   return blobFile([...letters].map((letter) => ({ content: letter === "0" ? "zero" : letter, length })));
+}
+
+/** A disk whose blobs are known from the beginning, as those of a raw one are. */
+export function rawDisk(name: string, file: RepositoryFile): RecordedDisk & { readonly file: RepositoryFile } {
+  return { name, file, learn: async () => undefined };
 }
