@@ -101,7 +101,7 @@ beforeEach(async () => {
 
 test.each<[string, (bytes: Buffer) => void, string]>([
   ["version 4", (bytes) => bytes.writeUInt32BE(4, 4), "IMAGE_UNSUPPORTED"],
-  ["encryption", (bytes) => bytes.writeUInt32BE(1, 32), "IMAGE_UNSUPPORTED"],
+  ["encryption", (bytes) => bytes.writeUInt32BE(2, 32), "IMAGE_UNSUPPORTED"],
   ["an external data file", (bytes) => bytes.writeUInt32BE(4, 76), "IMAGE_UNSUPPORTED"],
   ["an unknown incompatible feature", (bytes) => bytes.writeUInt32BE(0x80, 72), "IMAGE_UNSUPPORTED"],
   ["the mark of corruption", (bytes) => bytes.writeUInt32BE(2, 76), "IMAGE_CORRUPT"],
@@ -120,10 +120,11 @@ test.each<[string, (bytes: Buffer) => void, string]>([
 test("real images of kinds that are not offered are refused by name", async () => {
   await folder.qemuImg("create -q -f qcow2 -o data_file=data,data_file_raw=on external 1M");
   await expect(folder.open("external", "qcow2")).rejects.toThrow("its data is in an external file");
+  // With LUKS, QEMU would measure for seconds how often a key is to be hashed.
   await folder.qemuImg(
-    "create -q -f qcow2 --object secret,id=key,data=secret -o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 luks 1M",
+    "create -q -f qcow2 --object secret,id=key,data=secret -o encrypt.format=aes,encrypt.key-secret=key aes 1M",
   );
-  await expect(folder.open("luks", "qcow2")).rejects.toThrow("encrypted");
+  await expect(folder.open("aes", "qcow2")).rejects.toThrow("encrypted");
   await folder.qemuImg("create -q -f qcow2 -b plain -F qcow2 lost");
   await folder.run("rm", "plain");
   await expect(folder.open("lost", "qcow2")).rejects.toMatchObject({ code: "IMAGE_FILE_MISSING" });
