@@ -212,3 +212,20 @@ test("a killed process loses nothing that it had acknowledged", async () => {
     await rm(path, { recursive: true, force: true });
   }
 });
+
+test("a write that was given up before anything was written marks nothing, so the next one over copied bytes does", async () => {
+  const directory = new SimulatedDirectory();
+  const overlay = await open(directory);
+  await overlay.write(PAGE, Buffer.alloc(PAGE, 1), { durable: true });
+  const { id } = await overlay.freezeGeneration();
+  await overlay.dropGeneration(id);
+  const givenUp = { durable: false, signal: AbortSignal.abort(new Error("given up")) };
+  await expect(overlay.write(PAGE, Buffer.alloc(PAGE, 2), givenUp)).rejects.toThrow("given up");
+  await overlay.write(PAGE, Buffer.alloc(PAGE, 3), { durable: false });
+  directory.processDeath();
+
+  const later = await open(directory);
+  expect(await later.read(PAGE, PAGE, "guest")).toEqual(Buffer.alloc(PAGE, 3));
+  await later.freezeGeneration();
+  expect([...later.frozenExtents(0, SIZE)]).toEqual([{ offset: PAGE, length: PAGE }]);
+});

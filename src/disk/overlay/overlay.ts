@@ -259,10 +259,12 @@ export class Overlay implements BlockDevice {
     const last = Math.floor((offset + length - 1) / PAGE);
     if (this.#refusing) throw refusal(this.#closing.signal.aborted);
     const release = await this.#ranges.hold(first, last);
+    let isMarked = false;
     try {
       this.#commit.throwIfFailed();
       signal?.throwIfAborted();
       await this.#markAhead(first, last);
+      isMarked = true;
       let page = first;
       while (page <= last) {
         const from = Math.max(offset, page * PAGE);
@@ -278,8 +280,8 @@ export class Overlay implements BlockDevice {
         page = end;
       }
     } catch (error) {
-      // Some of it may have been written in place.
-      this.#mark(first, last, () => false);
+      // Some of it may have been written in place. Before, nothing was: a mark that is not durable would keep the next from making one.
+      if (isMarked) this.#mark(first, last, () => false);
       throw error;
     } finally {
       release();
