@@ -23,8 +23,11 @@ export interface BlockSource {
   /**
    * Exactly `length` bytes from `offset`. Rejects with a `DiskError` (OUT_OF_RANGE) beyond the end, or with the error of
    * the layer below. Never resolves with bytes that failed verification.
+   *
+   * @param into where the bytes may be put, so that no buffer need be made: at least `length` long. What is given back is its
+   *   beginning or a buffer of its own. Where it rejects, something may still write into it
    */
-  read(offset: number, length: number, readClass: ReadClass): Promise<Buffer>;
+  read(offset: number, length: number, readClass: ReadClass, into?: Buffer): Promise<Buffer>;
 
   /**
    * The extents that cover `[offset, offset + length)`, in order, without gaps, neighbours of one state merged. Only what

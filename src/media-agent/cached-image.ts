@@ -30,41 +30,32 @@ export class CachedImage implements BlockSource {
   }
 
   /** @throws DiskError OUT_OF_RANGE; RepositoryError for a blob that is damaged or missing for good */
-  async read(offset: number, length: number, readClass: ReadClass): Promise<Buffer> {
+  async read(offset: number, length: number, readClass: ReadClass, into?: Buffer): Promise<Buffer> {
     const request: ReadRequest = { readClass, missed: false };
-    const content = await this.readFor(offset, length, request);
+    const content = await this.readFor(offset, length, request, into);
     this.#options.onRead(offset, length, readClass, request.missed);
     return content;
   }
 
   /** As {@link read}, on behalf of a disk that is stored in this file. */
-  async readFor(offset: number, length: number, request: ReadRequest): Promise<Buffer> {
+  async readFor(offset: number, length: number, request: ReadRequest, into?: Buffer): Promise<Buffer> {
     this.#check(offset, length);
-    const { readClass } = request;
     const { file } = this.#options;
-    const parts: { readonly blob: FileBlob; readonly from: number; readonly length: number }[] = [];
+    const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafe(length);
+    const parts: Promise<void>[] = [];
     for (const blob of file.blobsIn(offset, length)) {
-      const from = Math.max(0, offset - blob.offset);
-      parts.push({ blob, from, length: Math.min(blob.length, offset + length - blob.offset) - from });
+      const from = Math.max(offset, blob.offset);
+      const target = bytes.subarray(from - offset, Math.min(offset + length, blob.offset + blob.length) - offset);
+      if (blob.zero) target.fill(0);
+      else {
+        const part = this.#fill(target, blob, from - blob.offset, request.readClass, () => {
+          request.missed = true;
+        });
+        parts.push(part);
+      }
     }
-    const readPart = async (index: number): Promise<Buffer | undefined> => {
-      const part = parts[index];
-      if (part === undefined || part.blob.zero) return undefined;
-      const cached = await this.#fromCache(part.blob, part.from, part.length, readClass);
-      if (cached !== undefined) return cached;
-      request.missed = true;
-      return this.#fromRepository(part.blob, part.from, part.length, readClass);
-    };
-
-    const only = parts.length === 1 ? await readPart(0) : undefined;
-    const into = only ?? Buffer.alloc(length);
-    if (parts.length > 1) {
-      const copyPart = async ({ blob, from }: (typeof parts)[number], index: number): Promise<void> => {
-        (await readPart(index))?.copy(into, blob.offset + from - offset);
-      };
-      await Promise.all(parts.map(copyPart));
-    }
-    return into;
+    await (parts.length === 1 ? parts[0] : Promise.all(parts));
+    return bytes;
   }
 
   extents(offset: number, length: number): AllocatedExtent[] {
@@ -80,30 +71,29 @@ export class CachedImage implements BlockSource {
     return merged;
   }
 
-  async #fromCache(blob: FileBlob, from: number, length: number, readClass: ReadClass): Promise<Buffer | undefined> {
+  /** Fills `target` with a blob's bytes from `from` on. */
+  async #fill(target: Buffer, blob: FileBlob, from: number, readClass: ReadClass, onMiss: () => void): Promise<void> {
     const { cache, scheduler, tracker } = this.#options;
     const arrived = scheduler.arrived(blob.id);
-    const found =
-      arrived === undefined ? await cache.read(blob.id, from, length) : this.#cut(blob, arrived, from, length);
-    if (found !== undefined) tracker.read(blob.id, blob.length, readClass);
-    return found;
-  }
-
-  async #fromRepository(blob: FileBlob, from: number, length: number, readClass: ReadClass): Promise<Buffer> {
-    const { scheduler, tracker } = this.#options;
-    const content = await scheduler.read(blob.id, readClass === "staging" ? "boot" : readClass);
+    if (arrived !== undefined) this.#copy(arrived, target, blob, from);
+    else if ((await cache.read(blob.id, from, target.length, target)) === undefined) {
+      onMiss();
+      const content = await scheduler.read(blob.id, readClass === "staging" ? "boot" : readClass);
+      this.#copy(content, target, blob, from);
+    }
     tracker.read(blob.id, blob.length, readClass);
-    return this.#cut(blob, content, from, length);
   }
 
-  /** A copy: the blob is larger, and whoever waits on a slow socket must not hold all of it. */
-  #cut(blob: FileBlob, content: Buffer, from: number, length: number): Buffer {
-    if (content.length === blob.length) return Buffer.from(content.subarray(from, from + length));
-    throw new RepositoryError(
-      "REPOSITORY_BLOB_DAMAGED",
-      `blob ${blob.id} of ${this.#options.file.path} holds ${content.length} bytes, the index says ${blob.length}`,
-      { hint: "Run `restic check`." },
-    );
+  /** The blob is larger, and whoever waits on a slow socket must not hold all of it. */
+  #copy(content: Buffer, target: Buffer, blob: FileBlob, from: number): void {
+    if (content.length !== blob.length) {
+      throw new RepositoryError(
+        "REPOSITORY_BLOB_DAMAGED",
+        `blob ${blob.id} of ${this.#options.file.path} holds ${content.length} bytes, the index says ${blob.length}`,
+        { hint: "Run `restic check`." },
+      );
+    }
+    content.copy(target, 0, from, from + target.length);
   }
 
   #check(offset: number, length: number): void {

@@ -24,9 +24,9 @@ export function nbdDisk(name: string, overlay: Overlay, observer: DiskObserver):
     description: "the merged image: backup and overlay",
     size: overlay.size,
     readOnly: true,
-    async read(offset, length) {
+    async read(offset, length, into) {
       const begun = performance.now();
-      const content = await overlay.read(offset, length, "relocation");
+      const content = await overlay.read(offset, length, "relocation", into);
       observer.read(name, "relocation", length, (performance.now() - begun) / 1000);
       return content;
     },

@@ -37,11 +37,11 @@ export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions
     size: device.size,
     uid: QEMU_ID,
     gid: QEMU_ID,
-    async read(offset, length) {
+    async read(offset, length, into) {
       const begun = performance.now();
       const reading = observer.reading(name, offset, length);
       try {
-        return await answer(`read ${offset} ${length}`, () => device.read(offset, length, reading.readClass));
+        return await answer(`read ${offset} ${length}`, () => device.read(offset, length, reading.readClass, into));
       } finally {
         reading.end((performance.now() - begun) / 1000);
       }

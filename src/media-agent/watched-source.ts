@@ -21,11 +21,11 @@ export class WatchedSource implements BlockSource {
     return oldest === undefined ? 0 : this.#clock.monotonic() - oldest.since;
   }
 
-  async read(offset: number, length: number, readClass: ReadClass): Promise<Buffer> {
+  async read(offset: number, length: number, readClass: ReadClass, into?: Buffer): Promise<Buffer> {
     const read = { since: this.#clock.monotonic() };
     this.#reads.add(read);
     try {
-      return await this.#source.read(offset, length, readClass);
+      return await this.#source.read(offset, length, readClass, into);
     } finally {
       this.#reads.delete(read);
     }

@@ -12,8 +12,13 @@ export interface NbdExport {
   readonly size: number;
   readonly readOnly: boolean;
 
-  /** Exactly `length` bytes; the server has checked the range. */
-  read(offset: number, length: number): Promise<Buffer>;
+  /**
+   * Exactly `length` bytes; the server has checked the range.
+   *
+   * @param into where they may be put, at least `length` long: what is given back is its beginning, or a buffer of its own. Where
+   *   this rejects, something may still write into it
+   */
+  read(offset: number, length: number, into?: Buffer): Promise<Buffer>;
   write(offset: number, data: Buffer, options: { readonly fua: boolean }): Promise<void>;
   writeZeroes(
     offset: number,

@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { ReadBuffers } from "../base/read-buffers.ts";
 import { NbdError } from "./errors.ts";
 import type { NbdExport } from "./export.ts";
 import { negotiate } from "./handshake.ts";
@@ -32,6 +33,7 @@ export class NbdServer {
   readonly counters: NbdCounters = newCounters();
   /** Handshakes that failed: no certificate, no export, no protocol. */
   refused = 0;
+  readonly #buffers = new ReadBuffers();
   readonly #exports = new Map<string, NbdExport>();
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -95,7 +97,7 @@ export class NbdServer {
     const timer = setTimeout(() => socket.destroy(), this.#handshakeTimeoutMs);
     negotiate(socket, { exports: () => this.#exports.values(), startTls: this.#startTls })
       .then((negotiated) => {
-        if (negotiated !== undefined) new Transmission(negotiated, this.counters).start();
+        if (negotiated !== undefined) new Transmission(negotiated, this.counters, this.#buffers).start();
       })
       .catch(() => {
         this.refused++;

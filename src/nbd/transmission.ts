@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import { ByteQueue } from "../base/byte-queue.ts";
 import { ByteWriter } from "../base/bytes.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
+import type { ReadBuffers } from "../base/read-buffers.ts";
 import type { NbdExport, NbdExtent } from "./export.ts";
 import type { Negotiated } from "./handshake.ts";
 import {
@@ -20,11 +21,13 @@ import {
   STRUCTURED_REPLY_MAGIC,
 } from "./protocol.ts";
 
-/** Requests carried out at once for one connection, and payload bytes that they may hold together. */
+/** Requests carried out at once for one connection, and bytes that their writes may hold together. */
 const REQUESTS_AT_ONCE = 128;
-const BYTES_AT_ONCE = 64 * 1024 * 1024;
+const WRITTEN_AT_ONCE = 64 * 1024 * 1024;
 const UNSENT_LIMIT = 8 * 1024 * 1024;
 const CACHE_STEP = 1024 * 1024;
+/** A shorter read is answered with its zeros: looking for holes would cost more than sending them. */
+const HOLES_FROM = 16 * 1024;
 const KNOWN_FLAGS = CMD_FLAG.fua | CMD_FLAG.noHole | CMD_FLAG.df | CMD_FLAG.reqOne | CMD_FLAG.fastZero;
 
 /** Counted for all connections of a server since its start: commands begun, payload bytes, and error replies. */
@@ -70,19 +73,24 @@ export class Transmission {
   readonly #target: NbdExport;
   readonly #negotiated: Negotiated;
   readonly #counters: NbdCounters;
+  readonly #buffers: ReadBuffers;
   readonly #queue = new ByteQueue();
   /** The request whose payload is still on its way. */
   #head: Request | undefined;
   #running = 0;
-  #bytes = 0;
+  /** Payloads of writes under way. */
+  #written = 0;
+  /** Buffers of reads, until the client has taken their data. */
+  #lent = 0;
   #ending = false;
   #corked = false;
 
-  constructor(negotiated: Negotiated, counters: NbdCounters) {
+  constructor(negotiated: Negotiated, counters: NbdCounters, buffers: ReadBuffers) {
     this.#negotiated = negotiated;
     this.#stream = negotiated.stream;
     this.#target = negotiated.target;
     this.#counters = counters;
+    this.#buffers = buffers;
   }
 
   start(): void {
@@ -112,7 +120,10 @@ export class Transmission {
 
   #mayBegin(): boolean {
     return (
-      this.#running < REQUESTS_AT_ONCE && this.#bytes < BYTES_AT_ONCE && this.#stream.writableLength < UNSENT_LIMIT
+      this.#running < REQUESTS_AT_ONCE &&
+      this.#written < WRITTEN_AT_ONCE &&
+      this.#stream.writableLength < UNSENT_LIMIT &&
+      this.#buffers.mayLend(this.#lent)
     );
   }
 
@@ -158,14 +169,14 @@ export class Transmission {
       this.#ending = true;
       return;
     }
-    const held = request.type === CMD.read || request.type === CMD.write ? Math.min(request.length, PAYLOAD_LIMIT) : 0;
+    const held = payload?.length ?? 0;
     this.#running++;
-    this.#bytes += held;
+    this.#written += held;
     this.#carryOut(request, payload)
       .catch((error: unknown) => this.#fail(request, errno(error), errorMessage(error)))
       .finally(() => {
         this.#running--;
-        this.#bytes -= held;
+        this.#written -= held;
         this.#proceed();
       });
   }
@@ -228,53 +239,54 @@ export class Transmission {
   async #read(request: Request): Promise<void> {
     const { offset, length, cookie, flags } = request;
     if (length > PAYLOAD_LIMIT) return this.#fail(request, ERRNO.inval, "too long");
-    const isWhole = (flags & CMD_FLAG.df) !== 0;
-    const holes =
-      this.#negotiated.structured && !isWhole && length > 0
-        ? this.#target.blockStatus(BASE_ALLOCATION, offset, length)
-        : [];
+    const { structured } = this.#negotiated;
     this.#counters.reads++;
     this.#counters.bytesRead += length;
-    if (!holes.some((extent) => (extent.flags & STATE.zero) !== 0)) {
-      const data = length === 0 ? Buffer.alloc(0) : await this.#target.read(offset, length);
-      if (!this.#negotiated.structured) this.#send(simpleReply(cookie, 0), data);
-      else if (length === 0) this.#send(chunk(cookie, CHUNK.none, CHUNK_DONE, 0).finish());
-      else
-        this.#send(
-          chunk(cookie, CHUNK.offsetData, CHUNK_DONE, 8 + length)
-            .u64be(BigInt(offset))
-            .finish(),
-          data,
-        );
+    if (!structured) {
+      await this.#sendData(simpleReply(cookie, 0), offset, length);
       return;
     }
+    const mayHaveHoles = (flags & CMD_FLAG.df) === 0 && length >= HOLES_FROM;
+    const extents = mayHaveHoles ? this.#target.blockStatus(BASE_ALLOCATION, offset, length) : [];
+    const hasHoles = extents.some((extent) => (extent.flags & STATE.zero) !== 0);
     let at = offset;
-    for (const extent of holes) {
+    for (const extent of hasHoles ? extents : []) {
       const bytes = Math.min(extent.length, offset + length - at);
       if (bytes <= 0) break;
       const last = at + bytes === offset + length ? CHUNK_DONE : 0;
       if ((extent.flags & STATE.zero) !== 0) {
         this.#send(chunk(cookie, CHUNK.offsetHole, last, 12).u64be(BigInt(at)).u32be(bytes).finish());
-      } else {
-        const data = await this.#target.read(at, bytes);
-        this.#send(
-          chunk(cookie, CHUNK.offsetData, last, 8 + bytes)
-            .u64be(BigInt(at))
-            .finish(),
-          data,
-        );
-      }
+      } else await this.#sendData(dataHead(cookie, last, at, bytes), at, bytes);
       at += bytes;
     }
     // A status may stop short of the range: the rest goes as data.
     if (at < offset + length) {
-      const data = await this.#target.read(at, offset + length - at);
-      this.#send(
-        chunk(cookie, CHUNK.offsetData, CHUNK_DONE, 8 + data.length)
-          .u64be(BigInt(at))
-          .finish(),
-        data,
-      );
+      await this.#sendData(dataHead(cookie, CHUNK_DONE, at, offset + length - at), at, offset + length - at);
+    } else if (length === 0) this.#send(chunk(cookie, CHUNK.none, CHUNK_DONE, 0).finish());
+  }
+
+  /** Reads, then sends what `head` announces, in a buffer that is used again when it has left. */
+  async #sendData(head: Buffer, offset: number, length: number): Promise<void> {
+    if (length === 0) {
+      this.#send(head);
+      return;
+    }
+    const buffer = this.#buffers.take(length);
+    this.#lent += buffer.length;
+    const giveBack = (mayBeUsed: boolean): void => {
+      this.#lent -= buffer.length;
+      if (mayBeUsed) this.#buffers.forget(buffer);
+      else this.#buffers.give(buffer);
+    };
+    try {
+      const data = await this.#target.read(offset, length, buffer);
+      this.#send(head, data, (error) => {
+        giveBack(error !== undefined && error !== null);
+        this.#proceed();
+      });
+    } catch (error) {
+      giveBack(true);
+      throw error;
     }
   }
 
@@ -320,8 +332,12 @@ export class Transmission {
     );
   }
 
-  #send(...pieces: Buffer[]): void {
-    if (this.#stream.destroyed) return;
+  /** @param onSent called once nobody reads `data` any more, or with an error where that is not known */
+  #send(head: Buffer, data?: Buffer, onSent?: (error?: Error | null) => void): void {
+    if (this.#stream.destroyed) {
+      onSent?.(null);
+      return;
+    }
     if (!this.#corked) {
       // Answers that are ready together leave together.
       this.#corked = true;
@@ -331,7 +347,8 @@ export class Transmission {
         this.#stream.uncork();
       });
     }
-    for (const piece of pieces) this.#stream.write(piece);
+    this.#stream.write(head);
+    if (data !== undefined) this.#stream.write(data, onSent);
   }
 }
 
@@ -345,6 +362,12 @@ function simpleReply(cookie: bigint, error: number): Buffer {
 
 function chunk(cookie: bigint, type: number, flags: number, length: number): ByteWriter {
   return new ByteWriter(64).u32be(STRUCTURED_REPLY_MAGIC).u16be(flags).u16be(type).u64be(cookie).u32be(length);
+}
+
+function dataHead(cookie: bigint, flags: number, offset: number, length: number): Buffer {
+  return chunk(cookie, CHUNK.offsetData, flags, 8 + length)
+    .u64be(BigInt(offset))
+    .finish();
 }
 
 function errno(error: unknown): number {

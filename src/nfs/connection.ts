@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { bufferBytes } from "../base/read-buffers.ts";
 import { Arrival } from "./arrival.ts";
 import { CallLane } from "./call-lane.ts";
 import { Dispatcher, NFS } from "./dispatcher.ts";
@@ -191,9 +192,10 @@ export class NfsConnection {
     }
     this.#server.counters.calls++;
     const procedure = call.program === NFS ? call.procedure : 0;
-    if (procedure === PROCEDURE.read)
-      this.#enter(this.#queuedReads, this.#reads, { call, record, since, bytes: readLength(record, call.args.offset) });
-    else if (procedure === PROCEDURE.write || procedure === PROCEDURE.commit)
+    if (procedure === PROCEDURE.read) {
+      const bytes = bufferBytes(readLength(record, call.args.offset));
+      this.#enter(this.#queuedReads, this.#reads, { call, record, since, bytes });
+    } else if (procedure === PROCEDURE.write || procedure === PROCEDURE.commit)
       this.#enter(this.#queuedWrites, this.#writes, { call, record, since, bytes: record.length });
     else this.#begin({ call, record, since, bytes: 0 }, undefined);
   }
@@ -331,7 +333,7 @@ export class NfsConnection {
     marked.writeUInt32BE((LAST_FRAGMENT | length) >>> 0);
     head?.copy(marked, MARK_BYTES);
     this.#socket.write(marked);
-    for (const piece of rest) this.#socket.write(piece);
+    for (const piece of rest) this.#socket.write(piece, this.#server.buffers.whenSent(piece));
   }
 
   #closed(): void {

@@ -4,6 +4,7 @@ import { mountProcedure } from "./mount.ts";
 import type { CallContext, Node } from "./procedures/procedure.ts";
 import { NFS_PROCEDURES, PROCEDURE } from "./procedures/table.ts";
 import { repeatWrite } from "./procedures/write.ts";
+import type { ReplyBuffers } from "./reply-buffers.ts";
 import { ACCEPT, acceptedReply, type Credentials, programMismatch, type RpcCall } from "./rpc.ts";
 import type { ServedExport } from "./served-export.ts";
 import type { NfsServer } from "./server.ts";
@@ -16,6 +17,7 @@ const KNOWN_HANDLES = 64;
 /** Carries out one connection's calls, whatever their order and number. */
 export class Dispatcher implements CallContext {
   readonly verifier: Buffer;
+  readonly buffers: ReplyBuffers;
   /** Of the call that is being begun: procedures look at it before they wait for anything. */
   credentials: Credentials = { uid: 65534, gids: [] };
   /** Exports whose handles were used. */
@@ -32,6 +34,7 @@ export class Dispatcher implements CallContext {
     this.#server = server;
     this.#client = clientNumber(address);
     this.verifier = server.verifier;
+    this.buffers = server.buffers;
   }
 
   /**

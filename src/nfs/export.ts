@@ -20,8 +20,13 @@ export interface NfsExport {
   readonly uid: number;
   readonly gid: number;
 
-  /** Exactly `length` bytes; the server never asks beyond `size`. */
-  read(offset: number, length: number): Promise<Buffer>;
+  /**
+   * Exactly `length` bytes; the server never asks beyond `size`.
+   *
+   * @param into where they may be put, at least `length` long: what is given back is its beginning, or a buffer of its own. Where
+   *   this rejects, something may still write into it
+   */
+  read(offset: number, length: number, into?: Buffer): Promise<Buffer>;
   /** Resolves when the data is readable, and durable where `stable` is set. Takes ownership of `data` until it settles. */
   write(offset: number, data: Buffer, stable: boolean): Promise<void>;
   /** Resolves when every write that resolved before is durable. */

@@ -8,6 +8,7 @@ import { DuplicateCache } from "./duplicate-cache.ts";
 import type { NfsExport } from "./export.ts";
 import { openHandle, serverTag } from "./handle.ts";
 import type { Node } from "./procedures/procedure.ts";
+import { ReplyBuffers } from "./reply-buffers.ts";
 import { ServedExport } from "./served-export.ts";
 
 /** Far above what nodes of a cluster need, far below what would hurt. */
@@ -60,6 +61,7 @@ export class NfsServer {
   readonly kernelBytes = kernelBytes();
   /** New for each start: a client sends again what it wrote unstably to an earlier one. */
   readonly verifier = randomBytes(8);
+  readonly buffers = new ReplyBuffers();
   readonly duplicates = new DuplicateCache(() => this.now());
   /** When connections were looked after last: the time, cheaply, as of a second ago at most. */
   lastSweep: number;

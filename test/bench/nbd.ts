@@ -1,10 +1,12 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { startOwnServer } from "./own-server.ts";
+import { stopProcess } from "./processes.ts";
 import { median, renderTable } from "./table.ts";
 import type { NoiseDisk } from "./workplace.ts";
 
@@ -65,9 +67,7 @@ async function measure(contender: Contender, socket: string, data: NoiseDisk): P
     for (const depth of DEPTHS) random.push((await fio(uri, depth, data.bytes)) / 1000);
     return { random, sequential };
   } finally {
-    const ended = new Promise((resolve) => server.once("exit", resolve));
-    server.kill("SIGKILL");
-    await ended;
+    await stopProcess(server);
     await rm(socket, { force: true });
   }
 }
@@ -91,26 +91,7 @@ function ours(data: NoiseDisk, scratch: string): Contender {
   let number = 0;
   return {
     name: "VMRestore (cache, verified)",
-    async start(socket) {
-      const state = join(scratch, `state-${number++}`);
-      const config = {
-        restore: { namespace: "bench", name: "bench", uid: "bench" },
-        epoch: 1,
-        repository: { local: {} },
-        snapshot: { id: data.snapshot, pin: false },
-        disks: [{ name: "root", path: data.path, format: "raw", size: data.bytes }],
-        cache: { sizeBytes: 2 * data.bytes },
-      };
-      const file = `${state}.json`;
-      await mkdir(`${state}/cache`, { recursive: true });
-      await writeFile(file, JSON.stringify(config));
-      const script = join(import.meta.dirname, "serve-nbd.ts");
-      const args = [script, file, data.repository, data.passwordFile, state, socket];
-      return spawn(process.execPath, args, {
-        stdio: ["ignore", "ignore", "inherit"],
-        env: { ...process.env, NODE_OPTIONS: "" },
-      });
-    },
+    start: (socket) => startOwnServer(data, join(scratch, `state-${number++}`), [socket]),
   };
 }
 

@@ -1,16 +1,15 @@
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { crc32 } from "node:zlib";
 import { errorCode } from "../../base/errors.ts";
 import { DiskError } from "../errors.ts";
+import { checksumsOf, EntryFile, PIECE } from "./entry-file.ts";
 import { EvictionOrder, type EvictionRank } from "./eviction-order.ts";
+import { Residency, type ResidentPieces, readFromDevice } from "./residency.ts";
 import { restoreUses, saveUses, useOrderBytes } from "./use-order.ts";
 
-/** Checksums are kept for pieces of this size: a small read checks no more than what it touches. */
-const PIECE = 4096;
-/** Entries whose file and checksums are held open. */
-const OPEN_ENTRIES = 512;
+/** Entries whose file and checksums are held open: a descriptor and about 1 KiB each. */
+const OPEN_ENTRIES = 2048;
 const NAME = /^[0-9a-f]{64}$/;
 
 interface Entry {
@@ -19,25 +18,21 @@ interface Entry {
   readonly length: number;
   /** Counts up with every use. */
   used: number;
-}
-
-interface OpenEntry {
-  readonly handle: FileHandle;
-  readonly checksums: Uint32Array;
+  readonly resident: ResidentPieces;
 }
 
 /**
  * Blobs of the repository on the agent's own disk: bounded in bytes, shared by all disks (the key is the blob's id), warm
- * again after a restart. Disposable: whatever is wrong with an entry makes it a miss. One file an entry: the blob, then a CRC-32
- * for each 4 KiB of it.
+ * again after a restart. Disposable: whatever is wrong with an entry makes it a miss. One file an entry.
  */
 export class BlockCache {
   readonly #directory: string;
   readonly #limit: number;
   readonly #eviction: EvictionOrder;
   readonly #entries = new Map<string, Entry>();
-  readonly #open = new Map<string, Promise<OpenEntry>>();
+  readonly #open = new Map<string, Promise<EntryFile>>();
   readonly #writing = new Map<string, Promise<void>>();
+  readonly #residency = new Residency(() => performance.now(), readFromDevice);
   #bytes = 0;
   #uses = 0;
   #savedUses = 0;
@@ -67,7 +62,7 @@ export class BlockCache {
         }
         const handle = await open(path, "r");
         const { size } = await handle.stat().finally(() => handle.close());
-        cache.#entries.set(entry.name, { bytes: onDisk(size), length: contentLength(size), used: 0 });
+        cache.#entries.set(entry.name, cache.#entry(size, contentLength(size)));
         cache.#bytes += onDisk(size);
       }
       cache.#uses = await restoreUses(directory, cache.#entries);
@@ -94,19 +89,20 @@ export class BlockCache {
     return this.#entries.has(id);
   }
 
-  /** Bytes `[offset, offset + length)` of a blob, or undefined where it is not here (any more). */
-  async read(id: string, offset: number, length: number): Promise<Buffer | undefined> {
+  /**
+   * Bytes `[offset, offset + length)` of a blob, or undefined where it is not here (any more).
+   *
+   * @param into where they go; a new buffer unless given. What it holds is unknown where the blob was not here
+   */
+  async read(id: string, offset: number, length: number, into?: Buffer): Promise<Buffer | undefined> {
     const entry = this.#entries.get(id);
     if (entry === undefined || offset + length > entry.length) return undefined;
     entry.used = ++this.#uses;
-    const first = Math.floor(offset / PIECE);
-    const start = first * PIECE;
-    const end = Math.min(entry.length, Math.ceil((offset + length) / PIECE) * PIECE);
-    const pieces = Buffer.allocUnsafe(end - start);
+    const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafe(length);
     try {
-      const { handle, checksums } = await this.#openEntry(id, entry);
-      const { bytesRead } = await handle.read(pieces, 0, pieces.length, start);
-      if (bytesRead !== pieces.length || !fits(pieces, checksums, first)) throw new Error("altered");
+      const file = this.#openEntry(id, entry);
+      await (await file).read(offset, bytes);
+      return bytes;
     } catch {
       // Evicted while it was read, or damaged: either way it is fetched anew.
       if (this.#entries.get(id) === entry) {
@@ -115,7 +111,6 @@ export class BlockCache {
       }
       return undefined;
     }
-    return pieces.subarray(offset - start, offset - start + length);
   }
 
   /** Puts a blob in; one that is in already, or that does not fit, is left. Failures to write are no one's concern. */
@@ -161,7 +156,10 @@ export class BlockCache {
         await handle.close();
       }
       await rename(`${path}.part`, path);
-      this.#entries.set(id, { bytes, length: content.length, used: ++this.#uses });
+      const entry = this.#entry(size, content.length);
+      entry.used = ++this.#uses;
+      this.#residency.note(entry.resident, 0, Math.ceil(content.length / PIECE));
+      this.#entries.set(id, entry);
     } catch (error) {
       this.#bytes -= bytes;
       await rm(`${path}.part`, { force: true });
@@ -187,9 +185,16 @@ export class BlockCache {
     this.#bytes -= entry.bytes;
   }
 
-  #openEntry(id: string, entry: Entry): Promise<OpenEntry> {
+  /** @param size bytes of its file. @param length bytes of its blob */
+  #entry(size: number, length: number): Entry {
+    return { bytes: onDisk(size), length, used: 0, resident: this.#residency.none(Math.ceil(length / PIECE)) };
+  }
+
+  #openEntry(id: string, entry: Entry): Promise<EntryFile> {
     const known = this.#open.get(id);
-    const opened = known ?? this.#load(id, entry);
+    // While there is plenty of room, nobody need know who was used last.
+    if (known !== undefined && this.#open.size <= OPEN_ENTRIES / 2) return known;
+    const opened = known ?? EntryFile.open(join(this.#directory, id), entry.length, entry.resident, this.#residency);
     this.#open.delete(id);
     this.#open.set(id, opened);
     if (this.#open.size > OPEN_ENTRIES) {
@@ -199,23 +204,10 @@ export class BlockCache {
     return opened;
   }
 
-  async #load(id: string, entry: Entry): Promise<OpenEntry> {
-    const handle = await open(join(this.#directory, id), "r");
-    const checksums = new Uint32Array(Math.ceil(entry.length / PIECE));
-    const bytes = Buffer.from(checksums.buffer);
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, entry.length);
-    if (bytesRead !== bytes.length) {
-      await handle.close();
-      throw new Error("cut off");
-    }
-    return { handle, checksums };
-  }
-
   async #shut(id: string): Promise<void> {
     const opened = this.#open.get(id);
     this.#open.delete(id);
-    // A handle closes once the reads on it are done.
-    await opened?.then(({ handle }) => handle.close()).catch(() => undefined);
+    await opened?.then((file) => file.close()).catch(() => undefined);
   }
 }
 
@@ -228,19 +220,4 @@ function onDisk(size: number): number {
 function contentLength(size: number): number {
   const pieces = Math.ceil(size / (PIECE + 4));
   return Math.max(0, size - pieces * 4);
-}
-
-function checksumsOf(content: Buffer): Buffer {
-  const checksums = Buffer.alloc(Math.ceil(content.length / PIECE) * 4);
-  for (let index = 0; index * 4 < checksums.length; index++) {
-    checksums.writeUInt32LE(crc32(content.subarray(index * PIECE, (index + 1) * PIECE)), index * 4);
-  }
-  return checksums;
-}
-
-function fits(pieces: Buffer, checksums: Uint32Array, first: number): boolean {
-  for (let at = 0; at < pieces.length; at += PIECE) {
-    if (crc32(pieces.subarray(at, at + PIECE)) !== checksums[first + at / PIECE]) return false;
-  }
-  return true;
 }

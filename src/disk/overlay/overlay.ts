@@ -83,24 +83,27 @@ export class Overlay implements BlockDevice {
     return this.#map.dirty.count * PAGE;
   }
 
-  async read(offset: number, length: number, readClass: ReadClass): Promise<Buffer> {
+  async read(offset: number, length: number, readClass: ReadClass, into?: Buffer): Promise<Buffer> {
     this.#check(offset, length);
     if (length === 0) return Buffer.alloc(0);
     const parts: { readonly extent: Extent; readonly source: Source }[] = [];
     for (const part of this.#sources(offset, length)) parts.push(part);
     const [only] = parts;
     if (parts.length === 1 && only !== undefined && only.source === "base")
-      return this.#base.read(offset, length, readClass);
-    const into = Buffer.allocUnsafe(length);
+      return this.#base.read(offset, length, readClass, into);
+    const merged = into?.subarray(0, length) ?? Buffer.allocUnsafe(length);
     await Promise.all(
       parts.map(async ({ extent, source }) => {
-        const target = into.subarray(extent.offset - offset, extent.offset - offset + extent.length);
+        const target = merged.subarray(extent.offset - offset, extent.offset - offset + extent.length);
         if (source === "zero") target.fill(0);
         else if (source === "data") await this.#data.read(target, extent.offset);
-        else (await this.#base.read(extent.offset, extent.length, readClass)).copy(target);
+        else {
+          const found = await this.#base.read(extent.offset, extent.length, readClass, target);
+          if (found.buffer !== target.buffer || found.byteOffset !== target.byteOffset) found.copy(target);
+        }
       }),
     );
-    return into;
+    return merged;
   }
 
   extents(offset: number, length: number): AllocatedExtent[] {

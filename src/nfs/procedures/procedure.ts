@@ -1,6 +1,7 @@
 import type { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { writePostAttributes, writeWcc } from "../attributes.ts";
 import type { NodeKind } from "../handle.ts";
+import type { ReplyBuffers } from "../reply-buffers.ts";
 import type { Credentials } from "../rpc.ts";
 import type { ServedExport } from "../served-export.ts";
 import { NFS3 } from "../status.ts";
@@ -21,6 +22,7 @@ export interface CallContext {
   readonly credentials: Credentials;
   /** One for each start of the server (RFC 1813, section 3.3.7). */
   readonly verifier: Buffer;
+  readonly buffers: ReplyBuffers;
   /**
    * The node of a handle, or undefined where it is forged, or its export is gone; counts the refusal.
    *

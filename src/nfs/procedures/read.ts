@@ -25,7 +25,7 @@ export const read: Procedure = (args, reply, context) => {
   if (!mayUse(context.credentials, node.served)) return failWithAttributes(reply, NFS3.acces, node);
   const { target } = node.served;
   const length = Math.max(0, Math.min(count, target.size - offset));
-  return target.read(Math.min(offset, target.size), length).then(
+  return context.buffers.read(target, Math.min(offset, target.size), length).then(
     (data) => {
       writePostAttributes(reply.u32be(NFS3.ok), node.served, node.kind);
       reply
