@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { BufferPool } from "./buffer-pool.ts";
 import { Target } from "./target.ts";
 
 const SIZE = 1024 * 1024;
@@ -35,6 +36,38 @@ describe("a device", () => {
           if (kind === "holes") await target.writeZeroes(offset, length);
           else await target.write(offset, data, false);
           data.copy(model, offset);
+        }
+        await target.sync();
+        await target.close();
+        expect((await readFile(device)).equals(model)).toBe(true);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test("takes what passes by the page cache and what does not, in any order", async () => {
+    const device = join(scratch, "device");
+    const old = randomBytes(SIZE + 100);
+    const buffers = new BufferPool(65_536);
+    const piece = fc.record({
+      offset: fc.nat(SIZE - 65_537),
+      length: fc.integer({ min: 1, max: 65_536 }),
+      isAligned: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 12 }), async (pieces) => {
+        await writeFile(device, old);
+        const model = Buffer.from(old);
+        const target = await Target.open(device, SIZE, "copy");
+        for (const { offset, length, isAligned } of pieces) {
+          const at = isAligned ? Math.floor(offset / 4096) * 4096 : offset;
+          await buffers.use(async (buffer) => {
+            const data = buffer.subarray(0, isAligned ? Math.ceil(length / 4096) * 4096 : length);
+            randomBytes(data.length).copy(data);
+            await target.write(at, data, false);
+            data.copy(model, at);
+          });
+          expect((await target.read(at, length)).equals(model.subarray(at, at + length))).toBe(true);
         }
         await target.sync();
         await target.close();

@@ -2,6 +2,7 @@ import { constants, type Stats } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode, errorMessage } from "../base/errors.ts";
+import { isPageAligned } from "./buffer-pool.ts";
 import { RelocationError } from "./errors.ts";
 import { encodeMarker, heldBackFrom, MARKER_BYTES, type Marker, parseMarker } from "./marker.ts";
 import { isZero, zeroRuns } from "./zero-runs.ts";
@@ -13,6 +14,8 @@ const IMAGE_NAME = "disk.img";
 /** Bytes that are judged as one when zeros are looked for: a smaller hole saves less than its system call costs. */
 const HOLE_GRANULARITY = 64 * 1024;
 const CHUNK = 1024 * 1024;
+/** What O_DIRECT wants offsets and lengths to be multiples of, whatever the device. */
+const DIRECT_UNIT = 4096;
 const ZEROS = Buffer.alloc(CHUNK);
 
 /**
@@ -27,14 +30,23 @@ export class Target {
   /** Where the page begins that {@link finish} writes; nothing else touches it. */
   readonly heldBackFrom: number;
   readonly #handle: FileHandle;
+  /** The same file without the page cache, where that exists: data that nobody here reads again goes to the device uncopied. */
+  readonly #direct: FileHandle | undefined;
   readonly #isImage: boolean;
   #failed: RelocationError | undefined;
 
-  private constructor(path: string, size: number, handle: FileHandle, isImage: boolean) {
+  private constructor(
+    path: string,
+    size: number,
+    handle: FileHandle,
+    direct: FileHandle | undefined,
+    isImage: boolean,
+  ) {
     this.path = path;
     this.size = size;
     this.heldBackFrom = heldBackFrom(size);
     this.#handle = handle;
+    this.#direct = direct;
     this.#isImage = isImage;
   }
 
@@ -53,15 +65,18 @@ export class Target {
       // A link in a claim that somebody prepared must not lead elsewhere; a device's path may be a link.
       const follow = isImage ? constants.O_NOFOLLOW : 0;
       const handle = await open(file, mode | create | follow, IMAGE_MODE);
+      let direct: FileHandle | undefined;
       try {
         await checkFit(file, handle, size, isImage, access);
-        const target = new Target(file, size, handle, isImage);
+        if (access === "copy") direct = await openDirect(file, handle, follow);
+        const target = new Target(file, size, handle, direct, isImage);
         if (create !== 0) {
           await target.#giveToQemu();
           await syncDirectory(path);
         }
         return target;
       } catch (error) {
+        await direct?.close();
         await handle.close();
         throw error;
       }
@@ -155,6 +170,7 @@ export class Target {
   }
 
   async close(): Promise<void> {
+    await this.#direct?.close();
     await this.#handle.close();
   }
 
@@ -169,9 +185,22 @@ export class Target {
   }
 
   async #writeAll(data: Buffer, offset: number): Promise<void> {
-    for (let done = 0; done < data.length; ) {
+    for (let done = await this.#writeDirect(data, offset); done < data.length; ) {
       const { bytesWritten } = await this.#handle.write(data, done, data.length - done, offset + done);
       done += bytesWritten;
+    }
+  }
+
+  /** Gives back how many bytes were written past the page cache: all, or less where that cannot be. */
+  async #writeDirect(data: Buffer, offset: number): Promise<number> {
+    const isFit = isPageAligned(data) && offset % DIRECT_UNIT === 0 && data.length % DIRECT_UNIT === 0;
+    if (this.#direct === undefined || !isFit) return 0;
+    try {
+      return (await this.#direct.write(data, 0, data.length, offset)).bytesWritten;
+    } catch (error) {
+      // The file system took the flag, but not such a write.
+      if (errorCode(error) !== "EINVAL") throw error;
+      return 0;
     }
   }
 
@@ -196,6 +225,19 @@ export class Target {
         hint: isFull ? "the target claim is too small: a filesystem needs room of its own" : "see the target's storage",
       });
     }
+  }
+}
+
+/** @returns undefined where the file system has no such thing, or the name leads to another file by now */
+async function openDirect(path: string, handle: FileHandle, follow: number): Promise<FileHandle | undefined> {
+  try {
+    const direct = await open(path, constants.O_WRONLY | constants.O_DIRECT | follow);
+    const [expected, found] = [await handle.stat(), await direct.stat()];
+    if (expected.dev === found.dev && expected.ino === found.ino) return direct;
+    await direct.close();
+    return undefined;
+  } catch {
+    return undefined;
   }
 }
 
