@@ -1,7 +1,7 @@
 /*
  * Reads a file over NFS with libnfs, so many reads under way at once, and says how many it did:
  *   nfs-load URL FILE SECONDS DEPTH BLOCK random|sequential
- * URL as libnfs takes it; prints "READS SECONDS".
+ * URL as libnfs takes it; 0 seconds means the whole file once. Prints "READS SECONDS".
  */
 #include <poll.h>
 #include <stdint.h>
@@ -15,7 +15,7 @@ static struct nfs_context *nfs;
 static struct nfsfh *file;
 static uint64_t size, block, next_block, state = 88172645463325252ull;
 static long done, under_way;
-static int is_random, failed;
+static int is_random, once, failed;
 static double until;
 
 static double now(void) {
@@ -34,7 +34,7 @@ static void arrived(int status, struct nfs_context *context, void *data, void *u
     return;
   }
   done++;
-  if (now() < until) begin();
+  if (once ? next_block < size / block : now() < until) begin();
 }
 
 static void begin(void) {
@@ -62,6 +62,7 @@ int main(int count, char **words) {
   size = attributes.nfs_size;
   block = strtoull(words[5], NULL, 10);
   is_random = strcmp(words[6], "random") == 0;
+  once = atof(words[3]) == 0;
   double start = now();
   until = start + atof(words[3]);
   for (int depth = atoi(words[4]); depth > 0; depth--) begin();

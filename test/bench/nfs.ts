@@ -1,10 +1,10 @@
-import { type ChildProcess, execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { startGanesha } from "./ganesha.ts";
+import { GANESHA_MOUNT_PORT, ganeshaCommand } from "./ganesha.ts";
 import { startOwnServer } from "./own-server.ts";
 import { stopProcess } from "./processes.ts";
 import { median, renderTable } from "./table.ts";
@@ -20,6 +20,8 @@ interface Contender {
   readonly name: string;
   readonly url: string;
   readonly file: string;
+  /** What stands before the client's command, so that it runs beside the server. */
+  beside(server: ChildProcess): Promise<readonly string[]>;
   start(round: number): Promise<ChildProcess>;
 }
 
@@ -60,8 +62,9 @@ async function measure(
 ): Promise<{ random: readonly number[]; sequential: number }> {
   const server = await contender.start(round);
   const load = async (seconds: number, depth: number, block: number, order: string): Promise<number> => {
-    const args = [contender.url, contender.file, String(seconds), String(depth), String(block), order];
-    const [reads = 0, took = 1] = (await run(client, args)).stdout.split(" ").map(Number);
+    const load = [client, contender.url, contender.file, String(seconds), String(depth), String(block), order];
+    const [program = "", ...args] = [...(await contender.beside(server)), ...load];
+    const [reads = 0, took = 1] = (await run(program, args)).stdout.split(" ").map(Number);
     return reads / took;
   };
   try {
@@ -70,7 +73,7 @@ async function measure(
       if (server.exitCode !== null || performance.now() > deadline) throw new Error(`${contender.name} did not start`);
       await delay(200);
     }
-    await load(SECONDS, SEQUENTIAL.depth, SEQUENTIAL.block, "sequential"); // fills every cache
+    await load(0, SEQUENTIAL.depth, SEQUENTIAL.block, "sequential"); // fills every cache
     const sequential =
       (await load(SECONDS, SEQUENTIAL.depth, SEQUENTIAL.block, "sequential")) * (SEQUENTIAL.block / 2 ** 20);
     const random: number[] = [];
@@ -87,23 +90,25 @@ function ours(data: NoiseDisk, scratch: string): Contender {
     name: "VMRestore (cache, verified)",
     url: `nfs://${address}/bench?nfsport=2049&mountport=2049&version=3`,
     file: "/disk.img",
+    beside: async () => [],
     start: (round) => startOwnServer(data, join(scratch, `state-${round}`), [`${address}:2049`, "/bench"]),
   };
 }
 
 function ganesha(data: NoiseDisk, scratch: string): Contender {
-  const address = "127.86.0.2";
   const directory = dirname(data.disk);
   return {
     name: "NFS-Ganesha (VFS)",
-    url: `nfs://${address}${directory}?nfsport=2049&mountport=20048&version=3`,
+    url: `nfs://127.0.0.1${directory}?nfsport=2049&mountport=${GANESHA_MOUNT_PORT}&version=3`,
     file: "/noise.img",
-    start: (round) =>
-      startGanesha({
-        scratch: join(scratch, `ganesha-${round}`),
-        directory,
-        address,
-        ports: { nfs: 2049, mount: 20048 },
-      }),
+    async beside({ pid }) {
+      const children = (await readFile(`/proc/${pid}/task/${pid}/children`, "latin1")).trim();
+      return ["nsenter", "--net", "--target", children];
+    },
+    async start(round) {
+      const command = await ganeshaCommand(join(scratch, `ganesha-${round}`), directory);
+      const namespace = ["--net", "--pid", "--fork", "--kill-child=KILL"];
+      return spawn("unshare", [...namespace, ...command], { stdio: "ignore" });
+    },
   };
 }

@@ -1,0 +1,90 @@
+import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { runInUml } from "../uml/run-in-uml.ts";
+import { GANESHA_MOUNT_PORT, ganeshaCommand } from "./ganesha.ts";
+import { ownServerCommand } from "./own-server.ts";
+import { median, renderTable } from "./table.ts";
+import type { NoiseDisk } from "./workplace.ts";
+
+const SECONDS = 4;
+/** Each load has a region of its own; those of the second kind were written before. */
+const LOADS = [
+  { name: "new pages, depth 1", depth: 1, offset: 0, before: false },
+  { name: "new pages, depth 32", depth: 32, offset: 64, before: false },
+  { name: "written before, depth 1", depth: 1, offset: 256, before: true },
+  { name: "written before, depth 32", depth: 32, offset: 256, before: true },
+] as const;
+const FIO = "fio --name=x --filename=/run/mnt/disk.img --allow_file_create=0 --direct=1 --ioengine=libaio";
+/** In fio's terse output, version 3. */
+const WRITE_IOPS = 49;
+
+const SCRIPT = `
+${FIO} --rw=write --bs=1M --iodepth=4 --offset=256M --size=64M > /run/before
+${LOADS.map(
+  ({ depth, offset }, index) =>
+    `echo "WRITES ${index} $(${FIO} --rw=randwrite --bs=4k --iodepth=${depth} --offset=${offset}M --size=64M --time_based --runtime=${SECONDS} --output-format=terse --terse-version=3 | cut -d';' -f${WRITE_IOPS})"`,
+).join("\n")}
+`;
+
+interface Contender {
+  readonly name: string;
+  readonly mountOptions?: string;
+  /** @returns its command, and the path that is mounted */
+  prepare(scratch: string): Promise<{ readonly server: readonly string[]; readonly exportPath: string }>;
+}
+
+/**
+ * Guest writes as they come from QEMU: 4 KiB, O_DIRECT, so FILE_SYNC on the wire, through a real Linux client in user-mode Linux.
+ * Ours against NFS-Ganesha on a plain, fully written file of the same file system, interleaved.
+ */
+export async function benchGuestWrites(data: NoiseDisk, rounds: number): Promise<string> {
+  const results = new Map<string, number[][]>();
+  for (let round = 0; round < rounds; round++) {
+    for (const contender of [ours(data), ganesha(data)]) {
+      const scratch = await mkdtemp(join(data.directory, "writes-"));
+      try {
+        const { server, exportPath } = await contender.prepare(scratch);
+        const { mountOptions } = contender;
+        const options = mountOptions === undefined ? {} : { mountOptions };
+        const console = await runInUml({ script: SCRIPT, exportPath, server, ...options });
+        const figures = LOADS.map((_, index) => Number(new RegExp(`WRITES ${index} (\\d+)`).exec(console)?.[1] ?? 0));
+        results.set(contender.name, [...(results.get(contender.name) ?? []), figures]);
+      } finally {
+        await rm(scratch, { recursive: true, force: true });
+      }
+    }
+  }
+  const rows = [...results].map(([name, all]) => [
+    name,
+    ...LOADS.map((_, index) => {
+      const figures = all.map((round) => round[index] ?? 0);
+      return `${median(figures).toFixed(0)} (${Math.min(...figures)}–${Math.max(...figures)})`;
+    }),
+  ]);
+  const title = `Guest writes, 4 KiB O_DIRECT through the Linux NFS client, each durable before its reply (writes/s, medians and spread of ${rounds} rounds, ${SECONDS} s each)`;
+  return `${title}\n\n${renderTable(["", ...LOADS.map(({ name }) => name)], rows)}`;
+}
+
+function ours(data: NoiseDisk): Contender {
+  return {
+    name: "VMRestore (overlay)",
+    async prepare(scratch) {
+      const state = join(scratch, "state");
+      await mkdir(state);
+      return { server: await ownServerCommand(data, state, ["10.77.0.1:2049", "/bench"]), exportPath: "/bench" };
+    },
+  };
+}
+
+function ganesha(data: NoiseDisk): Contender {
+  return {
+    name: "NFS-Ganesha (VFS)",
+    mountOptions: `mountport=${GANESHA_MOUNT_PORT}`,
+    async prepare(scratch) {
+      const directory = join(scratch, "exported");
+      await mkdir(directory);
+      await copyFile(data.disk, join(directory, "disk.img"));
+      return { server: await ganeshaCommand(join(scratch, "ganesha"), directory), exportPath: directory };
+    },
+  };
+}

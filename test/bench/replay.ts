@@ -1,0 +1,54 @@
+import { spawn } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
+import { NbdClient } from "../../src/nbd/client.ts";
+import type { TraceEvent } from "./boot-trace.ts";
+import type { OpenDrive } from "./drives.ts";
+import { stopProcess } from "./processes.ts";
+
+const START_LIMIT_MS = 30_000;
+let ports = 0;
+
+/**
+ * Replays a boot's reads through QEMU's block layer, as a guest's go: each read begins when those have ended that had ended
+ * before it in the recorded boot. No time to think.
+ *
+ * @param onReady called at the end, while the drive still stands
+ * @returns milliseconds from the first read to the end of the last
+ */
+export async function replayTrace(
+  { qemuNbd }: OpenDrive,
+  trace: readonly TraceEvent[],
+  onReady: () => Promise<void>,
+): Promise<number> {
+  const [host, port] = ["127.0.0.1", 17_000 + (++ports % 1000)];
+  const server = spawn("qemu-nbd", ["-t", "-x", "root", "-b", host, "-p", String(port), ...qemuNbd], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  try {
+    const client = await connected(host, port, () => server.exitCode === null);
+    const start = performance.now();
+    const reads: Promise<unknown>[] = [];
+    for (const event of trace) {
+      if (event.length === 1) await reads[event[0]];
+      else reads.push(client.read(event[0], event[1]));
+    }
+    const took = performance.now() - start;
+    client.close();
+    await onReady();
+    return took;
+  } finally {
+    await stopProcess(server, "SIGTERM");
+  }
+}
+
+async function connected(host: string, port: number, lives: () => boolean): Promise<NbdClient> {
+  const deadline = performance.now() + START_LIMIT_MS;
+  for (;;) {
+    try {
+      return await NbdClient.connect({ host, port, exportName: "root" });
+    } catch (error) {
+      if (!lives() || performance.now() > deadline) throw error;
+      await delay(20);
+    }
+  }
+}
