@@ -5,10 +5,12 @@ import { bootUntilPage } from "./boot.ts";
 import { bootTrace, traceSize } from "./boot-trace.ts";
 import { benchDecode } from "./decode.ts";
 import { benchGuestWrites } from "./guest-writes.ts";
+import { benchIncrementals } from "./incrementals.ts";
 import { benchNbd } from "./nbd.ts";
 import { benchNfs } from "./nfs.ts";
 import { benchRelocation } from "./relocation.ts";
 import { replayTrace } from "./replay.ts";
+import { benchResources } from "./resources.ts";
 import { benchTimeToUsable } from "./time-to-usable.ts";
 import { prepareNoise, prepareWorkplace } from "./workplace.ts";
 
@@ -76,6 +78,11 @@ const sections: Record<string, () => Promise<string>> = {
   writes: async () => benchGuestWrites(await prepareNoise(place), rounds),
   relocation: async () => benchRelocation(await prepareNoise(place), cliEntry, rounds),
   decode,
+  incrementals: async () => benchIncrementals(place, rounds),
+  resources: async () => {
+    const workplace = await prepareWorkplace(root, place);
+    return benchResources(workplace, await bootTrace(workplace));
+  },
   replay,
   usable,
 };

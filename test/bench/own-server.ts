@@ -3,9 +3,11 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { NoiseDisk } from "./workplace.ts";
 
-/** The command that serves the noise disk through the media agent's read path, from a cache of its own below `state`. */
+type ServedDisk = Pick<NoiseDisk, "repository" | "passwordFile" | "snapshot" | "path" | "bytes">;
+
+/** The command that serves a disk of a local repository through the media agent's read path, from a cache of its own below `state`. */
 export async function ownServerCommand(
-  data: NoiseDisk,
+  data: ServedDisk,
   state: string,
   where: readonly string[],
 ): Promise<readonly string[]> {
@@ -25,7 +27,7 @@ export async function ownServerCommand(
 }
 
 /** @param where a UNIX socket for NBD, or address, port and path for NFS, as `serve-disk.ts` takes them */
-export async function startOwnServer(data: NoiseDisk, state: string, where: readonly string[]): Promise<ChildProcess> {
+export async function startOwnServer(data: ServedDisk, state: string, where: readonly string[]): Promise<ChildProcess> {
   const [program = "", ...args] = await ownServerCommand(data, state, where);
   return spawn(program, args, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, NODE_OPTIONS: "" } });
 }

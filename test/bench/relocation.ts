@@ -56,7 +56,7 @@ export async function benchRelocation(data: NoiseDisk, cliEntry: string, rounds:
 }
 
 /** Runs the Job until its first pass is durable; then it is ended: the rest waits for a cutover. */
-async function relocate(agent: AgentProcess, cliEntry: string, target: string): Promise<void> {
+export async function relocate(agent: AgentProcess, cliEntry: string, target: string): Promise<void> {
   const args = [cliEntry, "relocate", "--agent", agent.address, "--tls-dir", agent.tlsDir, "--disk", `root=${target}`];
   const job = spawn(process.execPath, args, { stdio: "ignore", env: { ...process.env, NODE_OPTIONS: "" } });
   try {
