@@ -85,7 +85,7 @@ export class AgentProcess {
         ...["--tls-dir", place("tls"), "--listen-address", address, "--portmapper"],
         ...(options.profile === undefined ? [] : ["--profile-file", place("profile.json")]),
       ],
-      { stdio: ["ignore", log, log], env: { ...process.env, NODE_OPTIONS: "" } },
+      { stdio: ["ignore", log, log], env: { ...process.env, NODE_OPTIONS: "", MALLOC_ARENA_MAX: "2" } },
     );
     const tls = { ...operator, ca: authority.ca };
     const control = new AgentControlClient({ host: address, port: AGENT_PORTS.control, tls });

@@ -29,5 +29,8 @@ export async function ownServerCommand(
 /** @param where a UNIX socket for NBD, or address, port and path for NFS, as `serve-disk.ts` takes them */
 export async function startOwnServer(data: ServedDisk, state: string, where: readonly string[]): Promise<ChildProcess> {
   const [program = "", ...args] = await ownServerCommand(data, state, where);
-  return spawn(program, args, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, NODE_OPTIONS: "" } });
+  return spawn(program, args, {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, NODE_OPTIONS: "", MALLOC_ARENA_MAX: "2" },
+  });
 }
