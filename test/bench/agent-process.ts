@@ -11,7 +11,7 @@ import { createAuthority } from "../../src/base/certificates.ts";
 
 const READY_WITHIN_MS = 60_000;
 
-interface AgentProcessOptions {
+export interface AgentProcessOptions {
   readonly cliEntry: string;
   /** Its claims, keys and log lie below it. */
   readonly directory: string;
@@ -37,7 +37,7 @@ export class AgentProcess {
   }
 
   static async start(options: AgentProcessOptions): Promise<AgentProcess> {
-    const { directory, address, cliEntry } = options;
+    const { directory, address } = options;
     const now = Date.now();
     const authority = await createAuthority("bench", {
       from: new Date(now - 3_600_000),
@@ -68,30 +68,29 @@ export class AgentProcess {
     for (const [name, content] of files) await writeFile(place(name), content, { mode: 0o600 });
     if (options.profile !== undefined) await writeFile(place("profile.json"), JSON.stringify(options.profile));
     const log = openSync(place("agent.log"), "a");
-    const child = spawn(
-      process.execPath,
-      [
-        cliEntry,
-        "media-agent",
-        ...["--config", place("config.json"), "--repository-dir", options.repositoryDir],
-        ...[
-          "--repository-password-file",
-          place("password"),
-          "--overlay-dir",
-          place("overlay"),
-          "--cache-dir",
-          place("cache"),
-        ],
-        ...["--tls-dir", place("tls"), "--listen-address", address, "--portmapper"],
-        ...(options.profile === undefined ? [] : ["--profile-file", place("profile.json")]),
-      ],
-      { stdio: ["ignore", log, log], env: { ...process.env, NODE_OPTIONS: "", MALLOC_ARENA_MAX: "2" } },
-    );
+    const [program = "", ...args] = AgentProcess.command(options);
+    const child = spawn(program, args, {
+      stdio: ["ignore", log, log],
+      env: { ...process.env, NODE_OPTIONS: "", MALLOC_ARENA_MAX: "2" },
+    });
     const tls = { ...operator, ca: authority.ca };
     const control = new AgentControlClient({ host: address, port: AGENT_PORTS.control, tls });
     const agent = new AgentProcess(child, control, address, place("relocation-tls"));
     await agent.until((status) => status.serving, READY_WITHIN_MS);
     return agent;
+  }
+
+  /** The command that serves, perhaps at another address, what was {@link start}ed in the same directory before. */
+  static command({ cliEntry, directory, address, repositoryDir, profile }: AgentProcessOptions): readonly string[] {
+    const place = (name: string): string => join(directory, name);
+    return [
+      process.execPath,
+      ...[cliEntry, "media-agent", "--config", place("config.json"), "--repository-dir", repositoryDir],
+      ...["--repository-password-file", place("password"), "--tls-dir", place("tls")],
+      ...["--overlay-dir", place("overlay"), "--cache-dir", place("cache")],
+      ...["--listen-address", address, "--portmapper"],
+      ...(profile === undefined ? [] : ["--profile-file", place("profile.json")]),
+    ];
   }
 
   get pid(): number {

@@ -1,8 +1,9 @@
 import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { runInUml } from "../uml/run-in-uml.ts";
+import { AgentProcess } from "./agent-process.ts";
 import { GANESHA_MOUNT_PORT, ganeshaCommand } from "./ganesha.ts";
-import { ownServerCommand } from "./own-server.ts";
+import { agentConfig } from "./own-server.ts";
 import { median, renderTable } from "./table.ts";
 import type { NoiseDisk } from "./workplace.ts";
 
@@ -37,10 +38,10 @@ interface Contender {
  * Guest writes as they come from QEMU: 4 KiB, O_DIRECT, so FILE_SYNC on the wire, through a real Linux client in user-mode Linux.
  * Ours against NFS-Ganesha on a plain, fully written file of the same file system, interleaved.
  */
-export async function benchGuestWrites(data: NoiseDisk, rounds: number): Promise<string> {
+export async function benchGuestWrites(data: NoiseDisk, cliEntry: string, rounds: number): Promise<string> {
   const results = new Map<string, number[][]>();
   for (let round = 0; round < rounds; round++) {
-    for (const contender of [ours(data), ganesha(data)]) {
+    for (const contender of [ours(data, cliEntry), ganesha(data)]) {
       const scratch = await mkdtemp(join(data.directory, "writes-"));
       try {
         const { server, exportPath } = await contender.prepare(scratch);
@@ -65,13 +66,18 @@ export async function benchGuestWrites(data: NoiseDisk, rounds: number): Promise
   return `${title}\n\n${renderTable(["", ...LOADS.map(({ name }) => name)], rows)}`;
 }
 
-function ours(data: NoiseDisk): Contender {
+function ours(data: NoiseDisk, cliEntry: string): Contender {
   return {
     name: "VMRestore (overlay)",
-    async prepare(scratch) {
-      const state = join(scratch, "state");
-      await mkdir(state);
-      return { server: await ownServerCommand(data, state, ["10.77.0.1:2049", "/bench"]), exportPath: "/bench" };
+    async prepare(directory) {
+      const { repository: repositoryDir, password } = data;
+      const options = { cliEntry, directory, repositoryDir, password, config: agentConfig(data) };
+      // Started once outside, so that it makes its keys and its path; then beside the user-mode Linux.
+      const agent = await AgentProcess.start({ ...options, address: "127.86.0.3" });
+      const [disk] = (await agent.control.status()).disks;
+      await agent.stop();
+      const server = AgentProcess.command({ ...options, address: "10.77.0.1" });
+      return { server, exportPath: disk?.exportPath ?? "" };
     },
   };
 }

@@ -129,7 +129,7 @@ function ours({ directory, repository, passwordFile, snapshots }: Chain, step: n
   return withScratch(async (scratch) => {
     const socket = join(scratch, "ours.sock");
     const data = { directory, repository, passwordFile, path: NAME, bytes: BYTES, snapshot: snapshots[step] ?? "" };
-    return overNbd(await startOwnServer(data, join(scratch, "state"), [socket]), socket);
+    return overNbd(await startOwnServer(data, join(scratch, "state"), socket), socket);
   });
 }
 

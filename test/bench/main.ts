@@ -74,8 +74,8 @@ async function usable(): Promise<string> {
 
 const sections: Record<string, () => Promise<string>> = {
   nbd: async () => benchNbd(await prepareNoise(place), rounds),
-  nfs: async () => benchNfs(await prepareNoise(place), rounds),
-  writes: async () => benchGuestWrites(await prepareNoise(place), rounds),
+  nfs: async () => benchNfs(await prepareNoise(place), cliEntry, rounds),
+  writes: async () => benchGuestWrites(await prepareNoise(place), cliEntry, rounds),
   relocation: async () => benchRelocation(await prepareNoise(place), cliEntry, rounds),
   decode,
   incrementals: async () => benchIncrementals(place, rounds),

@@ -91,7 +91,7 @@ function ours(data: NoiseDisk, scratch: string): Contender {
   let number = 0;
   return {
     name: "VMRestore (cache, verified)",
-    start: (socket) => startOwnServer(data, join(scratch, `state-${number++}`), [socket]),
+    start: (socket) => startOwnServer(data, join(scratch, `state-${number++}`), socket),
   };
 }
 

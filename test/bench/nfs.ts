@@ -1,11 +1,12 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { AgentProcess } from "./agent-process.ts";
 import { GANESHA_MOUNT_PORT, ganeshaCommand } from "./ganesha.ts";
-import { startOwnServer } from "./own-server.ts";
+import { agentConfig } from "./own-server.ts";
 import { stopProcess } from "./processes.ts";
 import { median, renderTable } from "./table.ts";
 import type { NoiseDisk } from "./workplace.ts";
@@ -16,25 +17,29 @@ const DEPTHS = [1, 16, 32] as const;
 const SEQUENTIAL = { depth: 8, block: 1024 * 1024 } as const;
 const START_LIMIT_MS = 30_000;
 
-interface Contender {
-  readonly name: string;
+interface Server {
+  /** The command before the client's, so that it runs beside the server. */
+  readonly beside: readonly string[];
   readonly url: string;
   readonly file: string;
-  /** What stands before the client's command, so that it runs beside the server. */
-  beside(server: ChildProcess): Promise<readonly string[]>;
-  start(round: number): Promise<ChildProcess>;
+  stop(): Promise<void>;
+}
+
+interface Contender {
+  readonly name: string;
+  start(scratch: string): Promise<Server>;
 }
 
 /** Reads of cached data over NFSv3: ours against NFS-Ganesha on the same bytes, through libnfs, interleaved. */
-export async function benchNfs(data: NoiseDisk, rounds: number): Promise<string> {
+export async function benchNfs(data: NoiseDisk, cliEntry: string, rounds: number): Promise<string> {
   const scratch = await mkdtemp(join(tmpdir(), "bench-nfs-"));
   const results = new Map<string, { random: readonly number[]; sequential: number }[]>();
   try {
     const client = join(scratch, "nfs-load");
     await run("gcc", ["-O2", "-o", client, join(import.meta.dirname, "nfs-load.c"), "-lnfs"]);
     for (let round = 0; round < rounds; round++) {
-      for (const contender of [ours(data, scratch), ganesha(data, scratch)]) {
-        const figures = await measure(contender, client, round);
+      for (const contender of [ours(data, cliEntry), ganesha(data)]) {
+        const figures = await measure(contender, client, join(scratch, `${contender.name.split(" ")[0]}-${round}`));
         results.set(contender.name, [...(results.get(contender.name) ?? []), figures]);
       }
     }
@@ -58,57 +63,67 @@ export async function benchNfs(data: NoiseDisk, rounds: number): Promise<string>
 async function measure(
   contender: Contender,
   client: string,
-  round: number,
+  scratch: string,
 ): Promise<{ random: readonly number[]; sequential: number }> {
-  const server = await contender.start(round);
+  const server = await contender.start(scratch);
   const load = async (seconds: number, depth: number, block: number, order: string): Promise<number> => {
-    const load = [client, contender.url, contender.file, String(seconds), String(depth), String(block), order];
-    const [program = "", ...args] = [...(await contender.beside(server)), ...load];
+    const words = [client, server.url, server.file, String(seconds), String(depth), String(block), order];
+    const [program = "", ...args] = [...server.beside, ...words];
     const [reads = 0, took = 1] = (await run(program, args)).stdout.split(" ").map(Number);
     return reads / took;
   };
   try {
     const deadline = performance.now() + START_LIMIT_MS;
     while (!(await load(0.01, 1, 4096, "random").then(Boolean, () => false))) {
-      if (server.exitCode !== null || performance.now() > deadline) throw new Error(`${contender.name} did not start`);
+      if (performance.now() > deadline) throw new Error(`${contender.name} did not start`);
       await delay(200);
     }
-    await load(0, SEQUENTIAL.depth, SEQUENTIAL.block, "sequential"); // fills every cache
-    const sequential =
-      (await load(SECONDS, SEQUENTIAL.depth, SEQUENTIAL.block, "sequential")) * (SEQUENTIAL.block / 2 ** 20);
+    const { depth, block } = SEQUENTIAL;
+    await load(0, depth, block, "sequential"); // fills every cache
+    const sequential = (await load(SECONDS, depth, block, "sequential")) * (block / 2 ** 20);
     const random: number[] = [];
-    for (const depth of DEPTHS) random.push((await load(SECONDS, depth, 4096, "random")) / 1000);
+    for (const each of DEPTHS) random.push((await load(SECONDS, each, 4096, "random")) / 1000);
     return { random, sequential };
   } finally {
-    await stopProcess(server);
+    await server.stop();
   }
 }
 
-function ours(data: NoiseDisk, scratch: string): Contender {
+function ours(data: NoiseDisk, cliEntry: string): Contender {
   const address = "127.86.0.1";
   return {
     name: "VMRestore (cache, verified)",
-    url: `nfs://${address}/bench?nfsport=2049&mountport=2049&version=3`,
-    file: "/disk.img",
-    beside: async () => [],
-    start: (round) => startOwnServer(data, join(scratch, `state-${round}`), [`${address}:2049`, "/bench"]),
+    async start(directory) {
+      const { repository: repositoryDir, password } = data;
+      const config = agentConfig(data);
+      const agent = await AgentProcess.start({ cliEntry, directory, address, repositoryDir, password, config });
+      const [disk] = (await agent.control.status()).disks;
+      return {
+        beside: [],
+        url: `nfs://${address}${disk?.exportPath}?nfsport=2049&mountport=2049&version=3`,
+        file: "/disk.img",
+        stop: () => agent.stop(),
+      };
+    },
   };
 }
 
-function ganesha(data: NoiseDisk, scratch: string): Contender {
+function ganesha(data: NoiseDisk): Contender {
   const directory = dirname(data.disk);
   return {
     name: "NFS-Ganesha (VFS)",
-    url: `nfs://127.0.0.1${directory}?nfsport=2049&mountport=${GANESHA_MOUNT_PORT}&version=3`,
-    file: "/noise.img",
-    async beside({ pid }) {
-      const children = (await readFile(`/proc/${pid}/task/${pid}/children`, "latin1")).trim();
-      return ["nsenter", "--net", "--target", children];
-    },
-    async start(round) {
-      const command = await ganeshaCommand(join(scratch, `ganesha-${round}`), directory);
+    async start(scratch) {
+      const command = await ganeshaCommand(scratch, directory);
       const namespace = ["--net", "--pid", "--fork", "--kill-child=KILL"];
-      return spawn("unshare", [...namespace, ...command], { stdio: "ignore" });
+      const server = spawn("unshare", [...namespace, ...command], { stdio: "ignore" });
+      await delay(500);
+      const child = (await readFile(`/proc/${server.pid}/task/${server.pid}/children`, "latin1")).trim();
+      return {
+        beside: ["nsenter", "--net", "--target", child],
+        url: `nfs://127.0.0.1${directory}?nfsport=2049&mountport=${GANESHA_MOUNT_PORT}&version=3`,
+        file: "/noise.img",
+        stop: () => stopProcess(server),
+      };
     },
   };
 }

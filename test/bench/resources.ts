@@ -38,11 +38,11 @@ export async function benchResources(workplace: Workplace, trace: readonly Trace
     usages.push([name, await stop()]);
   };
   try {
-    await during("idle", () => delay(IDLE_MS));
     await during("staging the boot set", async () => {
       await agent.control.setPhase("Staging");
       await agent.until((status) => status.bootSet.complete, BOOT_SET_LIMIT_MS);
     });
+    await during("idle", () => delay(IDLE_MS));
     await during("booting", async () => {
       await agent.control.setPhase("Booting");
       const { disks } = await agent.control.status();
