@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,6 +8,7 @@ import type { AgentStatus } from "../../src/api/agent-control.ts";
 import { AgentControlClient } from "../../src/api/agent-control-client.ts";
 import type { BootProfile } from "../../src/api/boot-profile.ts";
 import { createAuthority } from "../../src/base/certificates.ts";
+import { launch } from "./commands.ts";
 
 const READY_WITHIN_MS = 60_000;
 
@@ -69,7 +70,7 @@ export class AgentProcess {
     if (options.profile !== undefined) await writeFile(place("profile.json"), JSON.stringify(options.profile));
     const log = openSync(place("agent.log"), "a");
     const [program = "", ...args] = AgentProcess.command(options);
-    const child = spawn(program, args, {
+    const child = launch(program, args, {
       stdio: ["ignore", log, log],
       env: { ...process.env, NODE_OPTIONS: "", MALLOC_ARENA_MAX: "2" },
     });

@@ -1,5 +1,5 @@
-import { spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
+import { launch } from "./commands.ts";
 
 const BOOT_LIMIT_MS = 10 * 60_000;
 let number = 0;
@@ -14,7 +14,7 @@ let number = 0;
 export async function bootUntilPage(drive: string, onReady: () => Promise<void> = async () => {}): Promise<number> {
   number++;
   const address = `127.82.0.${number % 250}`;
-  const qemu = spawn(
+  const qemu = launch(
     "qemu-system-x86_64",
     [
       ...["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768", "-smp", "1"],
@@ -26,7 +26,7 @@ export async function bootUntilPage(drive: string, onReady: () => Promise<void> 
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   let complaint = "";
-  qemu.stderr.setEncoding("utf8").on("data", (text: string) => {
+  qemu.stderr?.setEncoding("utf8").on("data", (text: string) => {
     complaint += text;
   });
   const ended = new Promise<void>((resolve) => qemu.once("close", () => resolve()));

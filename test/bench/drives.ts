@@ -1,17 +1,16 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { promisify } from "node:util";
 import type { BootProfile } from "../../src/api/boot-profile.ts";
 import { AgentProcess } from "./agent-process.ts";
+import { launch, run } from "./commands.ts";
 import { stopProcess } from "./processes.ts";
 import { mountSnapshot } from "./restic-mount.ts";
 import type { Workplace } from "./workplace.ts";
 
-const run = promisify(execFile);
 const BOOT_SET_LIMIT_MS = 30_000;
 const START_LIMIT_MS = 30_000;
 const IMAGE = "disks/root.img";
@@ -127,7 +126,7 @@ export function nbdkitFilters(workplace: Workplace, url: string): DriveOpener {
     started(mount.stop);
     const socket = join(scratch, "nbdkit.sock");
     const filters = ["cow", "cache", "readahead"].map((name) => `--filter=${name}`);
-    const nbdkit = spawn("nbdkit", ["-f", "-U", socket, ...filters, "file", mount.path(IMAGE)], { stdio: "ignore" });
+    const nbdkit = launch("nbdkit", ["-f", "-U", socket, ...filters, "file", mount.path(IMAGE)], { stdio: "ignore" });
     started(() => stopProcess(nbdkit));
     return overSocket(socket, "", nbdkit);
   });
@@ -148,7 +147,7 @@ export function streamingOverlay(workplace: Workplace, url: string): DriveOpener
       `driver=file,node-name=file,filename=${overlay},locking=off`,
       "driver=qcow2,node-name=overlay,file=file,backing=backup",
     ];
-    const daemon = spawn(
+    const daemon = launch(
       "qemu-storage-daemon",
       [
         ...nodes.flatMap((node) => ["--blockdev", node]),

@@ -2,6 +2,7 @@ import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { runInUml } from "../uml/run-in-uml.ts";
 import { AgentProcess } from "./agent-process.ts";
+import { note } from "./commands.ts";
 import { GANESHA_MOUNT_PORT, ganeshaCommand } from "./ganesha.ts";
 import { agentConfig } from "./own-server.ts";
 import { median, renderTable } from "./table.ts";
@@ -47,6 +48,8 @@ export async function benchGuestWrites(data: NoiseDisk, cliEntry: string, rounds
         const { server, exportPath } = await contender.prepare(scratch);
         const { mountOptions } = contender;
         const options = mountOptions === undefined ? {} : { mountOptions };
+        note(server);
+        for (const line of SCRIPT.trim().split("\n")) note([`(in user-mode Linux) ${line}`]);
         const console = await runInUml({ script: SCRIPT, exportPath, server, ...options });
         const figures = LOADS.map((_, index) => Number(new RegExp(`WRITES ${index} (\\d+)`).exec(console)?.[1] ?? 0));
         results.set(contender.name, [...(results.get(contender.name) ?? []), figures]);

@@ -1,17 +1,16 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { promisify } from "node:util";
+import { launch, run } from "./commands.ts";
 import { startOwnServer } from "./own-server.ts";
 import { stopProcess } from "./processes.ts";
 import { mountSnapshot } from "./restic-mount.ts";
 import { median, renderTable } from "./table.ts";
 
-const run = promisify(execFile);
 const MIB = 2 ** 20;
 const BYTES = 128 * MIB;
 const STEPS = [1, 10, 30] as const;
@@ -137,7 +136,7 @@ function qcow2(chain: Chain, step: number): Promise<number> {
   return withScratch(async (scratch) => {
     const socket = join(scratch, "qemu.sock");
     const args = ["-r", "-t", "-e", "8", "-x", "root", "-f", "qcow2", "-k", socket, chain.qcow2(step)];
-    return overNbd(spawn("qemu-nbd", args, { stdio: "ignore" }), socket);
+    return overNbd(launch("qemu-nbd", args, { stdio: "ignore" }), socket);
   });
 }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { bootUntilPage } from "./boot.ts";
 import { bootTrace, traceSize } from "./boot-trace.ts";
+import { takeCommands } from "./commands.ts";
 import { benchDecode } from "./decode.ts";
 import { benchGuestWrites } from "./guest-writes.ts";
 import { benchIncrementals } from "./incrementals.ts";
@@ -93,5 +94,7 @@ process.stdout.write(
   `${new Date().toISOString()}  ${cpus().length} × ${cpus()[0]?.model}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}\n`,
 );
 for (const [name, section] of Object.entries(sections)) {
-  if (only === undefined || only.includes(name)) process.stdout.write(`\n${await section()}\n`);
+  if (only !== undefined && !only.includes(name)) continue;
+  process.stdout.write(`\n${await section()}\n\n`);
+  for (const command of takeCommands()) process.stdout.write(`    ${command}\n`);
 }

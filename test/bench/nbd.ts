@@ -1,16 +1,15 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { promisify } from "node:util";
+import { launch, run } from "./commands.ts";
 import { startOwnServer } from "./own-server.ts";
 import { stopProcess } from "./processes.ts";
 import { median, renderTable } from "./table.ts";
 import type { NoiseDisk } from "./workplace.ts";
 
-const run = promisify(execFile);
 const SECONDS = 4;
 const DEPTHS = [1, 16, 32] as const;
 
@@ -99,7 +98,7 @@ function qemuNbd(data: NoiseDisk): Contender {
   return {
     name: "qemu-nbd",
     start: async (socket) =>
-      spawn("qemu-nbd", ["-r", "-t", "-e", "8", "-x", "root", "-f", "raw", "-k", socket, data.disk], {
+      launch("qemu-nbd", ["-r", "-t", "-e", "8", "-x", "root", "-f", "raw", "-k", socket, data.disk], {
         stdio: "ignore",
       }),
   };
@@ -108,6 +107,6 @@ function qemuNbd(data: NoiseDisk): Contender {
 function nbdkit(data: NoiseDisk): Contender {
   return {
     name: "nbdkit file",
-    start: async (socket) => spawn("nbdkit", ["-f", "-r", "-U", socket, "file", data.disk], { stdio: "ignore" }),
+    start: async (socket) => launch("nbdkit", ["-f", "-r", "-U", socket, "file", data.disk], { stdio: "ignore" }),
   };
 }

@@ -1,17 +1,15 @@
-import { execFile, spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { promisify } from "node:util";
 import { AgentProcess } from "./agent-process.ts";
+import { launch, run } from "./commands.ts";
 import { GANESHA_MOUNT_PORT, ganeshaCommand } from "./ganesha.ts";
 import { agentConfig } from "./own-server.ts";
 import { stopProcess } from "./processes.ts";
 import { median, renderTable } from "./table.ts";
 import type { NoiseDisk } from "./workplace.ts";
 
-const run = promisify(execFile);
 const SECONDS = 3;
 const DEPTHS = [1, 16, 32] as const;
 const SEQUENTIAL = { depth: 8, block: 1024 * 1024 } as const;
@@ -115,7 +113,7 @@ function ganesha(data: NoiseDisk): Contender {
     async start(scratch) {
       const command = await ganeshaCommand(scratch, directory);
       const namespace = ["--net", "--pid", "--fork", "--kill-child=KILL"];
-      const server = spawn("unshare", [...namespace, ...command], { stdio: "ignore" });
+      const server = launch("unshare", [...namespace, ...command], { stdio: "ignore" });
       await delay(500);
       const child = (await readFile(`/proc/${server.pid}/task/${server.pid}/children`, "latin1")).trim();
       return {

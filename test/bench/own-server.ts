@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { AgentProcessOptions } from "./agent-process.ts";
+import { launch } from "./commands.ts";
 import type { NoiseDisk } from "./workplace.ts";
 
 type ServedDisk = Pick<NoiseDisk, "repository" | "passwordFile" | "snapshot" | "path" | "bytes">;
@@ -13,7 +14,7 @@ export async function startOwnServer(data: ServedDisk, state: string, socket: st
   const file = join(state, "config.json");
   await writeFile(file, JSON.stringify(config));
   const script = join(import.meta.dirname, "serve-disk.ts");
-  return spawn(process.execPath, [script, file, data.repository, data.passwordFile, state, socket], {
+  return launch(process.execPath, [script, file, data.repository, data.passwordFile, state, socket], {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, NODE_OPTIONS: "", MALLOC_ARENA_MAX: "2" },
   });

@@ -1,13 +1,11 @@
-import { execFile, spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { AGENT_PORTS } from "../../src/api/agent-config.ts";
 import { AgentProcess } from "./agent-process.ts";
+import { launch, run } from "./commands.ts";
 import { median, renderTable } from "./table.ts";
 import type { NoiseDisk } from "./workplace.ts";
 
-const run = promisify(execFile);
 const WITHIN_MS = 10 * 60_000;
 
 /** From the same media agent, over the same mutual TLS, to a synced file: our copy Job against nbdcopy, interleaved. */
@@ -58,7 +56,7 @@ export async function benchRelocation(data: NoiseDisk, cliEntry: string, rounds:
 /** Runs the Job until its first pass is durable; then it is ended: the rest waits for a cutover. */
 export async function relocate(agent: AgentProcess, cliEntry: string, target: string): Promise<void> {
   const args = [cliEntry, "relocate", "--agent", agent.address, "--tls-dir", agent.tlsDir, "--disk", `root=${target}`];
-  const job = spawn(process.execPath, args, { stdio: "ignore", env: { ...process.env, NODE_OPTIONS: "" } });
+  const job = launch(process.execPath, args, { stdio: "ignore", env: { ...process.env, NODE_OPTIONS: "" } });
   try {
     await agent.until(
       ({ disks }) => ["Converging", "Converged"].includes(disks[0]?.relocation?.state ?? ""),

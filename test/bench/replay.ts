@@ -1,7 +1,7 @@
-import { spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { NbdClient } from "../../src/nbd/client.ts";
 import type { TraceEvent } from "./boot-trace.ts";
+import { launch } from "./commands.ts";
 import type { OpenDrive } from "./drives.ts";
 import { stopProcess } from "./processes.ts";
 
@@ -21,7 +21,7 @@ export async function replayTrace(
   onReady: () => Promise<void>,
 ): Promise<number> {
   const [host, port] = ["127.0.0.1", 17_000 + (++ports % 1000)];
-  const server = spawn("qemu-nbd", ["-t", "-x", "root", "-b", host, "-p", String(port), ...qemuNbd], {
+  const server = launch("qemu-nbd", ["-t", "-x", "root", "-b", host, "-p", String(port), ...qemuNbd], {
     stdio: ["ignore", "ignore", "inherit"],
   });
   try {

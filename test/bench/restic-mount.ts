@@ -1,11 +1,9 @@
-import { execFile, spawn } from "node:child_process";
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { promisify } from "node:util";
+import { launch, run } from "./commands.ts";
 import type { Workplace } from "./workplace.ts";
 
-const run = promisify(execFile);
 const UNMOUNT_LIMIT_MS = 10_000;
 
 export interface ResticMount {
@@ -22,7 +20,7 @@ export async function mountSnapshot(
   directory: string,
 ): Promise<ResticMount> {
   await mkdir(directory, { recursive: true });
-  const restic = spawn("restic", ["--no-cache", "-r", repository, "-p", passwordFile, "mount", directory], {
+  const restic = launch("restic", ["--no-cache", "-r", repository, "-p", passwordFile, "mount", directory], {
     stdio: "ignore",
   });
   const root = join(directory, "ids", snapshot.slice(0, 8));
