@@ -25,8 +25,9 @@ export class MemoryExport implements NfsExport {
     return this.content.length;
   }
 
-  async read(offset: number, length: number): Promise<Buffer> {
-    return Buffer.from(this.content.subarray(offset, offset + length));
+  async read(offset: number, length: number, into = Buffer.allocUnsafe(length)): Promise<Buffer> {
+    this.content.copy(into, 0, offset, offset + length);
+    return into.subarray(0, length);
   }
 
   async write(offset: number, data: Buffer, stable: boolean): Promise<void> {
