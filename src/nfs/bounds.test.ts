@@ -36,7 +36,7 @@ async function connect(): Promise<RpcClient> {
 }
 
 afterEach(async () => {
-  for (const client of clients.splice(0)) client.close();
+  for (const client of clients.splice(0)) client.abandon();
   await server.close();
 });
 

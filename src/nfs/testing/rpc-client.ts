@@ -91,4 +91,10 @@ export class RpcClient {
   close(): void {
     this.socket.destroy();
   }
+
+  /** Closes it when its test is over: who still waits for an answer waits on, and no later test hears of it. */
+  abandon(): void {
+    this.#waiting.clear();
+    this.socket.destroy();
+  }
 }
