@@ -31,21 +31,28 @@ export async function bootUntilPage(drive: string, onReady: () => Promise<void> 
   });
   const ended = new Promise<void>((resolve) => qemu.once("close", () => resolve()));
   const start = performance.now();
+  const over = new AbortController();
   try {
-    for (;;) {
-      const answered = await fetch(`http://${address}:8080/`, { signal: AbortSignal.timeout(4000) }).then(
-        (answer) => answer.ok,
-        () => false,
+    // A request that comes before the guest's network is up may hang for seconds, and would hide that the page answers by then: a new
+    // one is begun all the time.
+    let isUp = false;
+    while (!isUp) {
+      const signal = AbortSignal.any([over.signal, AbortSignal.timeout(4000)]);
+      void fetch(`http://${address}:8080/`, { signal }).then(
+        (answer) => {
+          isUp ||= answer.ok;
+        },
+        () => undefined,
       );
-      if (answered) break;
       if (qemu.exitCode !== null || performance.now() - start > BOOT_LIMIT_MS)
         throw new Error(`the guest did not come up: ${complaint}`);
-      await delay(100);
+      await delay(200);
     }
     const elapsed = performance.now() - start;
     await onReady();
     return elapsed;
   } finally {
+    over.abort();
     qemu.kill("SIGKILL");
     await ended;
   }
