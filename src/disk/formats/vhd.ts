@@ -1,7 +1,7 @@
-import { errorCode } from "../../base/errors.ts";
 import { DiskError } from "../errors.ts";
 import { bitRuns } from "./bit-runs.ts";
 import { corrupt, type ImageFile, type ReadRequest } from "./image-file.ts";
+import { openNamedParent } from "./named-parent.ts";
 import type { OpenContext } from "./open-context.ts";
 import { type Segment, SegmentList } from "./segments.ts";
 import type { Tables } from "./tables.ts";
@@ -37,24 +37,13 @@ async function openParent(
   context: OpenContext,
   request: ReadRequest,
 ): Promise<VirtualImage> {
-  let failure: unknown = new DiskError("IMAGE_FILE_MISSING", `${file.path} does not tell its parent's name`, {
-    hint: "Merge the disk with its parent before it is backed up.",
-  });
-  for (const name of header.parentNames) {
-    try {
-      const sibling = await context.sibling(file, name);
-      if ((await readVhdFooter(sibling, context.tables, request)).id !== header.parentId) {
-        throw new DiskError("IMAGE_MISMATCH", `${sibling.path} is not the disk that ${file.path} was made from`, {
-          hint: "Back up the parent that belongs to it, in the same snapshot.",
-        });
-      }
-      return await context.parent(file, name, "vhd");
-    } catch (error) {
-      if (errorCode(error) !== "IMAGE_FILE_MISSING") throw error;
-      failure = error;
-    }
-  }
-  throw failure;
+  const check = async (sibling: ImageFile): Promise<void> => {
+    if ((await readVhdFooter(sibling, context.tables, request)).id === header.parentId) return;
+    throw new DiskError("IMAGE_MISMATCH", `${sibling.path} is not the disk that ${file.path} was made from`, {
+      hint: "Back up the parent that belongs to it, in the same snapshot.",
+    });
+  };
+  return openNamedParent(file, { format: "vhd", names: header.parentNames, check }, context);
 }
 
 class VhdImage implements VirtualImage {

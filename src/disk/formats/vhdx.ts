@@ -1,8 +1,8 @@
-import { errorCode } from "../../base/errors.ts";
 import { DiskError } from "../errors.ts";
 import { bitRuns } from "./bit-runs.ts";
 import { NO_GUID } from "./guid.ts";
 import { corrupt, type ImageFile, type ReadRequest } from "./image-file.ts";
+import { openNamedParent } from "./named-parent.ts";
 import type { OpenContext } from "./open-context.ts";
 import { type Segment, SegmentList } from "./segments.ts";
 import type { Tables } from "./tables.ts";
@@ -40,25 +40,13 @@ async function openParent(
   context: OpenContext,
   request: ReadRequest,
 ): Promise<VirtualImage> {
-  let failure: unknown = new DiskError("IMAGE_FILE_MISSING", `${file.path} does not tell its parent's name`, {
-    hint: "Merge the disk with its parent before it is backed up.",
-  });
-  for (const name of names) {
-    try {
-      const sibling = await context.sibling(file, name);
-      const { dataWriteId } = await readVhdxHeader(sibling, context.tables, request);
-      if (!dataWriteIds.includes(dataWriteId)) {
-        throw new DiskError("IMAGE_MISMATCH", `${sibling.path} has changed since ${file.path} was made from it`, {
-          hint: "Back up both in one snapshot, as they belong together.",
-        });
-      }
-      return await context.parent(file, name, "vhdx");
-    } catch (error) {
-      if (errorCode(error) !== "IMAGE_FILE_MISSING") throw error;
-      failure = error;
-    }
-  }
-  throw failure;
+  const check = async (sibling: ImageFile): Promise<void> => {
+    if (dataWriteIds.includes((await readVhdxHeader(sibling, context.tables, request)).dataWriteId)) return;
+    throw new DiskError("IMAGE_MISMATCH", `${sibling.path} has changed since ${file.path} was made from it`, {
+      hint: "Back up both in one snapshot, as they belong together.",
+    });
+  };
+  return openNamedParent(file, { format: "vhdx", names, check }, context);
 }
 
 class VhdxImage implements VirtualImage {
