@@ -198,6 +198,48 @@ describe("a read that waits long", () => {
   });
 });
 
+test("buffers that are used again never mix up answers: of reads that come late, are put off, fail, or whose client is gone", async () => {
+  await serve({ patienceMs: 100 });
+  const original = disk.read.bind(disk);
+  disk.read = async (offset, length, into) => {
+    // Whoever is lent a buffer that is not free overwrites what another still needs.
+    into?.fill(0xee);
+    if (offset % 5 === 0) await delay(offset % 7);
+    if (offset % 97 === 1) await delay(250);
+    if (offset % 11 === 3) {
+      // As a read does whose other part has failed.
+      setTimeout(() => into?.fill(0xdd), 20);
+      throw new Error("damaged");
+    }
+    return original(offset, length, into);
+  };
+  let compared = 0;
+  const readAll = async (client: RpcClient, seed: number): Promise<void> => {
+    const reads = Array.from({ length: 300 }, async (_, count) => {
+      const length = 1 + ((count * 7919 + seed) % 40_000);
+      const offset = (count * 104_729 + seed * 31) % (SIZE - length);
+      const reply = await read(client, offset, length);
+      const status = reply.u32be();
+      if (offset % 11 === 3) expect([5, JUKEBOX]).toContain(status);
+      if (status !== 0) return;
+      reply.skip(4 + 84 + 8);
+      expect(readOpaque(reply, SIZE).equals(disk.content.subarray(offset, offset + length))).toBe(true);
+      compared++;
+    });
+    await Promise.all(reads);
+  };
+  for (let round = 0; round < 3; round++) {
+    const [leaving, ...staying] = await Promise.all([connect(), connect(), connect()]);
+    const gone = readAll(leaving, round).catch(() => undefined);
+    setTimeout(() => leaving.close(), 10 * round);
+    await Promise.all(staying.map((client, index) => readAll(client, 100 * round + index)));
+    await gone;
+  }
+  expect(compared).toBeGreaterThan(1000);
+  expect(server.counters.putOff).toBeGreaterThan(0);
+  await until("nothing is held", () => server.readBudget.used === 0);
+});
+
 test("a write is never put off: whoever asks again could meet it later", async () => {
   await serve({ patienceMs: 50 });
   const client = await connect();
@@ -242,6 +284,22 @@ describe("a client that has shown neither path nor handle", () => {
     for (const client of [...proven, ...more]) expect((await read(client, 0, 10)).u32be()).toBe(0);
     const last = await connect();
     await expect(read(last, 0, 10)).rejects.toThrow("closed");
+  });
+
+  test("has its time from its first moment, however long the server has run and whatever it has taken yet", async () => {
+    let now = 1_000_000;
+    await serve({ patienceMs: 50, monotonic: () => now });
+    await until("the first is gone", () => server.openConnections === 0);
+    const slow = await connect();
+    slow.socket.pause();
+    // More answers at once than the kernel takes: none of them counts as sent before the client reads.
+    const replies = Array.from({ length: 12 }, () => slow.send(slow.encode(NFS, 6, readArguments(0, MIB))));
+    await until("they are read", () => server.counters.reads > 5);
+    now += 100_000;
+    await delay(100);
+    expect([server.openConnections, server.counters.abandoned]).toEqual([1, 0]);
+    slow.socket.resume();
+    for (const reply of await Promise.all(replies)) expect(reply.remaining).toBeGreaterThan(MIB);
   });
 
   test("is closed after a minute; one that stops in the middle of a call or takes no answers, too", async () => {

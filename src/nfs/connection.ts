@@ -78,13 +78,16 @@ export class NfsConnection {
   /** The same for the beginning of a record that is not whole. */
   #partialSince = 0;
   readonly #opened: number;
-  #sent = { bytes: 0, at: 0 };
-  #received = { bytes: 0, at: 0 };
+  /** Bytes that the client has taken, and sent, and when that was last seen to grow. */
+  #sent: { bytes: number; at: number };
+  #received: { bytes: number; at: number };
 
   constructor(socket: Socket, server: NfsServer) {
     this.#socket = socket;
     this.#server = server;
     this.#opened = server.now();
+    this.#sent = { bytes: 0, at: this.#opened };
+    this.#received = { bytes: 0, at: this.#opened };
     this.#arrival = new Arrival(server.kernelBytes);
     this.#dispatcher = new Dispatcher(server, socket.remoteAddress ?? "");
     const wake = (): void => this.#proceed();
