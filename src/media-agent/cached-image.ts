@@ -78,13 +78,13 @@ export class CachedImage implements BlockSource {
     if (arrived !== undefined) this.#copy(arrived, target, blob, from);
     else if ((await cache.read(blob.id, from, target.length, target)) === undefined) {
       onMiss();
-      const content = await scheduler.read(blob.id, readClass === "staging" ? "boot" : readClass);
-      this.#copy(content, target, blob, from);
+      const reason = readClass === "staging" ? "boot" : readClass;
+      await scheduler.read(blob.id, reason, (content) => this.#copy(content, target, blob, from));
     }
     tracker.read(blob.id, blob.length, readClass);
   }
 
-  /** The blob is larger, and whoever waits on a slow socket must not hold all of it. */
+  /** The blob's bytes are only lent, and whoever waits on a slow socket must not hold all of it. */
   #copy(content: Buffer, target: Buffer, blob: FileBlob, from: number): void {
     if (content.length !== blob.length) {
       throw new RepositoryError(

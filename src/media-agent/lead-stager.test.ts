@@ -64,7 +64,7 @@ class Bench {
 test("holds until it is told why, then stages in order up to its window", async () => {
   const bench = new Bench([disk("a", 10, [1])], 3);
   expect(await bench.settle()).toEqual([]);
-  bench.stager.reason = "ahead";
+  bench.stager.lead = { reason: "ahead", pace: "full" };
   expect(await bench.settle()).toEqual(["a0", "a2", "a3"]);
   bench.tracker.read("a0", BLOB, "relocation");
   bench.stager.wake();
@@ -75,7 +75,7 @@ test("the window counts what is in flight, and what was in the cache before", as
   const bench = new Bench([disk("a", 10)], 3, 4);
   bench.cached.add("a0");
   bench.hold = deferred<void>();
-  bench.stager.reason = "lead";
+  bench.stager.lead = { reason: "lead", pace: "full" };
   expect(await bench.settle()).toEqual(["a1", "a2"]);
   bench.hold.resolve();
   expect(await bench.settle()).toEqual([]);
@@ -85,7 +85,7 @@ test("the window counts what is in flight, and what was in the cache before", as
 test("jumps with the cursor, lets go of what it left behind, and goes back with it", async () => {
   const root = disk("a", 400);
   const bench = new Bench([root], 2);
-  bench.stager.reason = "lead";
+  bench.stager.lead = { reason: "lead", pace: "full" };
   expect(await bench.settle()).toEqual(["a0", "a1"]);
   root.cursor.position = 200 * BLOB;
   bench.stager.wake();
@@ -104,7 +104,7 @@ test("jumps with the cursor, lets go of what it left behind, and goes back with 
 test("disks of one image: each blob is asked for once, and workers do not wait for one another's", async () => {
   const bench = new Bench([disk("a", 6), disk("a", 6), disk("a", 6)], 100, 4);
   bench.hold = deferred<void>();
-  bench.stager.reason = "ahead";
+  bench.stager.lead = { reason: "ahead", pace: "full" };
   expect(await bench.settle()).toEqual(["a0", "a1", "a2", "a3"]);
   bench.hold.resolve();
   expect((await bench.settle()).sort()).toEqual(["a4", "a5"]);
@@ -113,8 +113,20 @@ test("disks of one image: each blob is asked for once, and workers do not wait f
 
 test("takes the disks in turns, and stops when all is staged", async () => {
   const bench = new Bench([disk("a", 3), disk("b", 1)], 100);
-  bench.stager.reason = "ahead";
+  bench.stager.lead = { reason: "ahead", pace: "full" };
   expect(await bench.settle()).toEqual(["a0", "b0", "a1", "a2"]);
-  bench.stager.reason = undefined;
+  bench.stager.lead = undefined;
   expect(await bench.settle()).toEqual([]);
+});
+
+test("gently means one fetch after the other, until it may go at full strength", async () => {
+  const bench = new Bench([disk("a", 6)], 100, 4);
+  bench.hold = deferred<void>();
+  bench.stager.lead = { reason: "ahead", pace: "gentle" };
+  expect(await bench.settle()).toEqual(["a0"]);
+  bench.stager.lead = { reason: "ahead", pace: "full" };
+  expect(await bench.settle()).toEqual(["a1", "a2", "a3"]);
+  bench.stager.lead = { reason: "ahead", pace: "gentle" };
+  bench.hold.resolve();
+  expect(await bench.settle()).toEqual(["a4", "a5"]);
 });

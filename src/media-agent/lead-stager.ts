@@ -27,7 +27,14 @@ export interface LeadStagerOptions {
   readonly tracker: Pick<BlobTracker, "leadBytes" | "markLead" | "passed">;
   /** Staged bytes that the relocation has not read yet, at most; well below the cache's size. */
   readonly windowBytes: number;
+  /** Fetches under way, at most. */
   readonly atOnce: number;
+}
+
+/** Why something is staged, and whether with all that there is (`atOnce`) or one fetch after the other. */
+export interface Lead {
+  readonly reason: "lead" | "ahead";
+  readonly pace: "full" | "gentle";
 }
 
 interface Place {
@@ -51,16 +58,16 @@ export class LeadStager {
   readonly #underWay = new Set<string>();
   #inFlight = 0;
   #changed: Deferred<void> = deferred<void>();
-  #reason: "lead" | "ahead" | undefined;
+  #lead: Lead | undefined;
 
   constructor(options: LeadStagerOptions) {
     this.#options = options;
     this.#places = options.disks.map((disk) => ({ disk, next: 0, passed: 0, cursor: 0 }));
   }
 
-  /** Why it stages, or undefined to hold. */
-  set reason(value: "lead" | "ahead" | undefined) {
-    this.#reason = value;
+  /** How it stages from now on; undefined to hold. */
+  set lead(value: Lead | undefined) {
+    this.#lead = value;
     this.wake();
   }
 
@@ -73,20 +80,21 @@ export class LeadStager {
   /** Runs until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", () => this.wake());
-    const worker = async (): Promise<void> => {
+    const worker = async (_: unknown, number: number): Promise<void> => {
       while (!signal.aborted) {
-        const blob = this.#reason === undefined ? undefined : this.#choose();
+        const lead = number === 0 || this.#lead?.pace === "full" ? this.#lead : undefined;
+        const blob = lead === undefined ? undefined : this.#choose();
         if (blob === "more") {
           await nextTurn();
           continue;
         }
-        if (blob === undefined || this.#reason === undefined) {
+        if (blob === undefined || lead === undefined) {
           await this.#changed.promise;
           continue;
         }
         this.#inFlight += blob.length;
         this.#underWay.add(blob.id);
-        await this.#options.scheduler.stage(blob.id, this.#reason).catch(() => undefined);
+        await this.#options.scheduler.stage(blob.id, lead.reason).catch(() => undefined);
         this.#underWay.delete(blob.id);
         this.#inFlight -= blob.length;
       }

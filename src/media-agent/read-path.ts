@@ -203,11 +203,14 @@ export class ReadPath {
     return this.#phase === "Relocating" || (this.#phase === "Ready" && this.#isCopied);
   }
 
-  /** Before the guest runs, nothing but the boot set is staged. */
+  /**
+   * Before the guest runs, nothing but the boot set is staged. While it boots, little else: fetching and decoding at full strength takes
+   * from it what a boot needs most, processor and link.
+   */
   #chooseLead(): void {
-    if (this.#isRelocating) this.#lead.reason = "lead";
-    else if (this.bootSet.complete && (this.#phase === "Booting" || this.#phase === "Ready"))
-      this.#lead.reason = "ahead";
-    else this.#lead.reason = undefined;
+    if (this.#isRelocating) this.#lead.lead = { reason: "lead", pace: "full" };
+    else if (this.bootSet.complete && this.#phase === "Ready") this.#lead.lead = { reason: "ahead", pace: "full" };
+    else if (this.bootSet.complete && this.#phase === "Booting") this.#lead.lead = { reason: "ahead", pace: "gentle" };
+    else this.#lead.lead = undefined;
   }
 }

@@ -50,14 +50,14 @@ class Simulation {
   read(reason: "guest" | "relocation", atOnce: number): void {
     this.#endless(atOnce, async (id) => {
       const begun = this.clock.monotonic();
-      await this.scheduler.read(id, reason);
+      await this.scheduler.read(id, reason, () => undefined);
       if (reason === "guest") this.latencies.push(this.clock.monotonic() - begun);
     });
   }
 
   async readOnce(reason: "guest" | "relocation"): Promise<void> {
     const begun = this.clock.monotonic();
-    await this.scheduler.read(`blob ${this.#ids++}`, reason);
+    await this.scheduler.read(`blob ${this.#ids++}`, reason, () => undefined);
     this.latencies.push(this.clock.monotonic() - begun);
   }
 

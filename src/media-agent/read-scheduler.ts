@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { type Deferred, deferred } from "../base/deferred.ts";
+import { release } from "../repository/release.ts";
 import { isDemand, isMoreUrgent, ReadQueue, type ReadReason } from "./read-queue.ts";
 
 const FIRST_RETRY_MS = 200;
@@ -19,13 +20,19 @@ export interface SchedulerOptions {
   /** Requests to the repository at once, at least 2: a staged read leaves one free. */
   readonly slots: number;
   readonly clock: Clock;
-  /** Verified bytes of a blob, or a rejection. */
+  /** Verified bytes of a blob, in a buffer that is given away, or a rejection. */
   readonly fetch: (id: string) => Promise<Buffer>;
   /** Puts a blob where later reads find it. Its request keeps its slot until then, so that memory stays bounded. */
   readonly store: (id: string, content: Buffer, reason: ReadReason) => Promise<void>;
   /** Whether the same request may succeed later: then it is repeated until it does, and its readers wait. */
   readonly isTransient: (error: unknown) => boolean;
   readonly observer: SchedulerObserver;
+}
+
+/** Somebody who waits for a blob's bytes. */
+interface Reader {
+  readonly use: (content: Buffer) => void;
+  readonly done: Deferred<void>;
 }
 
 interface Request {
@@ -36,7 +43,7 @@ interface Request {
   failures: number;
   /** The blob's bytes, from when they arrived until they are stored. */
   arrived: Buffer | undefined;
-  readonly content: Deferred<Buffer>;
+  readonly readers: Reader[];
   readonly stored: Deferred<void>;
 }
 
@@ -71,14 +78,23 @@ export class ReadScheduler {
     return [...this.#running].filter((request) => request.reason === reason).length;
   }
 
-  /** The bytes of a blob that has arrived and is just being stored. */
+  /** The bytes of a blob that has arrived and is just being stored: lent until the caller's turn ends, to be read only. */
   arrived(id: string): Buffer | undefined {
     return this.#requests.get(id)?.arrived;
   }
 
-  /** Resolves with the blob's bytes, shared between all who asked: read them only. Rejects with an error that is final. */
-  read(id: string, reason: "guest" | "relocation" | "boot"): Promise<Buffer> {
-    return this.#request(id, reason).content.promise;
+  /**
+   * Resolves when the blob's bytes have been used; rejects with an error that is final, or with what `use` throws.
+   *
+   * @param use is lent the bytes, which all who asked share, for as long as it runs: to be read only. They are gone afterwards: hundreds of
+   *   megabytes that wait for the garbage collector make it run all the time, and its work is half of what staging costs
+   */
+  read(id: string, reason: "guest" | "relocation" | "boot", use: (content: Buffer) => void): Promise<void> {
+    const request = this.#request(id, reason);
+    const reader: Reader = { use, done: deferred() };
+    if (request.arrived === undefined) request.readers.push(reader);
+    else lend(request.arrived, reader);
+    return reader.done.promise;
   }
 
   /** Resolves when the blob was stored. */
@@ -89,11 +105,7 @@ export class ReadScheduler {
   /** Rejects everything that waits; what runs is let run out. */
   close(reason: Error): void {
     this.#closing.abort(reason);
-    for (const request of this.#requests.values()) {
-      request.content.reject(reason);
-      request.stored.reject(reason);
-    }
-    this.#requests.clear();
+    for (const request of [...this.#requests.values()]) this.#fail(request, reason);
   }
 
   #request(id: string, reason: ReadReason): Request {
@@ -115,11 +127,10 @@ export class ReadScheduler {
       since: this.#options.clock.monotonic(),
       failures: 0,
       arrived: undefined,
-      content: deferred<Buffer>(),
+      readers: [],
       stored: deferred(),
     };
-    // Not every request has somebody who looks at both.
-    request.content.promise.catch(() => undefined);
+    // Not every request has somebody who looks at it.
     request.stored.promise.catch(() => undefined);
     this.#requests.set(id, request);
     this.#queue.add(id, reason);
@@ -148,12 +159,15 @@ export class ReadScheduler {
       const content = await fetch(request.id);
       observer.finished(request.reason, clock.monotonic() - begun, content.length);
       request.arrived = content;
-      request.content.resolve(content);
+      for (const reader of request.readers.splice(0)) lend(content, reader);
       await store(request.id, content, request.reason);
-      this.#requests.delete(request.id);
+      request.arrived = undefined;
+      if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
+      release(content);
       request.stored.resolve();
       this.#wakeAll();
     } catch (error) {
+      request.arrived = undefined;
       observer.finished(request.reason, clock.monotonic() - begun, undefined);
       if (this.#options.isTransient(error)) void this.#rest(request);
       else this.#fail(request, error);
@@ -164,8 +178,8 @@ export class ReadScheduler {
   }
 
   #fail(request: Request, error: unknown): void {
-    this.#requests.delete(request.id);
-    request.content.reject(error);
+    if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
+    for (const { done } of request.readers.splice(0)) done.reject(error);
     request.stored.reject(error);
   }
 
@@ -187,5 +201,14 @@ export class ReadScheduler {
     request.since = this.#options.clock.monotonic();
     this.#queue.add(request.id, request.reason);
     this.#start();
+  }
+}
+
+function lend(content: Buffer, { use, done }: Reader): void {
+  try {
+    use(content);
+    done.resolve();
+  } catch (error) {
+    done.reject(error);
   }
 }

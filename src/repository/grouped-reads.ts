@@ -2,6 +2,7 @@ import { type Deferred, deferred } from "../base/deferred.ts";
 import type { Backend } from "./backends/backend.ts";
 import { RepositoryError } from "./errors.ts";
 import { groupRanges, type PackRange, type ReadGroup } from "./read-groups.ts";
+import { release } from "./release.ts";
 
 /** A few blobs: more in one answer would keep the first of them waiting for the last. */
 const MOST = 8 * 1024 * 1024;
@@ -55,6 +56,7 @@ export class GroupedReads {
         const from = offset - group.offset;
         part.resolve(Buffer.from(content.buffer.slice(content.byteOffset + from, content.byteOffset + from + length)));
       }
+      if (content.byteLength === content.buffer.byteLength) release(content);
     } catch (error) {
       const isShared = error instanceof RepositoryError && error.code === "REPOSITORY_UNREACHABLE";
       for (const part of group.parts) {
