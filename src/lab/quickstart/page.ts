@@ -22,12 +22,22 @@ export function textOf(html: string): string {
     .trim();
 }
 
-/** Waits until the page answers. @param address asked for each time: it is known only once the machine runs */
+/**
+ * Waits until the page answers. A question that comes before the guest's network is up may hang until it times out, and would hide that
+ * the page answers by then: a new one is begun all the time.
+ *
+ * @param address asked for each time: it is known only once the machine runs
+ */
 export async function waitForPage(address: () => Promise<string | undefined>, signal: AbortSignal): Promise<string> {
+  let page: string | undefined;
   for (;;) {
     const where = await address();
-    const page = where === undefined ? undefined : await fetchPage(where, signal);
-    if (page !== undefined) return page;
+    if (where !== undefined) {
+      void fetchPage(where, signal).then((text) => {
+        page ??= text;
+      });
+    }
     await delay(TRY_EVERY_MS, undefined, { signal });
+    if (page !== undefined) return page;
   }
 }
