@@ -58,7 +58,7 @@ export async function openSource(options: OpenSourceOptions, signal: AbortSignal
 }
 
 async function openOnce({ config, backend, password, indexCache }: OpenSourceOptions): Promise<RepositorySource> {
-  const repository = await Repository.open(await backend(), password, { indexCache });
+  const repository = await Repository.open(await backend(), password, { indexCache, expect: config.snapshot.id });
   try {
     const tree = await repository.browse(await findSnapshot(repository, config));
     const nodes = await Promise.all(config.disks.map(({ path }) => tree.file(path)));

@@ -1,5 +1,6 @@
 import { errorCode } from "../base/errors.ts";
 import type { Backend } from "./backends/backend.ts";
+import type { EarlyReads } from "./backends/early-reads.ts";
 import { ID_BYTES } from "./blob-id.ts";
 import { BlobTable } from "./blob-table.ts";
 import { mapBounded } from "./bounded.ts";
@@ -16,6 +17,15 @@ const FILES_AT_ONCE = 3;
 const FILE_LIMIT = 256 * 1024 * 1024;
 /** A prune rewrites the index while it is read: so often it is read anew before that is an error. */
 const ATTEMPTS = 5;
+
+/** Begins what {@link loadIndex} is going to read first. */
+export function beginIndex(early: EarlyReads): void {
+  const listed = early.beginList("index");
+  const begin = (names: string[]): void => {
+    for (const name of names.slice(0, FILES_AT_ONCE)) void early.begin({ type: "index", name }, FILE_LIMIT);
+  };
+  listed.then(begin, () => undefined);
+}
 
 interface Limits {
   /** Entries that are kept at most; with more, reading is given up. */

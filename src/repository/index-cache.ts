@@ -59,6 +59,11 @@ export class IndexCache {
     }
   }
 
+  /** Whether nothing is kept, of any index. */
+  async isEmpty(): Promise<boolean> {
+    return (await readdir(this.#directory).catch(() => [])).length === 0;
+  }
+
   /** Resolves when it is written, or was given up; never rejects, as nobody depends on it. */
   save(key: IndexKey, entries: IndexEntries | "tooMany"): Promise<void> {
     this.#saving = this.#saving.then(() => this.#save(key, entries)).catch(() => undefined);

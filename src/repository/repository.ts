@@ -1,8 +1,10 @@
 import * as z from "zod";
+import { errorCode } from "../base/errors.ts";
 import type { Backend } from "./backends/backend.ts";
 import { type BackendCounters, CountedBackend } from "./backends/counted.ts";
+import { EarlyReads } from "./backends/early-reads.ts";
 import { isHexId } from "./blob-id.ts";
-import { loadIndex } from "./blob-index.ts";
+import { beginIndex, loadIndex } from "./blob-index.ts";
 import { type BlobLocation, BlobTable } from "./blob-table.ts";
 import type { CryptoKey } from "./crypto.ts";
 import { Decoder } from "./decoder.ts";
@@ -21,7 +23,7 @@ import { toSnapshot } from "./snapshot.ts";
 import { SnapshotList } from "./snapshot-list.ts";
 import { type FileNode, SnapshotTree } from "./snapshot-tree.ts";
 import type { Tree } from "./tree.ts";
-import { readUnpackedJson } from "./unpacked.ts";
+import { readUnpackedJson, SMALL_FILE_LIMIT } from "./unpacked.ts";
 
 export type { DirectoryEntry, FileNode, SnapshotTree } from "./snapshot-tree.ts";
 
@@ -48,7 +50,11 @@ interface OpenOptions {
   readonly wholeIndexLimit?: number;
   /** A directory that may be lost at any time, where what was kept of the index is found again by the next process. */
   readonly indexCache?: string | undefined;
+  /** The id of a snapshot that is going to be browsed at once: it and the index are read while the key is still being derived. */
+  readonly expect?: string;
 }
+
+const CONFIG = { type: "config", name: "" } as const;
 
 /**
  * A restic repository, format 1 or 2, opened for reading. The index of a small one is held in memory as a whole; of a large one,
@@ -105,12 +111,13 @@ export class Repository {
    */
   static async open(backend: Backend, password: string, options: OpenOptions = {}): Promise<Repository> {
     const counters: RepositoryCounters = { requests: 0, bytesFetched: 0, blobsFetched: 0, failures: 0 };
-    const counted = new CountedBackend(backend, counters);
+    const early = new EarlyReads(new CountedBackend(backend, counters));
     try {
-      const { key, found } = await unlock(counted, password);
-      return new Repository(counted, counters, key, found, options);
+      if (options.expect !== undefined) await beginOpening(early, options.expect, options.indexCache);
+      const { key, found } = await unlock(early, password);
+      return new Repository(early, counters, key, found, options);
     } catch (error) {
-      await counted.close();
+      await early.close();
       throw error;
     }
   }
@@ -122,9 +129,12 @@ export class Repository {
 
   /** A snapshot by its full id; it is read even where others are damaged. */
   async snapshot(id: string): Promise<Snapshot> {
-    const file = { type: "snapshots", name: id } as const;
-    if (isHexId(id) && (await this.#backend.exists(file)))
-      return toSnapshot(id, await readUnpackedJson(this.#backend, this.#key, file));
+    try {
+      if (isHexId(id))
+        return toSnapshot(id, await readUnpackedJson(this.#backend, this.#key, { type: "snapshots", name: id }));
+    } catch (error) {
+      if (errorCode(error) !== "REPOSITORY_OBJECT_MISSING") throw error;
+    }
     throw new RepositoryError("SNAPSHOT_NOT_FOUND", `there is no snapshot ${id}`, {
       hint: "`restic snapshots` lists them; it may have been forgotten.",
     });
@@ -301,18 +311,29 @@ export class Repository {
   }
 }
 
+/** Begins what is going to be read as soon as there is a key: deriving it takes half a second. */
+async function beginOpening(early: EarlyReads, snapshot: string, indexCache: string | undefined): Promise<void> {
+  if (isHexId(snapshot)) void early.begin({ type: "snapshots", name: snapshot }, SMALL_FILE_LIMIT);
+  if (indexCache === undefined || (await new IndexCache(indexCache).isEmpty())) beginIndex(early);
+}
+
 /** The master key and what the config says, checked. */
 async function unlock(
-  backend: Backend,
+  backend: EarlyReads,
   password: string,
 ): Promise<{ readonly key: CryptoKey; readonly found: z.infer<typeof config> }> {
-  if (!(await backend.exists({ type: "config", name: "" }))) {
+  const sealed = backend.begin(CONFIG, SMALL_FILE_LIMIT);
+  const opening = openMasterKey(backend, password);
+  // Where there is no repository at all, that is what is told.
+  opening.catch(() => undefined);
+  await sealed.catch((error: unknown) => {
+    if (errorCode(error) !== "REPOSITORY_OBJECT_MISSING") throw error;
     throw new RepositoryError("REPOSITORY_NOT_FOUND", `there is no restic repository at ${backend.location}`, {
       hint: "Check the path, and that its volume is mounted.",
     });
-  }
-  const key = await openMasterKey(backend, password);
-  const parsed = config.safeParse(await readUnpackedJson(backend, key, { type: "config", name: "" }));
+  });
+  const key = await opening;
+  const parsed = config.safeParse(await readUnpackedJson(backend, key, CONFIG));
   if (!parsed.success) throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", "config is not one of restic");
   const { version } = parsed.data;
   if (version !== 1 && version !== 2) {

@@ -8,7 +8,7 @@ import { readAgainIfDamaged } from "./read-again.ts";
 import { release } from "./release.ts";
 
 /** Snapshots, locks and config are small, and read by the event loop. */
-const SMALL_FILE_LIMIT = 4 * 1024 * 1024;
+export const SMALL_FILE_LIMIT = 4 * 1024 * 1024;
 /** restic splits index files at 50,000 blobs, about 8 MiB of JSON. */
 const INDEX_LIMIT = 256 * 1024 * 1024;
 /** JSON with ids in hexadecimal shrinks to a quarter or so: pieces of that size make for few of them. */

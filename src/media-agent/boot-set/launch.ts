@@ -4,7 +4,7 @@
  */
 const HEAD_START_MS = 3000;
 /** A rate is not known before. */
-const MEASURED_AFTER_MS = 200;
+const MEASURED_AFTER_MS = 100;
 
 export interface Staging {
   /** All was looked at. */
