@@ -61,6 +61,13 @@ const source = z.object({
     ),
 });
 
+/** `name` or `namespace/name` of a NetworkAttachmentDefinition, or a word that stands for something else. */
+const networkName = z
+  .string()
+  .min(1)
+  .max(317)
+  .regex(/^(\*|([a-z0-9][-a-z0-9]*\/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$/);
+
 const virtualMachine = z
   .object({
     name: dnsLabel.describe("The machine to make. No machine of this name may exist."),
@@ -85,11 +92,58 @@ const virtualMachine = z
       .prefault({}),
     macAddresses: z.enum(["Keep", "Regenerate"]).default("Keep"),
     firmwareIdentity: z.enum(["Keep", "Regenerate"]).default("Keep").describe("The machine's UUID and serial number."),
-    networks: z.enum(["Keep", "Disconnect"]).default("Keep"),
+    networks: z
+      .enum(["Keep", "Disconnect", "Map"])
+      .default("Keep")
+      .describe("Disconnect: without any interface. Map: into the networks that `networkMap` names."),
+    networkMap: z
+      .array(
+        z.object({
+          from: networkName.describe(
+            "A network of the manifest: its NetworkAttachmentDefinition, `pod`, or `*` for all that no other entry names.",
+          ),
+          to: networkName.describe("A NetworkAttachmentDefinition, `pod`, or `none` to leave the interface out."),
+        }),
+      )
+      .min(1)
+      .max(64)
+      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["from"] })
+      .optional()
+      .describe(
+        "With `networks: Map`. Every network of the machine has to be named, so that none is joined by oversight.",
+      ),
+    labels: z
+      .enum(["Keep", "Drop"])
+      .default("Keep")
+      .describe(
+        "Labels of the machine and of its pods, by which Services find them. Drop: for a clone beside the original.",
+      ),
+    serviceAccounts: z
+      .enum(["Drop", "Keep"])
+      .default("Drop")
+      .describe(
+        "Volumes with a ServiceAccount's token. Keep: what runs in the guest may act in the cluster as that account.",
+      ),
+    instancetypeRevisions: z
+      .enum(["Keep", "Current"])
+      .default("Keep")
+      .describe("Keep: instancetype and preference as they were. Current: as they are in the cluster now."),
     runStrategy: z
       .enum(["Always", "RerunOnFailure", "Once", "Manual", "Halted"])
       .optional()
       .describe("By default what the manifest says."),
+  })
+  .refine(
+    (value) => (value.networks === "Map") === (value.networkMap !== undefined),
+    "`networkMap` belongs to `networks: Map`",
+  )
+  .meta({
+    "x-kubernetes-validations": [
+      {
+        rule: "(self.networks == 'Map') == has(self.networkMap)",
+        message: "`networkMap` belongs to `networks: Map`",
+      },
+    ],
   })
   .describe("What becomes of the machine.");
 

@@ -104,7 +104,9 @@ function switchDisks({ restore, spec, disks, now }: Observed, machine: VirtualMa
   const template = machine.spec?.template;
   const volumes = (template?.spec?.volumes ?? []).map((volume) => {
     const claimName = targets.get(volume.persistentVolumeClaim?.claimName ?? "");
-    return claimName === undefined ? volume : { name: volume.name, persistentVolumeClaim: { claimName } };
+    return claimName === undefined
+      ? volume
+      : { name: volume.name, persistentVolumeClaim: { ...volume.persistentVolumeClaim, claimName } };
   });
   const runStrategy = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy] ?? "Always";
   return update(machine, {

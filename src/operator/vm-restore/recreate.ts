@@ -1,132 +1,80 @@
 import { createHash } from "node:crypto";
-import * as z from "zod";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import type { VirtualMachine } from "../kinds.ts";
+import { type CarriedObjects, NOTHING_CARRIED, type RunningMachine } from "./manifest/carried-objects.ts";
+import { DEVICE_FIELDS, DOMAIN_FIELDS, FIRMWARE_FIELDS } from "./manifest/domain-fields.ts";
+import { type Networking, networkingOf } from "./manifest/networks.ts";
+import { SCHEDULING_FIELDS } from "./manifest/scheduling-fields.ts";
+import { at, isRecord, LeftOut, takeFields, takeOver, text } from "./manifest/shape.ts";
+import { parseManifest, type SourceManifest } from "./manifest/source-manifest.ts";
+import { ACCESS_CREDENTIALS, RESOURCE_CLAIMS } from "./manifest/volume-fields.ts";
+import { volumeDevices, volumesOf } from "./manifest/volumes.ts";
 import { restoreLabels } from "./names.ts";
 
 type Fields = Record<string, unknown>;
 
-/** Kept of `spec.template.spec`. Volumes, networks, devices and firmware are gone through one by one. */
-const TEMPLATE_FIELDS = [
-  "architecture",
-  "hostname",
-  "subdomain",
-  "terminationGracePeriodSeconds",
-  "evictionStrategy",
-  "startStrategy",
-  "livenessProbe",
-  "readinessProbe",
-  "dnsPolicy",
-  "dnsConfig",
-  "nodeSelector",
-  "tolerations",
-  "affinity",
-  "topologySpreadConstraints",
-  "accessCredentials",
-];
-const DOMAIN_FIELDS = [
-  "machine",
-  "cpu",
-  "memory",
-  "resources",
-  "clock",
-  "features",
-  "chassis",
-  "ioThreadsPolicy",
-  "ioThreads",
-];
-const DEVICE_FIELDS = [
-  "rng",
-  "tpm",
-  "watchdog",
-  "inputs",
-  "sound",
-  "video",
-  "autoattachGraphicsDevice",
-  "autoattachInputDevice",
-  "autoattachMemBalloon",
-  "autoattachPodInterface",
-  "autoattachSerialConsole",
-  "autoattachVSOCK",
-  "blockMultiQueue",
-  "networkInterfaceMultiqueue",
-  "disableHotplug",
-  "logSerialConsole",
-  "useVirtioTransitional",
-];
-/** Volumes that refer to nothing but the machine's own namespace, and to no other claim. */
-const OTHER_VOLUMES = [
-  "cloudInitNoCloud",
-  "cloudInitConfigDrive",
-  "sysprep",
-  "configMap",
-  "secret",
-  "containerDisk",
-  "emptyDisk",
-];
 /** Without these PCI addresses move, and guests rename their devices. */
-const TEMPLATE_ANNOTATIONS = ["kubevirt.io/pci-topology-version", "kubevirt.io/pci-interface-slot-count"];
+const PCI_ANNOTATIONS = ["kubevirt.io/pci-topology-version", "kubevirt.io/pci-interface-slot-count"];
+/** What consoles show of a machine. Others may be orders to controllers or to the launcher pod. */
+const SHOWN_ANNOTATIONS = ["description", "vm.kubevirt.io/os", "vm.kubevirt.io/flavor", "vm.kubevirt.io/workload"];
+/** What the machine's own cluster keeps there, and nobody misses. */
+const BOOKKEEPING = /^(kubectl\.kubernetes\.io|kubevirt\.io|kubemacpool\.io)\//;
+const TEMPLATE_FIELDS = {
+  architecture: text(16, /^[a-z0-9_]+$/),
+  ...SCHEDULING_FIELDS,
+  accessCredentials: ACCESS_CREDENTIALS,
+  resourceClaims: RESOURCE_CLAIMS,
+};
+/** Looked at elsewhere, or replaced: no loss to be told of. */
+const HANDLED = {
+  spec: [
+    "runStrategy",
+    "running",
+    "instancetype",
+    "preference",
+    "template",
+    "dataVolumeTemplates",
+    "updateVolumesStrategy",
+  ],
+  template: ["metadata", "spec"],
+  templateSpec: ["domain", "networks", "volumes"],
+  domain: ["devices", "firmware"],
+  devices: ["disks", "interfaces", "filesystems"],
+};
 /** The namespace of the UUIDs that KubeVirt makes from the name of a machine that has none. */
 const LEGACY_UUID_NAMESPACE = "6a1a24a1-4061-4607-8bf4-a3963d0c5895";
 
-const record = z.record(z.string(), z.unknown());
-const named = z.looseObject({ name: z.string().max(63) });
-const manifestSchema = z.looseObject({
-  apiVersion: z.string().regex(/^kubevirt\.io\//),
-  kind: z.literal("VirtualMachine"),
-  metadata: z.looseObject({ name: z.string().min(1).max(253), labels: z.record(z.string(), z.string()).optional() }),
-  spec: z.looseObject({
-    runStrategy: z.enum(["Always", "RerunOnFailure", "Once", "Manual", "Halted", "WaitAsReceiver"]).optional(),
-    running: z.boolean().optional(),
-    instancetype: record.optional(),
-    preference: record.optional(),
-    template: z.looseObject({
-      metadata: z
-        .looseObject({
-          labels: z.record(z.string(), z.string()).optional(),
-          annotations: z.record(z.string(), z.string()).optional(),
-        })
-        .optional(),
-      spec: z.looseObject({
-        domain: z.looseObject({
-          firmware: record.optional(),
-          devices: z
-            .looseObject({ disks: z.array(named).max(256).optional(), interfaces: z.array(named).max(64).optional() })
-            .optional(),
-        }),
-        networks: z.array(named).max(64).optional(),
-        volumes: z.array(named).max(256).optional(),
-      }),
-    }),
-  }),
-});
-type SourceManifest = z.infer<typeof manifestSchema>;
-
 export type Recreated =
-  | { readonly machine: VirtualMachine; readonly leftOut: readonly string[] }
+  | {
+      readonly machine: VirtualMachine;
+      /** What of the manifest was not taken over. */
+      readonly leftOut: readonly string[];
+      /** Whether KubeVirt keeps files of its firmware or TPM on a claim. */
+      readonly keepsState: boolean;
+    }
   | { readonly reason: string; readonly problem: string };
 
 /**
  * The VirtualMachine as it is made anew. A manifest out of a backup is hostile input, written with somebody else's rights: only
- * known fields are taken over, never a host's devices, paths or another claim.
+ * known fields are taken over, never a node's paths, another claim or another pod's identity.
  *
  * @param claims the claim of each restored disk, by volume name
+ * @param carried what else the snapshot tells of the machine
  */
 export function recreate(
   restore: VMRestore,
   spec: VMRestoreSpec,
   manifest: unknown,
   claims: ReadonlyMap<string, string>,
+  carried: CarriedObjects = NOTHING_CARRIED,
 ): Recreated {
-  const parsed = manifestSchema.safeParse(manifest);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
+  const source = parseManifest(manifest);
+  if (typeof source === "string") {
     return {
       reason: "InvalidManifest",
-      problem: `The manifest is no VirtualMachine: ${issue?.path.join(".")}: ${issue?.message}. Give one with spec.virtualMachine.manifest.from: Inline.`,
+      problem: `The manifest is no VirtualMachine: ${source}. Give one with spec.virtualMachine.manifest.from: Inline.`,
     };
   }
-  const source = parsed.data;
   const template = source.spec.template;
   const volumeNames = new Set((template.spec.volumes ?? []).map(({ name }) => name));
   const missing = [...claims.keys()].filter((name) => !volumeNames.has(name));
@@ -136,152 +84,159 @@ export function recreate(
       problem: `The manifest has no volume ${missing.join(", ")}. Name the disks in spec.source.disks as its volumes are named.`,
     };
   }
-  const leftOut: string[] = [];
-  const volumes = keepVolumes(template.spec.volumes ?? [], claims, leftOut);
-  const kept = new Set(volumes.map(({ name }) => name));
-  note(leftOut, "template.spec", template.spec, [...TEMPLATE_FIELDS, "domain", "networks", "volumes"]);
-  note(leftOut, "domain", template.spec.domain, [...DOMAIN_FIELDS, "devices", "firmware"]);
-  note(leftOut, "devices", template.spec.domain.devices ?? {}, [...DEVICE_FIELDS, "disks", "interfaces"]);
+  const leftOut = new LeftOut();
+  const running = carried.running;
+  const networking = networkingOf(source, spec, running?.macs ?? new Map(), leftOut);
+  if ("problem" in networking) return { reason: "NetworkNotMapped", problem: networking.problem };
+  const volumes = volumesOf(source, claims, spec, leftOut);
+  const domain = domainOf(source, spec, running, networking, { volumes, claims }, leftOut);
+  takeFields(without(source.spec, HANDLED.spec), {}, "spec", leftOut);
+  takeFields(without(template, HANDLED.template), {}, "template", leftOut);
+  const taken = takeFields(without(template.spec, HANDLED.templateSpec), TEMPLATE_FIELDS, "template.spec", leftOut);
+  const labels = spec.virtualMachine.labels === "Keep";
   const machine: VirtualMachine = {
     apiVersion: "kubevirt.io/v1",
     kind: "VirtualMachine",
     metadata: {
       name: spec.virtualMachine.name,
       namespace: restore.metadata.namespace ?? "",
-      labels: { ...keepLabels(source.metadata.labels), ...restoreLabels(restore) },
+      labels: { ...(labels ? keepLabels(source.metadata.labels, leftOut) : {}), ...restoreLabels(restore) },
+      annotations: keepAnnotations(source.metadata.annotations, SHOWN_ANNOTATIONS, leftOut),
     },
     spec: {
       runStrategy: spec.virtualMachine.runStrategy ?? runStrategyOf(source),
-      ...matcher("instancetype", source.spec.instancetype),
-      ...matcher("preference", source.spec.preference),
+      ...matcher("instancetype", source, spec),
+      ...matcher("preference", source, spec),
       template: {
         metadata: {
-          labels: { ...keepLabels(template.metadata?.labels), ...restoreLabels(restore) },
-          annotations: pick(template.metadata?.annotations ?? {}, TEMPLATE_ANNOTATIONS),
+          labels: { ...(labels ? keepLabels(template.metadata?.labels, leftOut) : {}), ...restoreLabels(restore) },
+          annotations: keepAnnotations(
+            { ...pick(running?.annotations ?? {}, PCI_ANNOTATIONS), ...template.metadata?.annotations },
+            [...PCI_ANNOTATIONS, ...SHOWN_ANNOTATIONS],
+            leftOut,
+          ),
         },
         spec: {
-          ...pick(template.spec, TEMPLATE_FIELDS),
-          domain: {
-            ...pick(template.spec.domain, DOMAIN_FIELDS),
-            firmware: firmware(source, spec),
-            devices: devices(source, spec, kept, claims),
-          },
-          ...(spec.virtualMachine.networks === "Keep"
-            ? { networks: (template.spec.networks ?? []).map(keepNetwork) }
-            : {}),
+          ...(running?.architecture === undefined ? {} : { architecture: running.architecture }),
+          ...taken,
+          domain,
+          ...(networking.networks.length === 0 ? {} : { networks: networking.networks }),
           volumes,
         },
       },
     },
   };
-  return { machine, leftOut };
+  return { machine, leftOut: leftOut.paths, keepsState: keepsState(domain, machine, carried) };
 }
 
-function keepVolumes(
-  volumes: readonly z.infer<typeof named>[],
-  claims: ReadonlyMap<string, string>,
-  leftOut: string[],
-) {
-  return volumes.flatMap((volume) => {
-    const claimName = claims.get(volume.name);
-    if (claimName !== undefined) return [{ name: volume.name, persistentVolumeClaim: { claimName } }];
-    const kept = pick(volume, OTHER_VOLUMES);
-    if (Object.keys(kept).length === 1) return [{ name: volume.name, ...kept }];
-    leftOut.push(`volume ${volume.name}`);
-    return [];
-  });
-}
-
-function devices(
+function domainOf(
   source: SourceManifest,
   spec: VMRestoreSpec,
-  kept: ReadonlySet<string>,
-  claims: ReadonlyMap<string, string>,
+  running: RunningMachine | undefined,
+  networking: Networking,
+  { volumes, claims }: { volumes: readonly { name: string }[]; claims: ReadonlyMap<string, string> },
+  leftOut: LeftOut,
 ): Fields {
-  const given = source.spec.template.spec.domain.devices ?? {};
-  const connected = spec.virtualMachine.networks === "Keep";
+  const { domain } = source.spec.template.spec;
+  const kept = new Set(volumes.map(({ name }) => name));
+  const devices = takeFields(without(domain.devices ?? {}, HANDLED.devices), DEVICE_FIELDS, "devices", leftOut);
+  const isAlone = networking.interfaces.length === 0 && spec.virtualMachine.networks !== "Keep";
   return {
-    ...pick(given, DEVICE_FIELDS),
-    ...(connected ? {} : { autoattachPodInterface: false }),
-    disks: (given.disks ?? [])
-      .filter(({ name }) => kept.has(name))
-      .map((disk) =>
-        claims.has(disk.name) ? restoredDisk(disk) : pick(disk, ["name", "disk", "cdrom", "serial", "bootOrder"]),
-      ),
-    interfaces: connected
-      ? (given.interfaces ?? []).map((nic) =>
-          pick(nic, [
-            "name",
-            "model",
-            "masquerade",
-            "bridge",
-            "sriov",
-            "binding",
-            "ports",
-            "bootOrder",
-            "pciAddress",
-            ...(spec.virtualMachine.macAddresses === "Keep" ? ["macAddress"] : []),
-          ]),
-        )
-      : [],
+    ...(running?.machineType === undefined ? {} : { machine: { type: running.machineType } }),
+    ...takeFields(without(domain, HANDLED.domain), DOMAIN_FIELDS, "domain", leftOut),
+    firmware: firmwareOf(source, spec, running, leftOut),
+    devices: {
+      ...devices,
+      ...(isAlone ? { autoattachPodInterface: false } : {}),
+      ...volumeDevices(source, kept, claims, leftOut),
+      interfaces: networking.interfaces,
+    },
   };
 }
 
-/**
- * `cache: none` makes QEMU see an error of the storage as it happens, so that `errorPolicy: stop` pauses the guest instead of failing
- * its disk. A LUN needs a SCSI device behind it, which a file is not.
- */
-function restoredDisk(disk: Fields): Fields {
-  const bus = (disk.disk ?? disk.lun) as Fields | undefined;
-  return {
-    ...pick(disk, ["name", "serial", "bootOrder", "dedicatedIOThread", "blockSize", "tag"]),
-    disk: pick(bus ?? {}, ["bus", "pciAddress"]),
-    cache: "none",
-    errorPolicy: "stop",
-  };
-}
-
-function firmware(source: SourceManifest, spec: VMRestoreSpec): Fields {
+function firmwareOf(
+  source: SourceManifest,
+  spec: VMRestoreSpec,
+  running: RunningMachine | undefined,
+  leftOut: LeftOut,
+): Fields {
   const given = source.spec.template.spec.domain.firmware ?? {};
-  const kept = pick(given, ["bootloader", "acpi"]);
+  const {
+    uuid = running?.uuid,
+    serial = running?.serial,
+    ...kept
+  } = takeFields(given, FIRMWARE_FIELDS, "firmware", leftOut);
   if (spec.virtualMachine.firmwareIdentity === "Regenerate") return kept;
-  return { ...kept, ...pick(given, ["serial"]), uuid: given.uuid ?? legacyUuid(source.metadata.name) };
+  return { ...kept, ...(serial === undefined ? {} : { serial }), uuid: uuid ?? legacyUuid(source.metadata.name) };
 }
 
 function runStrategyOf(source: SourceManifest): string {
   const { runStrategy, running } = source.spec;
-  if (runStrategy !== undefined && runStrategy !== "WaitAsReceiver") return runStrategy;
+  if (typeof runStrategy === "string" && runStrategy !== "WaitAsReceiver") return runStrategy;
   return running === false ? "Halted" : "Always";
 }
 
-/** The revision belongs to the old machine and need not exist any more: KubeVirt pins the present one. */
-function matcher(field: "instancetype" | "preference", value: Fields | undefined): Fields {
-  return value === undefined ? {} : { [field]: pick(value, ["name", "kind"]) };
+/**
+ * The instancetype or preference, pinned to the revision that the machine was made with: a cluster's own may have changed since.
+ * KubeVirt writes the revision's name into the spec, or, newer ones, into the status.
+ */
+function matcher(field: "instancetype" | "preference", source: SourceManifest, spec: VMRestoreSpec): Fields {
+  const ignored = new LeftOut();
+  const shape = { name: text(), kind: text(63), revisionName: text() };
+  const given = takeFields(source.spec[field] ?? {}, shape, field, ignored);
+  const used = source.status?.[`${field}Ref`];
+  const revision = isRecord(used) && isRecord(used.controllerRevisionRef) ? used.controllerRevisionRef.name : undefined;
+  const { revisionName = takeOver(revision, text(), field, ignored), ...named } = given;
+  if (named.name === undefined) return {};
+  const isPinned = spec.virtualMachine.instancetypeRevisions === "Keep" && revisionName !== undefined;
+  return { [field]: { ...named, ...(isPinned ? { revisionName } : {}) } };
 }
 
-function keepNetwork(network: Fields): Fields {
-  return pick(network, ["name", "pod", "multus"]);
+/** A persistent TPM or EFI variable store, asked for by the machine or by its preference. */
+function keepsState(domain: Fields, machine: VirtualMachine, { objects }: CarriedObjects): boolean {
+  const tpm = at(domain, "devices", "tpm");
+  if (tpm.persistent === true && tpm.enabled !== false) return true;
+  if (at(domain, "firmware", "bootloader", "efi").persistent === true) return true;
+  const name = at(machine.spec, "preference").revisionName;
+  const preference = objects.find((object) => object.kind === "ControllerRevision" && object.name === name);
+  const preferred = at(preference?.content, "data", "spec");
+  const preferredTpm = at(preferred, "devices", "preferredTPM");
+  return preferredTpm.persistent === true || at(preferred, "firmware", "preferredEfi").persistent === true;
 }
 
 /** Labels that steer this product are not the backup's to set. */
-function keepLabels(labels: Record<string, string> | undefined): Record<string, string> {
-  const entries = Object.entries(labels ?? {}).filter(
-    ([key, value]) =>
-      /^[-A-Za-z0-9_./]{1,317}$/.test(key) && /^[-A-Za-z0-9_.]{0,63}$/.test(value) && !key.includes("vmrestore.io/"),
-  );
-  return Object.fromEntries(entries.slice(0, 64));
+function keepLabels(labels: Fields | null | undefined, leftOut: LeftOut): Record<string, string> {
+  const kept: [string, string][] = [];
+  for (const [key, value] of Object.entries(labels ?? {})) {
+    const isOwn = key.includes("vmrestore.io/");
+    const fits =
+      /^[-A-Za-z0-9_./]{1,317}$/.test(key) && typeof value === "string" && /^[-A-Za-z0-9_.]{0,63}$/.test(value);
+    if (fits && !isOwn && kept.length < 64) kept.push([key, value]);
+    else if (!isOwn) leftOut.note(`label ${key}`);
+  }
+  return Object.fromEntries(kept);
 }
 
-function pick<T = unknown>(from: Record<string, T>, names: readonly string[]): Record<string, T> {
-  const entries = names.flatMap((name) => {
-    const value = Object.hasOwn(from, name) ? from[name] : undefined;
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  return Object.fromEntries(entries);
+function keepAnnotations(
+  given: Fields | null | undefined,
+  known: readonly string[],
+  leftOut: LeftOut,
+): Record<string, string> {
+  const kept: [string, string][] = [];
+  for (const [key, value] of Object.entries(given ?? {})) {
+    const taken = known.includes(key) ? takeOver(value, text(1024), `annotation ${key}`, leftOut) : undefined;
+    if (typeof taken === "string") kept.push([key, taken]);
+    else if (!BOOKKEEPING.test(key)) leftOut.note(`annotation ${key}`);
+  }
+  return Object.fromEntries(kept);
 }
 
-function note(leftOut: string[], where: string, given: Fields, known: readonly string[]): void {
-  for (const name of Object.keys(given)) if (!known.includes(name)) leftOut.push(`${where}.${name}`.slice(0, 100));
+function without(given: Fields, handled: readonly string[]): Fields {
+  return Object.fromEntries(Object.entries(given).filter(([name]) => !handled.includes(name)));
+}
+
+function pick(from: Fields, names: readonly string[]): Fields {
+  return Object.fromEntries(Object.entries(from).filter(([name]) => names.includes(name)));
 }
 
 /** RFC 9562 version 5. */
