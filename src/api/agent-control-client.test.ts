@@ -94,12 +94,14 @@ test("asks each endpoint as the API says", async () => {
   reply = ({ method, url }) => {
     if (url === "/v1/status") return { status: 200, body: STATUS };
     if (url === "/v1/manifest") return { status: 200, body: { kind: "VirtualMachine" } };
+    if (url === "/v1/objects") return { status: 200, body: [{ kind: "Secret" }] };
     if (url === "/v1/profile") return { status: 404, body: { code: "NO_PROFILE", message: "not yet" } };
     if (method === "POST") return { status: 200, body: { id: 7, bytes: 4096, final: false } };
     return { status: 204 };
   };
   await expect(client.status()).resolves.toEqual(STATUS);
   await expect(client.manifest()).resolves.toEqual({ kind: "VirtualMachine" });
+  await expect(client.objects()).resolves.toEqual([{ kind: "Secret" }]);
   await expect(client.profile()).resolves.toBeUndefined();
   await client.setPhase("Booting");
   await client.seal("root disk", 3);
@@ -110,6 +112,7 @@ test("asks each endpoint as the API says", async () => {
   expect(seen.map(({ method, url, body }) => [method, url, body === "" ? undefined : JSON.parse(body)])).toEqual([
     ["GET", "/v1/status", undefined],
     ["GET", "/v1/manifest", undefined],
+    ["GET", "/v1/objects", undefined],
     ["GET", "/v1/profile", undefined],
     ["PUT", "/v1/phase", { phase: "Booting" }],
     ["PUT", "/v1/disks/root%20disk/seal", { epoch: 3 }],

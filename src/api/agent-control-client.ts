@@ -90,6 +90,11 @@ export class AgentControlClient {
     return this.#getOptional("/v1/manifest", z.unknown(), signal);
   }
 
+  /** What the snapshot holds beside the manifest (hostile until checked); empty where the agent knows of none. */
+  async objects(signal?: AbortSignal): Promise<unknown[]> {
+    return (await this.#getOptional("/v1/objects", z.array(z.unknown()).max(64), signal)) ?? [];
+  }
+
   /** Undefined until a boot became ready. */
   profile(signal?: AbortSignal): Promise<BootProfile | undefined> {
     return this.#getOptional("/v1/profile", bootProfile, signal);

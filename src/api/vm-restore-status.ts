@@ -13,6 +13,8 @@ export const RESTORE_PHASES = [
   "Failed",
 ] as const;
 
+const REFERENCE_STATES = ["Created", "Same", "Differs", "Found", "Missing"] as const;
+
 const disk = z.object({
   name: dnsLabel,
   size: byteCount.describe("Bytes of the virtual disk."),
@@ -42,6 +44,33 @@ export const vmRestoreStatus = z.object({
     .max(64)
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] })
     .optional(),
+  machine: z
+    .object({
+      leftOut: z
+        .array(z.string().max(128))
+        .max(64)
+        .meta({ "x-kubernetes-list-type": "set" })
+        .optional()
+        .describe("Fields and volumes of the manifest that were not taken over: unknown, or not a backup's to give."),
+      references: z
+        .array(
+          z.object({
+            kind: z.enum(["Secret", "ConfigMap", "ControllerRevision", "PersistentVolumeClaim"]),
+            name: objectName,
+            state: z
+              .enum(REFERENCE_STATES)
+              .describe(
+                "Created: from the backup. Same: it was there, as in the backup. Differs: it was there with other content, and is used as it is. Found: it was there, and the backup does not hold it. Missing: it is nowhere.",
+              ),
+          }),
+        )
+        .max(80)
+        .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["kind", "name"] })
+        .optional()
+        .describe("What the machine refers to in its namespace."),
+    })
+    .optional()
+    .describe("How the machine was made from its manifest."),
   bootSet: z
     .object({
       source: z.enum(["Profile", "Structure"]),
@@ -79,5 +108,6 @@ export const vmRestoreStatus = z.object({
   expiresAt: timestamp.optional(),
 });
 
+export type ReferenceState = (typeof REFERENCE_STATES)[number];
 export type VMRestoreStatus = z.infer<typeof vmRestoreStatus>;
 export type RestorePhase = (typeof RESTORE_PHASES)[number];

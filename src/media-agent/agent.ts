@@ -23,7 +23,7 @@ import { patienceOf } from "./patience.ts";
 import { Pin } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
-import { findLayout, readManifest } from "./snapshot-layout.ts";
+import { findLayout, readManifest, readObjects } from "./snapshot-layout.ts";
 import { WatchedSource } from "./watched-source.ts";
 
 /** How often the free space of the overlay's claim is looked at. */
@@ -189,6 +189,13 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       throw error;
     });
     return this.#manifest;
+  }
+
+  /** What lies beside the manifest: hostile until whoever uses it has checked it. */
+  async objects(): Promise<unknown[]> {
+    const { repository, tree } = this.#opened().source;
+    const paths = (await findLayout(tree))?.objects ?? [];
+    return readObjects(tree, repository.readFile.bind(repository), paths);
   }
 
   async setPhase(phase: AgentPhase): Promise<void> {

@@ -26,6 +26,8 @@ export interface ControlledAgent {
   status(): AgentStatus;
   /** Undefined where the snapshot holds none. */
   manifest(): Promise<unknown>;
+  /** Objects that the manifest refers to, as far as the snapshot carries them. */
+  objects(): Promise<unknown[]>;
   readonly profile: BootProfile | undefined;
   setPhase(phase: AgentPhase): Promise<void>;
   /** @throws AgentError NOT_FOUND; NOT_SERVING while it starts */
@@ -42,6 +44,7 @@ export function controlRoutes(agent: ControlledAgent): ControlRoute[] {
   return [
     route("GET", /^\/v1\/status$/, true, async () => agent.status()),
     route("GET", /^\/v1\/manifest$/, false, async () => orNotFound(await agent.manifest(), "manifest in the snapshot")),
+    route("GET", /^\/v1\/objects$/, false, () => agent.objects()),
     route("GET", /^\/v1\/profile$/, false, async () => orNotFound(agent.profile, "profile: no boot became ready yet")),
     route("PUT", /^\/v1\/phase$/, false, (_, body) => agent.setPhase(phaseRequest.parse(body).phase)),
     route("DELETE", /^\/v1\/pin$/, false, () => agent.unpin()),

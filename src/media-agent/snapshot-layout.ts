@@ -8,6 +8,11 @@ import { AgentError } from "./errors.ts";
 const DEPTH_LIMIT = 12;
 const DIRECTORY_LIMIT = 512;
 const MANIFEST_LIMIT = 512 * 1024;
+/** Files of objects that the machine refers to, and what may be read of them in all. */
+const OBJECT_FILE = /\.(ya?ml|json)$/;
+const OBJECTS_LIMIT = 64;
+const OBJECT_LIMIT = 2 * 1024 * 1024;
+const OBJECTS_BYTES = 8 * 1024 * 1024;
 /** A volume's name and an ending that tells what the file is; `.img` and `.raw` are raw disks. */
 const DISK_FILE = /^(.+)\.(img|raw|qcow2|vmdk|vhd|vhdx)$/;
 
@@ -26,12 +31,17 @@ const manifestFile = z.object({
   }),
 });
 
-/** The folder of a machine's backup: `<root>/virtualmachine.yaml` (or .json) and `<root>/disks/<volume>.img` (or another ending). */
+/**
+ * The folder of a machine's backup: `<root>/virtualmachine.yaml` (or .json), `<root>/disks/<volume>.img` (or another ending), and
+ * `<root>/objects/*.yaml` (or .json): what the machine refers to, one Kubernetes object a file.
+ */
 export interface SnapshotLayout {
   /** Path of the manifest, where there is one. */
   readonly manifestPath: string | undefined;
   /** Volume name and path of each disk file, by name. */
   readonly disks: readonly { readonly name: string; readonly path: string }[];
+  /** Paths of the objects' files. */
+  readonly objects: readonly string[];
 }
 
 /** A VirtualMachine manifest out of a backup. Hostile: whoever applies it takes over only the fields it knows. */
@@ -78,7 +88,58 @@ async function layoutIn(
     })
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   if (manifest === undefined && disks.length === 0) return undefined;
-  return { manifestPath: manifest === undefined ? undefined : join(path, manifest), disks };
+  const objects = manifest === undefined ? [] : await objectFiles(tree, path, entries);
+  return { manifestPath: manifest === undefined ? undefined : join(path, manifest), disks, objects };
+}
+
+async function objectFiles(
+  tree: Pick<SnapshotTree, "list">,
+  path: string,
+  entries: readonly DirectoryEntry[],
+): Promise<string[]> {
+  if (!entries.some(({ name, kind }) => name === "objects" && kind === "directory")) return [];
+  const folder = join(path, "objects");
+  const files = (await tree.list(folder)).filter(({ name, kind }) => kind === "file" && OBJECT_FILE.test(name));
+  return files.map(({ name }) => join(folder, name)).sort();
+}
+
+/**
+ * The objects beside a manifest. Hostile: whoever applies one takes over only what it knows.
+ *
+ * @throws AgentError OBJECTS_INVALID where they are too many or too large, or a file is no YAML
+ */
+export async function readObjects(
+  tree: Pick<SnapshotTree, "file">,
+  readFile: (node: FileNode, limit: number) => Promise<Buffer>,
+  paths: readonly string[],
+): Promise<unknown[]> {
+  if (paths.length > OBJECTS_LIMIT) throw tooMuch(`more than ${OBJECTS_LIMIT} files`);
+  const objects: unknown[] = [];
+  let left = OBJECTS_BYTES;
+  for (const path of paths) {
+    const bytes = await readFile(await tree.file(path), OBJECT_LIMIT);
+    left -= bytes.length;
+    if (left < 0) throw tooMuch(`more than ${OBJECTS_BYTES} bytes`);
+    try {
+      objects.push(parseYaml(bytes.toString("utf8"), { maxAliasCount: 16 }));
+    } catch (cause) {
+      throw new AgentError(
+        "OBJECTS_INVALID",
+        `${path} holds no Kubernetes object: ${errorMessage(cause).slice(0, 200)}`,
+        {
+          cause,
+          hint: "Give the machine's manifest in the VMRestore, and make what it refers to by hand.",
+        },
+      );
+    }
+  }
+  return objects;
+}
+
+function tooMuch(what: string): AgentError {
+  return new AgentError("OBJECTS_INVALID", `the objects beside the manifest are ${what}`, {
+    hint: "Give the machine's manifest in the VMRestore, and make what it refers to by hand.",
+  });
 }
 
 /**

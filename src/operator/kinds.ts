@@ -131,6 +131,7 @@ export interface VirtualMachineInstance extends KubernetesObject {
   status?: {
     phase?: string;
     conditions?: { type: string; status: string; reason?: string; message?: string }[];
+    interfaces?: { name?: string; mac?: string }[];
   };
 }
 
@@ -140,6 +141,7 @@ function core<T extends KubernetesObject>(kind: T["kind"], plural: string, names
 
 export const PODS = core<Pod>("Pod", "pods");
 export const SECRETS = core<Secret>("Secret", "secrets");
+export const CONFIG_MAPS = core<KubernetesObject>("ConfigMap", "configmaps");
 export const SERVICES = core<Service>("Service", "services");
 export const CLAIMS = core<Claim>("PersistentVolumeClaim", "persistentvolumeclaims");
 export const VOLUMES = core<Volume>("PersistentVolume", "persistentvolumes", false);
@@ -148,6 +150,12 @@ export const STATEFUL_SETS: ResourceType<StatefulSet> = {
   apiVersion: "apps/v1",
   kind: "StatefulSet",
   plural: "statefulsets",
+  namespaced: true,
+};
+export const CONTROLLER_REVISIONS: ResourceType = {
+  apiVersion: "apps/v1",
+  kind: "ControllerRevision",
+  plural: "controllerrevisions",
   namespaced: true,
 };
 export const STORAGE_CLASSES: ResourceType<StorageClass> = {

@@ -10,6 +10,7 @@ import { EventRecorder } from "./runtime/event-recorder.ts";
 import { LeaderElector } from "./runtime/leader-elector.ts";
 import { FakeCluster } from "./runtime/testing/fake-cluster.ts";
 import { WorkQueue } from "./runtime/work-queue.ts";
+import { fullManifest, revision } from "./vm-restore/testing/full-manifest.ts";
 import { phaseIs, play } from "./vm-restore/testing/run.ts";
 import { OWN, TENANT, World } from "./vm-restore/testing/world.ts";
 import { Watches } from "./watches.ts";
@@ -50,6 +51,15 @@ function asked({ reads, writes }: FakeCluster): { ask: string; own: boolean }[] 
   ];
 }
 
+/** One object of each kind that a snapshot may carry for its machine. */
+const CARRIED = [
+  { apiVersion: "v1", kind: "Secret", metadata: { name: "init" }, data: {} },
+  { apiVersion: "v1", kind: "Secret", metadata: { name: "ssh-keys" }, data: {} },
+  { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "settings" }, data: {} },
+  revision("orders-db-large-1", "VirtualMachineInstancetype", {}),
+  revision("orders-db-windows-1", "VirtualMachinePreference", {}),
+];
+
 async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   const world = new World();
   world.restore();
@@ -58,6 +68,10 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   await play(world, (restore) => restore === undefined);
 
   const discarded = new World();
+  const full = fullManifest();
+  discarded.backedUp = { ...full, spec: { ...full.spec, runStrategy: "Always" } };
+  discarded.objects = CARRIED;
+  discarded.backUp("root", "data");
   discarded.restore({ deletionPolicy: "Discard", relocation: { target: { storageClassName: "fast" } } });
   await play(discarded, phaseIs("Relocating"));
   discarded.cluster.erase(VM_RESTORES, TENANT, "orders-db");

@@ -33,6 +33,7 @@ beforeAll(async () => {
     "disks/root.img": root,
     "disks/data.img": data,
     "virtualmachine.json": Buffer.from(JSON.stringify(manifest)),
+    "objects/init.yaml": Buffer.from("{apiVersion: v1, kind: Secret, metadata: {name: init}, data: {a: eA==}}"),
   });
   agent = await TestAgent.create({ repository, snapshot, disks, pin: true, uid: "1234" });
   await agent.start();
@@ -95,6 +96,7 @@ test("tells its state, and hands the manifest over", async () => {
   expect(status.disks.map(({ name, size }) => [name, size])).toEqual(disks.map(({ name, size }) => [name, size]));
   expect(status.repository.bytesFetched).toBeGreaterThan(MIB);
   expect(await agent.operator.manifest()).toEqual(manifest);
+  expect(await agent.operator.objects()).toMatchObject([{ kind: "Secret", data: { a: "eA==" } }]);
   expect(await agent.operator.profile()).toBeUndefined();
 });
 
@@ -118,7 +120,7 @@ test("metrics and probes answer in the clear, without secrets", async () => {
 test("the relocation Job may do its own part only, a stranger nothing", async () => {
   const job = agent.relocation;
   expect((await job.status()).serving).toBe(true);
-  for (const refused of [job.setPhase("Ready"), job.seal("root", 1), job.unpin(), job.manifest()]) {
+  for (const refused of [job.setPhase("Ready"), job.seal("root", 1), job.unpin(), job.manifest(), job.objects()]) {
     await expect(refused).rejects.toMatchObject({ code: "FORBIDDEN", status: 403 });
   }
   const now = Date.now();

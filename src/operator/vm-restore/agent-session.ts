@@ -28,6 +28,7 @@ export class AgentSession {
     return {
       status: () => control.status(),
       manifest: () => control.manifest(),
+      objects: () => control.objects(),
       profile: () => control.profile(),
       seal: (disk, epoch) => control.seal(disk, epoch),
       reportRelocation: (disk, progress) => control.reportRelocation(disk, progress),

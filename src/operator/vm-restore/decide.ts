@@ -15,6 +15,7 @@ import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetReady } from "./preflight-step.ts";
+import { removeReferences } from "./reference-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
 import { findSource, isOldInspection, sourceReady } from "./source-step.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
@@ -206,6 +207,12 @@ function release(observed: Observed, done: () => Outcome): Outcome {
   if (!relocation.done)
     return {
       ...acts(relocation.actions, no("TornDown", "TearingDown", "What relocation made is being removed.")),
+      againMs: POLL_MS,
+    };
+  const beside = removeReferences(observed);
+  if (beside.length > 0)
+    return {
+      ...acts(beside, no("TornDown", "TearingDown", "What was made for the machine is being removed.")),
       againMs: POLL_MS,
     };
   const torn = tearDown(observed);

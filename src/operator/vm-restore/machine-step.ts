@@ -3,13 +3,15 @@ import { type Action, create, remove } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
+import { macConflict, sharedIdentity } from "./conflicts.ts";
 import { cutoverBegun } from "./cutover-state.ts";
 import { busActions } from "./disk-bus.ts";
 import { guestTrouble, isGuestLate, isGuestReady } from "./guest.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
-import { recreate } from "./recreate.ts";
+import { recreated } from "./recreated.ts";
+import { missingMessage, planReferences, type ReferencePlan } from "./reference-step.ts";
 import { servedVolume } from "./served-volume.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
@@ -48,28 +50,42 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
 }
 
 function createMachine(observed: Observed, plan: Plan): Outcome {
-  const { restore, spec } = observed;
-  const { manifest: choice, name } = spec.virtualMachine;
-  const manifest = choice.from === "Inline" ? choice.template : observed.agent.manifest;
-  if (manifest === undefined) {
+  const { restore, spec, neighbours } = observed;
+  const { name } = spec.virtualMachine;
+  const result = recreated(observed, plan.disks);
+  if (result === undefined) {
     const message = "The snapshot holds no manifest. Give one with spec.virtualMachine.manifest.from: Inline.";
     return waits(no(CREATED, "NoManifest", message), 10_000);
   }
-  const names = restoreNames(restore, name);
-  const made = recreate(
-    restore,
-    spec,
-    manifest,
-    new Map(plan.disks.map((disk) => [disk.name, names.served(disk.name).claim])),
-  );
+  const { made, carried } = result;
   if ("problem" in made) return waits(no(CREATED, made.reason, made.problem), 10_000);
+  const conflict = macConflict(made.machine, neighbours);
+  if (conflict !== undefined) return waits(no(CREATED, conflict.reason, conflict.problem), 10_000);
+  const { references, actions, missing, remarks } = planReferences(observed, carried);
+  const status: Outcome["status"] = { machine: { leftOut: [...made.leftOut], references } };
+  if (missing.length > 0) {
+    const { reason, message } = missingMessage(missing);
+    return { ...waits(no(CREATED, reason, message), 10_000), status };
+  }
+  // What is to be made stands in the status before it is, so that whoever removes the machine finds it.
+  const written = new Set(createdReferences(restore.status?.machine?.references));
+  if (!createdReferences(references).every((key) => written.has(key)))
+    return { ...waits(no(CREATED, "Creating", "What the machine refers to is being made."), 0), status };
   const left = made.leftOut.length === 0 ? "" : ` Left out of the manifest: ${made.leftOut.slice(0, 20).join(", ")}.`;
   const buses = busActions(observed, made.machine.spec?.template?.spec?.domain?.devices?.disks ?? []);
-  return acts(
-    [...buses, create(VIRTUAL_MACHINES, made.machine as unknown as Manifest)],
-    yes(CREATED, "Created", `VirtualMachine ${name} was made.${left}`),
-    no("GuestReady", "Booting", STARTING),
-  );
+  const identity = sharedIdentity(made.machine, spec, neighbours);
+  return {
+    ...acts(
+      [...buses, ...actions, create(VIRTUAL_MACHINES, made.machine as unknown as Manifest)],
+      yes(CREATED, "Created", `VirtualMachine ${name} was made.${left}${remarks}${identity}`),
+      no("GuestReady", "Booting", STARTING),
+    ),
+    status,
+  };
+}
+
+function createdReferences(references: ReferencePlan["references"] = []): string[] {
+  return references.filter(({ state }) => state === "Created").map(({ kind, name }) => `${kind}/${name}`);
 }
 
 function created(observed: Observed) {

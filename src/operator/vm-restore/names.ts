@@ -16,6 +16,8 @@ export function restoreNames(restore: VMRestore, machine: string) {
     served: (disk: string) => ({ volume: `${base}-${disk}`, claim: `${machine}-${disk}-restoring` }),
     target: (disk: string) => `${machine}-${disk}`,
     relocation: `${base}-copy`,
+    /** Where KubeVirt keeps the machine's TPM and firmware variables; it finds the claim by this name or by its label. */
+    state: `persistent-state-for-${machine}`,
     profile: machine,
   } as const;
 }

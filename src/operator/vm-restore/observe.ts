@@ -28,6 +28,7 @@ import type { AgentSession } from "./agent-session.ts";
 import { readKeys } from "./keys.ts";
 import { LEARNED_FROM } from "./machine-step.ts";
 import { isOurs, restoreNames } from "./names.ts";
+import { observeBeside } from "./observe-references.ts";
 import type { Observed, ObservedAgent, ObservedDisk } from "./observed.ts";
 import { type Plan, readPlan } from "./plan.ts";
 import { targetOf } from "./relocation-objects.ts";
@@ -112,7 +113,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     cache,
     statefulSet,
     agentPods: pods.filter((pod) => pod.metadata.labels?.["app.kubernetes.io/name"] === "vmrestore-media-agent"),
-    agent: { status: undefined, problem: "it was not asked", told: undefined, manifest: undefined, profile: undefined },
+    agent: { ...NOTHING_TOLD, problem: "it was not asked" },
     disks,
     machine,
     instance,
@@ -123,12 +124,15 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     jobSecret: isOurs(restore, jobSecret) ? jobSecret : undefined,
     inTheWay: [job, jobSecret].find((object) => object !== undefined && !isOurs(restore, object)),
     profile,
+    references: [],
+    neighbours: { machines: [], instances: [] },
   };
   const agent = await observeAgent(options.session, without, plan);
   // A pod that ended on a node which does not answer may still hold the mount: then the agent sees its connection.
   const isMounted = (agent.status?.connections.nfs ?? 0) > 0;
   const ended = isMounted ? podsBeside.filter((pod) => hasEnded(pod) && mountsAny(pod, servedClaims)) : [];
-  return { ...without, agent, mountingPods: [...without.mountingPods, ...ended] };
+  const beside = await observeBeside(cluster, { ...without, agent });
+  return { ...without, ...beside, agent, mountingPods: [...without.mountingPods, ...ended] };
 }
 
 function inspected(job: Job | undefined, pods: readonly Pod[]): Inspection["snapshot"] {
@@ -153,10 +157,11 @@ async function observeDisk(
   return { ...disk, volume, claim, target, targetClaim };
 }
 
+const NOTHING_TOLD = { status: undefined, told: undefined, manifest: undefined, objects: [], profile: undefined };
+
 /** An agent that does not answer is a fact to decide on, not an error. */
 async function observeAgent(session: AgentSession, observed: Observed, plan: Plan | undefined): Promise<ObservedAgent> {
   const { service, keys, statefulSet, machine, profile, restore, spec } = observed;
-  const nothing = { status: undefined, told: undefined, manifest: undefined, profile: undefined };
   const address = service?.spec?.clusterIP;
   if (
     plan === undefined ||
@@ -165,21 +170,18 @@ async function observeAgent(session: AgentSession, observed: Observed, plan: Pla
     address === undefined ||
     address === ""
   ) {
-    return { ...nothing, problem: "it was not made yet" };
+    return { ...NOTHING_TOLD, problem: "it was not made yet" };
   }
   // Before its pod runs nobody answers at that address, and asking would only wait.
   if (!observed.agentPods.some(({ status }) => status?.phase === "Running"))
-    return { ...nothing, problem: "its pod does not run yet" };
+    return { ...NOTHING_TOLD, problem: "its pod does not run yet" };
   try {
     const { ca, operator } = readKeys(keys);
     const control = session.connect({ host: address, port: AGENT_PORTS.control, tls: { ca, ...operator } });
     const status = await control.status();
     const before = restore.status?.conditions;
-    const wantsManifest =
-      status.serving &&
-      machine === undefined &&
-      spec.virtualMachine.manifest.from === "Snapshot" &&
-      !isTrue(before, "VirtualMachineCreated");
+    const wantsObjects = status.serving && machine === undefined && !isTrue(before, "VirtualMachineCreated");
+    const wantsManifest = wantsObjects && spec.virtualMachine.manifest.from === "Snapshot";
     const wantsProfile =
       isTrue(before, "GuestReady") &&
       isOurs(restore, machine) &&
@@ -189,10 +191,11 @@ async function observeAgent(session: AgentSession, observed: Observed, plan: Pla
       problem: undefined,
       told: session.told(status.instance),
       manifest: wantsManifest ? await control.manifest() : undefined,
+      objects: wantsObjects ? await control.objects() : [],
       profile: wantsProfile ? await control.profile() : undefined,
     };
   } catch (error) {
-    return { ...nothing, problem: errorMessage(error) };
+    return { ...NOTHING_TOLD, problem: errorMessage(error) };
   }
 }
 

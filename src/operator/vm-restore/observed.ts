@@ -4,6 +4,7 @@ import type { BootProfile } from "../../api/boot-profile.ts";
 import type { Condition } from "../../api/common.ts";
 import type { VMProfile } from "../../api/vm-profile.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
+import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import type {
   Claim,
   Job,
@@ -39,8 +40,19 @@ export interface ObservedAgent {
   readonly told: AgentPhase | undefined;
   /** The snapshot's manifest; read only where a machine is to be made from it. */
   readonly manifest: unknown;
+  /** What the snapshot holds beside the manifest; read with it. */
+  readonly objects: readonly unknown[];
   /** Read only where it is not kept yet. */
   readonly profile: BootProfile | undefined;
+}
+
+/** An object of the machine's namespace that the machine refers to. */
+export interface ObservedReference {
+  readonly kind: NonNullable<NonNullable<VMRestoreStatus["machine"]>["references"]>[number]["kind"];
+  readonly name: string;
+  /** Whether the machine starts without it. */
+  readonly optional: boolean;
+  readonly present: KubernetesObject | undefined;
 }
 
 /** Everything that a decision about one VMRestore is made from, as it stood at `now`. */
@@ -76,6 +88,13 @@ export interface Observed {
   /** What bears the name of the relocation Job or of its Secret and was made by somebody else. */
   readonly inTheWay: KubernetesObject | undefined;
   readonly profile: VMProfile | undefined;
+  /** Looked at while there is no machine: what it will refer to, or what was made for it. */
+  readonly references: readonly ObservedReference[];
+  /** Every machine of the cluster, in the moment before this one is made. */
+  readonly neighbours: {
+    readonly machines: readonly VirtualMachine[];
+    readonly instances: readonly VirtualMachineInstance[];
+  };
 }
 
 export function conditionsBefore(observed: Observed): readonly Condition[] {

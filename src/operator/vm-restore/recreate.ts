@@ -182,11 +182,12 @@ function runStrategyOf(source: SourceManifest): string {
  */
 function matcher(field: "instancetype" | "preference", source: SourceManifest, spec: VMRestoreSpec): Fields {
   const ignored = new LeftOut();
-  const shape = { name: text(), kind: text(63), revisionName: text() };
+  const objectName = text(253, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/);
+  const shape = { name: objectName, kind: text(63), revisionName: objectName };
   const given = takeFields(source.spec[field] ?? {}, shape, field, ignored);
   const used = source.status?.[`${field}Ref`];
   const revision = isRecord(used) && isRecord(used.controllerRevisionRef) ? used.controllerRevisionRef.name : undefined;
-  const { revisionName = takeOver(revision, text(), field, ignored), ...named } = given;
+  const { revisionName = takeOver(revision, objectName, field, ignored), ...named } = given;
   if (named.name === undefined) return {};
   const isPinned = spec.virtualMachine.instancetypeRevisions === "Keep" && revisionName !== undefined;
   return { [field]: { ...named, ...(isPinned ? { revisionName } : {}) } };

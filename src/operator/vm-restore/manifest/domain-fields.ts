@@ -92,7 +92,7 @@ export const FIRMWARE_FIELDS: Fields = {
     container: fields({
       image: text(1024),
       imagePullPolicy: text(16),
-      imagePullSecret: text(),
+      imagePullSecret: text(253, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/),
       kernelPath: text(1024),
       initrdPath: text(1024),
     }),

@@ -1,6 +1,8 @@
 import { each, type Fields, fields, flag, list, marker, quantity, text, whole } from "./shape.ts";
 
-const reference = fields({ name: text() });
+/** Of an object in the machine's namespace. */
+const objectName = text(253, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/);
+const reference = fields({ name: objectName });
 /** KubeVirt's own limits are lower; with an encoding of base64 they are reached later. */
 const userData = text(65536);
 const cloudInit = fields({
@@ -18,9 +20,9 @@ const image = text(1024);
 export const VOLUME_FIELDS: Fields = {
   ...each(cloudInit, "cloudInitNoCloud", "cloudInitConfigDrive"),
   sysprep: fields({ secret: reference, configMap: reference }),
-  configMap: fields({ name: text(), optional: flag, volumeLabel: text(32) }),
-  secret: fields({ secretName: text(), optional: flag, volumeLabel: text(32) }),
-  containerDisk: fields({ image, imagePullPolicy: text(16), imagePullSecret: text(), path: text(1024) }),
+  configMap: fields({ name: objectName, optional: flag, volumeLabel: text(32) }),
+  secret: fields({ secretName: objectName, optional: flag, volumeLabel: text(32) }),
+  containerDisk: fields({ image, imagePullPolicy: text(16), imagePullSecret: objectName, path: text(1024) }),
   emptyDisk: fields({ capacity: quantity }),
   downwardAPI: fields({
     volumeLabel: text(32),
@@ -37,12 +39,12 @@ export const VOLUME_FIELDS: Fields = {
 };
 
 /** With it the guest acts in the cluster as that account. */
-export const SERVICE_ACCOUNT_VOLUME: Fields = { serviceAccount: fields({ serviceAccountName: text() }) };
+export const SERVICE_ACCOUNT_VOLUME: Fields = { serviceAccount: fields({ serviceAccountName: objectName }) };
 
 export const ACCESS_CREDENTIALS = list(
   fields({
     sshPublicKey: fields({
-      source: fields({ secret: fields({ secretName: text() }) }),
+      source: fields({ secret: fields({ secretName: objectName }) }),
       propagationMethod: fields({
         configDrive: marker,
         noCloud: marker,
@@ -50,7 +52,7 @@ export const ACCESS_CREDENTIALS = list(
       }),
     }),
     userPassword: fields({
-      source: fields({ secret: fields({ secretName: text() }) }),
+      source: fields({ secret: fields({ secretName: objectName }) }),
       propagationMethod: fields({ qemuGuestAgent: marker }),
     }),
   }),
@@ -58,5 +60,5 @@ export const ACCESS_CREDENTIALS = list(
 
 /** Devices that the cluster hands out by claims of their own (dynamic resource allocation). */
 export const RESOURCE_CLAIMS = list(
-  fields({ name: text(63), resourceClaimName: text(), resourceClaimTemplateName: text() }),
+  fields({ name: text(63), resourceClaimName: objectName, resourceClaimTemplateName: objectName }),
 );

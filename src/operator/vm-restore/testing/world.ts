@@ -84,6 +84,9 @@ export class World {
   /** Milliseconds that a read has been waiting for the repository. */
   longestWait = 0;
   overlayFull = false;
+  /** The manifest in the snapshot, where it is another than the plain one, and what lies beside it. */
+  backedUp: unknown;
+  objects: readonly unknown[] = [];
   /** Requests that changed something at the agent. */
   readonly told: string[] = [];
   /** Called before and after each of them. */
@@ -92,7 +95,7 @@ export class World {
   #sealed = false;
   #pinned = true;
   #relocation: RelocationProgress | undefined;
-  #bus: DiskBus | undefined;
+  readonly #buses = new Map<string, DiskBus>();
 
   constructor() {
     this.cluster.put(STORAGE_CLASSES, {
@@ -169,12 +172,13 @@ export class World {
   connect = (): AgentControl & { close(): void } => ({
     close: () => undefined,
     status: async () => this.#status(),
-    manifest: async () => manifest(this.disks, this.manifestBus),
+    manifest: async () => this.backedUp ?? manifest(this.disks, this.manifestBus),
+    objects: async () => [...this.objects],
     profile: async () => ({ boots: 1, disks: [{ name: "root", size: DISK_SIZE, extents: "0+2" }] }),
     setPhase: async (phase) => this.#tell(`phase ${phase}`, () => undefined),
-    setBus: async (_, bus) =>
+    setBus: async (disk, bus) =>
       this.#tell(`bus ${bus}`, () => {
-        this.#bus = bus;
+        this.#buses.set(disk, bus);
       }),
     seal: async () =>
       this.#tell("seal", () => {
@@ -229,7 +233,7 @@ export class World {
         size: DISK_SIZE,
         exportPath: "/export/capability",
         sealed: this.#sealed,
-        ...(this.#bus === undefined ? {} : { bus: this.#bus }),
+        ...(this.#buses.has(name) ? { bus: this.#buses.get(name) } : {}),
         overlayBytes: 0,
         dirtyBytes: 0,
         bootSetStaged: 100,

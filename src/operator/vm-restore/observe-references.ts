@@ -1,0 +1,55 @@
+import { CLAIMS, CONFIG_MAPS, CONTROLLER_REVISIONS, INSTANCES, SECRETS, VIRTUAL_MACHINES } from "../kinds.ts";
+import type { Cluster } from "../runtime/cluster.ts";
+import type { ResourceType } from "../runtime/objects.ts";
+import { referencesOf } from "./manifest/references.ts";
+import { restoreNames } from "./names.ts";
+import type { Observed, ObservedReference } from "./observed.ts";
+import { recreated } from "./recreated.ts";
+
+export const REFERENCE_TYPES: Readonly<Record<ObservedReference["kind"], ResourceType>> = {
+  Secret: SECRETS as ResourceType,
+  ConfigMap: CONFIG_MAPS,
+  ControllerRevision: CONTROLLER_REVISIONS,
+  PersistentVolumeClaim: CLAIMS as ResourceType,
+};
+
+type Beside = Pick<Observed, "references" | "neighbours">;
+
+const NOBODY = { machines: [], instances: [] } as const;
+
+/**
+ * What lies around a machine that is about to be made: what it refers to, and which others there are. Before and after that moment
+ * only what was made for it is looked at, so that it can be removed again.
+ */
+export async function observeBeside(
+  cluster: Cluster,
+  observed: Pick<Observed, "restore" | "spec" | "agent" | "plan" | "machine" | "disks">,
+): Promise<Beside> {
+  const { restore, spec, plan, machine, agent, disks } = observed;
+  if (plan === undefined || machine !== undefined) return { references: [], neighbours: NOBODY };
+  const { namespace } = restore.metadata;
+  // The claims of its disks are made just before it: earlier, and while it stages, nobody needs to know.
+  const isNext = agent.status?.serving === true && disks.every(({ claim }) => claim !== undefined);
+  const result = isNext ? recreated(observed, plan.disks) : undefined;
+  const made = result !== undefined && "machine" in result.made ? result.made : undefined;
+  const before = (restore.status?.machine?.references ?? []).map(({ kind, name }) => ({ kind, name, optional: true }));
+  const wanted: Omit<ObservedReference, "present">[] = made === undefined ? before : referencesOf(made.machine);
+  if (made?.keepsState === true) {
+    wanted.push({
+      kind: "PersistentVolumeClaim",
+      name: restoreNames(restore, spec.virtualMachine.name).state,
+      optional: true,
+    });
+  }
+  const [references, machines, instances] = await Promise.all([
+    Promise.all(
+      wanted.map(async (each) => ({
+        ...each,
+        present: await cluster.get(REFERENCE_TYPES[each.kind], namespace, each.name),
+      })),
+    ),
+    made === undefined ? [] : cluster.list(VIRTUAL_MACHINES, undefined),
+    made === undefined ? [] : cluster.list(INSTANCES, undefined),
+  ]);
+  return { references, neighbours: { machines, instances } };
+}

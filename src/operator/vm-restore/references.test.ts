@@ -1,0 +1,210 @@
+import { beforeEach, expect, test } from "@jest/globals";
+import { conditionOf } from "../conditions.ts";
+import { CLAIMS, CONFIG_MAPS, CONTROLLER_REVISIONS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
+import { fullManifest, revision } from "./testing/full-manifest.ts";
+import { phaseIs, play, restoreIn } from "./testing/run.ts";
+import { TENANT, World } from "./testing/world.ts";
+
+const secret = (name: string, value: string, more: object = {}) => ({
+  apiVersion: "v1",
+  kind: "Secret",
+  metadata: { name, labels: { "app.kubernetes.io/name": "evil" }, ownerReferences: [{ uid: "x" }] },
+  data: { userData: Buffer.from(value).toString("base64") },
+  ...more,
+});
+const settings = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "settings" }, data: { a: "b" } };
+const large = revision("orders-db-large-1", "VirtualMachineInstancetype", {
+  cpu: { guest: 4 },
+  memory: { guest: "8Gi" },
+  annotations: { "hooks.kubevirt.io/hookSidecars": "[{}]" },
+});
+const windows = revision("orders-db-windows-1", "VirtualMachinePreference", {
+  devices: { preferredDiskBus: "virtio" },
+});
+const EVERYTHING = [secret("init", "#cloud-config"), secret("ssh-keys", "ssh"), settings, large, windows];
+
+let world: World;
+
+beforeEach(() => {
+  world = new World();
+  world.backUp("root", "data");
+  const full = fullManifest();
+  world.backedUp = { ...full, spec: { ...full.spec, runStrategy: "Always" } };
+});
+
+const inTenant = (object: object & { metadata: object }) => ({
+  ...object,
+  metadata: { ...object.metadata, namespace: TENANT },
+});
+const machine = () => world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db");
+const reasonIs = (reason: string) => () =>
+  conditionOf(restoreIn(world)?.status?.conditions, "VirtualMachineCreated")?.reason === reason;
+const states = () =>
+  Object.fromEntries((restoreIn(world)?.status?.machine?.references ?? []).map(({ name, state }) => [name, state]));
+const message = () => conditionOf(restoreIn(world)?.status?.conditions, "VirtualMachineCreated")?.message ?? "";
+
+test("what the snapshot carries for the machine is made before it, with nothing of the backup's metadata", async () => {
+  world.objects = EVERYTHING;
+  world.restore();
+  world.cluster.onWrite = ({ type, verb }) => {
+    if (type === VIRTUAL_MACHINES && verb === "create" && machine() === undefined) {
+      expect(world.cluster.peek(SECRETS, TENANT, "init")).toBeDefined();
+      expect(world.cluster.peek(CLAIMS, TENANT, "persistent-state-for-orders-db")).toBeDefined();
+    }
+  };
+  await play(world, () => machine() !== undefined);
+  const made = world.cluster.peek(SECRETS, TENANT, "init");
+  expect(made).toMatchObject({ type: "Opaque", data: { userData: Buffer.from("#cloud-config").toString("base64") } });
+  expect(JSON.stringify(made)).not.toContain("evil");
+  expect(made?.metadata.ownerReferences).toBeUndefined();
+  expect(world.cluster.peek(CONFIG_MAPS, TENANT, "settings")).toMatchObject({ data: { a: "b" } });
+  expect(world.cluster.peek(CONTROLLER_REVISIONS, TENANT, "orders-db-large-1")).toMatchObject({
+    revision: 1,
+    metadata: { labels: { "instancetype.kubevirt.io/object-kind": "VirtualMachineInstancetype" } },
+    data: { spec: { cpu: { guest: 4 }, memory: { guest: "8Gi" } } },
+  });
+  expect(JSON.stringify(world.cluster.all(CONTROLLER_REVISIONS))).not.toContain("hookSidecars");
+  expect(machine()?.spec).toMatchObject({ instancetype: { revisionName: "orders-db-large-1" } });
+  await play(world, () => Object.keys(states()).length > 0);
+  expect(states()).toEqual({
+    init: "Created",
+    "ssh-keys": "Created",
+    settings: "Created",
+    pull: "Missing",
+    "orders-db-large-1": "Created",
+    "orders-db-windows-1": "Created",
+    "persistent-state-for-orders-db": "Created",
+  });
+  expect(restoreIn(world)?.status?.machine?.leftOut).toEqual(["volume dump"]);
+});
+
+test("KubeVirt finds the claim for TPM and firmware state, in the class of the target", async () => {
+  world.objects = EVERYTHING;
+  world.restore();
+  await play(world, () => machine() !== undefined);
+  const claim = world.cluster.peek(CLAIMS, TENANT, "persistent-state-for-orders-db");
+  expect(claim).toMatchObject({
+    metadata: { labels: { "persistent-state-for": "orders-db" } },
+    spec: { storageClassName: "fast", volumeMode: "Filesystem", resources: { requests: { storage: "10Mi" } } },
+  });
+  await play(world, phaseIs("Completed"));
+  expect(message()).toContain("begins with an empty one");
+});
+
+test("what is there already is used and never changed, and where it differs that is said", async () => {
+  world.objects = EVERYTHING;
+  world.cluster.put(SECRETS, inTenant(secret("init", "#cloud-config", { type: "Opaque" })));
+  world.cluster.put(SECRETS, inTenant(secret("ssh-keys", "rotated")));
+  world.cluster.put(SECRETS, inTenant(secret("pull", "registry")));
+  world.restore();
+  await play(world, phaseIs("Completed"));
+  expect(states()).toMatchObject({ init: "Same", "ssh-keys": "Differs", pull: "Found" });
+  expect(message()).toContain("Secret ssh-keys is not as in the backup, and it is left as it is.");
+  const written = world.cluster.writes.filter(
+    ({ namespace, name }) => namespace === TENANT && /init|ssh|pull/.test(name),
+  );
+  expect(written).toEqual([]);
+});
+
+test("a machine is not made without what it needs, and is as soon as that is there", async () => {
+  world.objects = [settings, large, windows, secret("ssh-keys", "ssh")];
+  world.restore();
+  await play(world, reasonIs("ReferenceNotFound"));
+  expect(message()).toMatch(
+    /^Secret init, which the machine needs, is neither in the snapshot nor in this namespace\. Create it\.$/,
+  );
+  expect(machine()).toBeUndefined();
+  expect(world.cluster.peek(CONFIG_MAPS, TENANT, "settings")).toBeUndefined();
+  world.cluster.put(SECRETS, inTenant(secret("init", "#cloud-config")));
+  await play(world, phaseIs("Completed"));
+  // They belong to the machine now.
+  expect(world.cluster.peek(CONFIG_MAPS, TENANT, "settings")).toBeDefined();
+});
+
+test("an instancetype's revision that nobody has stops the restore, unless the present one will do", async () => {
+  world.objects = EVERYTHING.filter((object) => object !== large);
+  world.restore();
+  await play(world, reasonIs("RevisionNotFound"));
+  expect(message()).toContain("spec.virtualMachine.instancetypeRevisions: Current");
+  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+    const spec = restore.spec as { virtualMachine: object };
+    restore.spec = { ...spec, virtualMachine: { ...spec.virtualMachine, instancetypeRevisions: "Current" } };
+  });
+  await play(world, phaseIs("Completed"));
+  expect(JSON.stringify(machine()?.spec)).not.toContain("revisionName");
+});
+
+test.each([
+  ["a ServiceAccount's token", secret("init", "x", { type: "kubernetes.io/service-account-token" })],
+  ["content that is no base64", { ...secret("init", "x"), data: { userData: "§" } }],
+  ["keys that lead out of the volume", { ...secret("init", "x"), data: { "../../etc": "eA==" } }],
+  ["another kind of that name", { ...secret("init", "x"), kind: "Pod" }],
+])("%s out of a backup is not made", async (_, object) => {
+  world.objects = [...EVERYTHING.slice(1), object];
+  world.restore();
+  await play(world, reasonIs("ReferenceNotFound"));
+  expect(world.cluster.peek(SECRETS, TENANT, "init")).toBeUndefined();
+});
+
+test("a revision that could be a StatefulSet's is none of an instancetype", async () => {
+  const pods = { ...large, data: { spec: { template: { spec: { containers: [] } } } } };
+  world.objects = [...EVERYTHING.filter((object) => object !== large), pods];
+  world.restore();
+  await play(world, reasonIs("RevisionNotFound"));
+  expect(world.cluster.all(CONTROLLER_REVISIONS)).toEqual([]);
+});
+
+test("only what the machine refers to is made of what the snapshot carries", async () => {
+  world.objects = [...EVERYTHING, secret("bootstrap", "evil")];
+  world.restore();
+  await play(world, phaseIs("Completed"));
+  expect(world.cluster.peek(SECRETS, TENANT, "bootstrap")).toBeUndefined();
+});
+
+test("what was made for a machine goes with it when it is discarded, what was there stays", async () => {
+  world.objects = EVERYTHING;
+  world.cluster.put(SECRETS, inTenant(secret("init", "#cloud-config", { type: "Opaque" })));
+  world.restore({ deletionPolicy: "Discard", relocation: { strategy: "None" } });
+  await play(world, phaseIs("Running"));
+  expect(world.cluster.peek(SECRETS, TENANT, "ssh-keys")).toBeDefined();
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  await play(world, (restore) => restore === undefined);
+  expect(world.cluster.keys().filter((key) => key.includes(`/${TENANT}/`) && !key.startsWith("Event/"))).toEqual([
+    "BackupRepository/default/nightly",
+    "Secret/default/init",
+  ]);
+});
+
+test("a restore that is deleted before its machine was made leaves nothing of it", async () => {
+  world.objects = EVERYTHING;
+  world.restore();
+  let made = false;
+  world.cluster.onWrite = ({ type, verb }, moment) => {
+    if (type === VIRTUAL_MACHINES && verb === "create" && moment === "before") throw new Error("refused by a webhook");
+    made ||= type === CONFIG_MAPS && verb === "create";
+  };
+  await expect(play(world, () => false)).rejects.toThrow("refused by a webhook");
+  expect(made).toBe(true);
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  await play(world, (restore) => restore === undefined);
+  expect(world.cluster.all(CONFIG_MAPS)).toEqual([]);
+  expect(world.cluster.peek(SECRETS, TENANT, "ssh-keys")).toBeUndefined();
+});
+
+test("an address that another machine has is refused before anything is made, or made anew where that is asked for", async () => {
+  world.objects = EVERYTHING;
+  const original = fullManifest();
+  world.cluster.put(VIRTUAL_MACHINES, { ...original, metadata: { name: "original", namespace: "shop" } });
+  world.restore();
+  await play(world, reasonIs("MacAddressInUse"));
+  expect(message()).toContain("02:5a:17:00:00:22 is that of VirtualMachine shop/original");
+  expect(message()).toContain("macAddresses to Regenerate");
+  expect(world.cluster.peek(CONFIG_MAPS, TENANT, "settings")).toBeUndefined();
+  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+    const spec = restore.spec as { virtualMachine: object };
+    restore.spec = { ...spec, virtualMachine: { ...spec.virtualMachine, macAddresses: "Regenerate" } };
+  });
+  await play(world, phaseIs("Completed"));
+  expect(JSON.stringify(machine())).not.toContain("macAddress");
+  expect(message()).toContain("It has the firmware UUID of VirtualMachine shop/original.");
+});
