@@ -93,6 +93,14 @@ export const backupRepositorySpec = z
           .default("password"),
       })
       .describe("The Secret in this namespace, and its key, that hold the repository's password."),
+    allowedNamespaces: z
+      .array(dnsLabel)
+      .max(64)
+      .meta({ "x-kubernetes-list-type": "set" })
+      .optional()
+      .describe(
+        "Other namespaces whose VMRestores may restore from this repository: every snapshot in it, its machines' Secrets among them.",
+      ),
     checkInterval: duration.default("1h").describe("How often the repository is looked at again."),
   })
   .refine(

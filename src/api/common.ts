@@ -14,8 +14,6 @@ export const objectName = z
   .max(253)
   .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/);
 
-export const objectReference = z.object({ name: objectName });
-
 /** RFC 3339 in UTC or with an offset. */
 export const timestamp = z.iso.datetime({ offset: true }).max(40);
 

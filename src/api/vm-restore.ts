@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { dnsLabel, type ObjectMeta, objectName, objectReference, timestamp } from "./common.ts";
+import { dnsLabel, type ObjectMeta, objectName, timestamp } from "./common.ts";
 import { diskFormatChoice } from "./disk-format.ts";
 import { duration } from "./duration.ts";
 import type { API_VERSION } from "./group.ts";
@@ -32,8 +32,19 @@ const snapshotSelector = z
     ],
   });
 
+const repositoryReference = z
+  .object({
+    name: objectName,
+    namespace: dnsLabel
+      .optional()
+      .describe(
+        "By default this object's. Another one's repository has to name this namespace in its `allowedNamespaces`.",
+      ),
+  })
+  .describe("A BackupRepository.");
+
 const source = z.object({
-  repository: objectReference.describe("A BackupRepository in this namespace."),
+  repository: repositoryReference,
   snapshot: snapshotSelector,
   disks: z
     .array(

@@ -1,3 +1,4 @@
+import { type BackupRepository, backupRepositorySpec } from "../api/backup-repository.ts";
 import { LABELS } from "../api/group.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logging.ts";
@@ -51,7 +52,9 @@ export class Watches {
     };
     this.#reflectors = [
       this.#watch(VM_RESTORES, { onChange: (object) => this.#own(object, this.#restores, options.restores) }),
-      this.#watch(BACKUP_REPOSITORIES, { onChange: (object) => this.#repository(object) }),
+      this.#watch(BACKUP_REPOSITORIES as ResourceType, {
+        onChange: (object) => this.#repository(object as BackupRepository),
+      }),
       this.#watch(STORAGE_CLASSES, { onChange: () => this.#wakeRestores("") }),
       ...[JOBS, PODS, CLAIMS, VIRTUAL_MACHINES, INSTANCES].map((type) => this.#watch(type as ResourceType, made)),
       ...[SECRETS, SERVICES, STATEFUL_SETS].map((type) => this.#watch(type as ResourceType, { ...made, namespace })),
@@ -82,9 +85,10 @@ export class Watches {
     queue.add(key);
   }
 
-  #repository(object: KubernetesObject): void {
+  #repository(object: BackupRepository): void {
     this.#own(object, this.#repositories, this.#options.repositories);
-    this.#wakeRestores(`${object.metadata.namespace}/`);
+    const allowed = backupRepositorySpec.safeParse(object.spec).data?.allowedNamespaces ?? [];
+    for (const namespace of [object.metadata.namespace, ...allowed]) this.#wakeRestores(`${namespace}/`);
   }
 
   #made({ metadata }: KubernetesObject): void {

@@ -27,6 +27,16 @@ function setRepository(cluster: FakeCluster, status: string, message: string): v
   });
 }
 
+/** The repository lies in a namespace of its own, which allows others to read it. */
+function putElsewhere(cluster: FakeCluster, allowedNamespaces: readonly string[]): void {
+  const here = cluster.peek(BACKUP_REPOSITORIES, TENANT, "nightly");
+  cluster.put(BACKUP_REPOSITORIES, {
+    ...here,
+    metadata: { name: "nightly", namespace: "backups" },
+    spec: { ...(here?.spec as object), allowedNamespaces },
+  });
+}
+
 const foreignClaim = (name: string) => ({
   apiVersion: "v1",
   kind: "PersistentVolumeClaim",
@@ -61,6 +71,14 @@ const cases: Case[] = [
     advice: /Create it, or correct spec\.source\.repository\.name/,
     spec: { source: { ...SPEC.source, repository: { name: "nigthly" } } },
     mend: ({ cluster }) => mendSpec(cluster),
+  },
+  {
+    name: "another namespace's repository that is not there, or allows nobody",
+    reason: "RepositoryNotAllowed",
+    advice: /default has to be one of its spec\.allowedNamespaces/,
+    spec: { source: { ...SPEC.source, repository: { name: "nightly", namespace: "backups" } } },
+    spoil: ({ cluster }) => putElsewhere(cluster, ["somebody"]),
+    mend: ({ cluster }) => putElsewhere(cluster, ["somebody", TENANT]),
   },
   {
     name: "a repository that cannot be reached, or a wrong password",

@@ -32,6 +32,7 @@ import { observeBeside } from "./observe-references.ts";
 import type { Observed, ObservedAgent, ObservedDisk } from "./observed.ts";
 import { type Plan, readPlan } from "./plan.ts";
 import { targetOf } from "./relocation-objects.ts";
+import { repositoryName } from "./repository-grant.ts";
 
 export interface ObserveOptions {
   readonly cluster: Cluster;
@@ -52,6 +53,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   // A machine that was renamed in the spec later would be a second one on the same disks.
   const spec = { ...given, virtualMachine: { ...given.virtualMachine, name: machineName } };
   const names = restoreNames(restore, machineName);
+  const source = repositoryName(spec.source.repository, namespace);
   const inspectionJob = await cluster.get(JOBS, own, names.inspection);
   const pods = await cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`);
   const inspectionPods = pods.filter((pod) => pod.metadata.labels?.["job-name"] === names.inspection);
@@ -76,7 +78,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     profile,
     disks,
   ] = await Promise.all([
-    plan === undefined ? cluster.get(BACKUP_REPOSITORIES, namespace, spec.source.repository.name) : undefined,
+    plan === undefined ? cluster.get(BACKUP_REPOSITORIES, source.namespace, source.name) : undefined,
     plan === undefined ? cluster.list(STORAGE_CLASSES, undefined) : [],
     cluster.get(SERVICES, own, names.agent),
     cluster.get(SECRETS, own, names.keys),

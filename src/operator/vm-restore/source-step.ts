@@ -10,6 +10,7 @@ import { JOBS, type Job } from "../kinds.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { selectorOf } from "./plan.ts";
+import { isGranted, repositoryName } from "./repository-grant.ts";
 import { no, type Outcome, waits, yes } from "./step.ts";
 
 const INPUT_ANNOTATION = "vmrestore.io/input";
@@ -23,8 +24,15 @@ export type Found = NonNullable<Inspection["snapshot"]>;
 
 /** The backup: is the repository ready, and what does the chosen snapshot hold? */
 export function findSource(observed: Observed): Outcome & { readonly found?: Found; readonly mount?: RepositoryMount } {
-  const { repository, spec } = observed;
-  const name = spec.source.repository.name;
+  const { restore, repository, spec } = observed;
+  const { name, namespace } = repositoryName(spec.source.repository, restore.metadata.namespace);
+  if (namespace !== restore.metadata.namespace) {
+    // The same words whether it is there or not: who may not read it may not learn that either.
+    if (repository === undefined || !isGranted(repository, restore.metadata.namespace)) {
+      const message = `There is no BackupRepository ${name} in namespace ${namespace} that this namespace may restore from. There, ${restore.metadata.namespace} has to be one of its spec.allowedNamespaces.`;
+      return waits(no("SourceReady", "RepositoryNotAllowed", message), RETRY_MS);
+    }
+  }
   if (repository === undefined || repository.metadata.deletionTimestamp !== undefined) {
     return waits(
       no(
