@@ -68,8 +68,8 @@ const snapshotSelector = z
 
 /**
  * What `vmrestore inspect --selector` takes. Without `disks`, they are those of the snapshot's VirtualMachine manifest
- * (`virtualmachine.yaml` or `.json`, anywhere) that lie beside it as `disks/<volume name>.img` (or `.raw`, `.qcow2`, `.vmdk`, `.vhd`, `.vhdx`); without a manifest, every
- * such file. Their format is told by name and content.
+ * (`virtualmachine.yaml` or `.json`, anywhere) that lie beside it as `disks/<volume name>.img` (or `.raw`, `.qcow2`, `.vmdk`, `.vhd`, `.vhdx`); where none do, or there is no manifest,
+ * the files that the names of the volumes and of their claims lead to (media-agent/disk-search.ts). Their format is told by name and content.
  */
 export const inspectionRequest = z.strictObject({
   snapshot: snapshotSelector,
@@ -77,11 +77,17 @@ export const inspectionRequest = z.strictObject({
     .array(
       z.strictObject({
         name: z.string().min(1).max(63),
+        /** May be a pattern: `*`, `?`, `**`. Exactly one file has to fit. */
         path: z.string().min(1).max(4096),
         format: z.union([diskFormat, z.literal("auto")]).default("auto"),
       }),
     )
     .min(1)
+    .max(64)
+    .optional(),
+  /** The machine's volumes that are disks, where its manifest is not the snapshot's. */
+  volumes: z
+    .array(z.strictObject({ name: z.string().min(1).max(63), claim: z.string().min(1).max(253).optional() }))
     .max(64)
     .optional(),
 });

@@ -139,7 +139,13 @@ test.each([
   }
 });
 
-const EXAMPLES = ["vmrestore.yaml", "backuprepository.yaml", "backuprepository-s3.yaml", "backuprepository-rest.yaml"];
+const EXAMPLES = [
+  "vmrestore.yaml",
+  "vmrestore-from-volsync.yaml",
+  "backuprepository.yaml",
+  "backuprepository-s3.yaml",
+  "backuprepository-rest.yaml",
+];
 
 test.each(EXAMPLES)("examples/%s is valid", (file) => {
   const { kind, spec } = parse(readFileSync(join(import.meta.dirname, "../../examples", file), "utf8"));

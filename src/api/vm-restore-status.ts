@@ -18,6 +18,7 @@ const REFERENCE_STATES = ["Created", "Same", "Differs", "Found", "Missing"] as c
 const disk = z.object({
   name: dnsLabel,
   size: byteCount.describe("Bytes of the virtual disk."),
+  path: z.string().max(4096).optional().describe("Its file in the snapshot."),
   bytesStaged: byteCount.optional().describe("Bytes of the boot set that are in the read cache."),
   bytesTotal: byteCount.optional().describe("Bytes that relocation has to look at."),
   bytesRelocated: byteCount.optional().describe("Bytes that are durable at the target."),

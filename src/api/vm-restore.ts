@@ -19,6 +19,7 @@ const snapshotSelector = z
     latest: z
       .object({
         host: z.string().min(1).max(253).optional().describe("Only snapshots of this host."),
+        path: z.string().min(1).max(4096).optional().describe("Only snapshots for which this path was backed up."),
         tags: z.array(z.string().min(1).max(253)).max(16).meta({ "x-kubernetes-list-type": "set" }).optional(),
         before: timestamp.optional().describe("Only snapshots made at or before this time."),
       })
@@ -55,7 +56,9 @@ const source = z.object({
           .min(1)
           .max(4096)
           .regex(/^\/.*$/)
-          .describe("The disk's file in the snapshot, absolute."),
+          .describe(
+            "The disk's file in the snapshot, absolute. May be a pattern that one file fits: `*` and `?` within a name, `**` for directories in between.",
+          ),
         format: diskFormatChoice
           .default("Auto")
           .describe(
@@ -68,7 +71,7 @@ const source = z.object({
     .meta(byName)
     .optional()
     .describe(
-      "Which files are the disks; by default `disks/<volume>.img`, or `.raw`, `.qcow2`, `.vmdk`, `.vhd` or `.vhdx`, beside the manifest.",
+      "Which files are the disks; by default `disks/<volume>.img`, or `.raw`, `.qcow2`, `.vmdk`, `.vhd` or `.vhdx`, beside the manifest; else the files that bear the name of a volume or of its claim, or lie in a directory that does, as VolSync's and K8up's do.",
     ),
 });
 

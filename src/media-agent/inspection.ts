@@ -7,10 +7,11 @@ import { errorMessage, VmRestoreError } from "../base/errors.ts";
 import { Repository, type SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { type Snapshot, selectSnapshot } from "../repository/snapshot.ts";
+import { findDisks, resolvePath } from "./disk-search.ts";
 import { AgentError } from "./errors.ts";
 import { openBackend, type RepositoryAccess, readPassword } from "./repository-access.ts";
 import { openSnapshotDisk, type SnapshotDisk } from "./snapshot-disk.ts";
-import { findLayout, readManifest, type SnapshotManifest } from "./snapshot-layout.ts";
+import { findLayout, readManifest, type SnapshotLayout, type SnapshotManifest } from "./snapshot-layout.ts";
 
 /** Kubernetes keeps 4,096 bytes of a termination message. */
 const RESULT_LIMIT = 4095;
@@ -96,28 +97,36 @@ async function inspectSnapshot(
   result.dataBytes = dataBytes(data);
 }
 
-async function chooseDisks(
-  repository: Repository,
-  tree: SnapshotTree,
-  request: ParsedRequest,
-): Promise<{ manifest: SnapshotManifest | undefined; disks: NonNullable<ParsedRequest["disks"]> }> {
+interface Chosen {
+  readonly manifest: SnapshotManifest | undefined;
+  readonly disks: NonNullable<ParsedRequest["disks"]>;
+}
+
+async function chooseDisks(repository: Repository, tree: SnapshotTree, request: ParsedRequest): Promise<Chosen> {
   const layout = await findLayout(tree);
   const readWhole = repository.readFile.bind(repository);
   const { manifestPath } = layout ?? {};
   const reading = manifestPath === undefined ? undefined : readManifest(tree, readWhole, manifestPath);
   // Named disks need no manifest, so a useless one is no hindrance then.
-  if (request.disks !== undefined) return { manifest: await reading?.catch(() => undefined), disks: request.disks };
+  if (request.disks !== undefined) {
+    const disks: Chosen["disks"] = [];
+    for (const disk of request.disks) disks.push({ ...disk, path: await resolvePath(tree, disk) });
+    return { manifest: await reading?.catch(() => undefined), disks };
+  }
   const manifest = await reading;
+  const wanted = request.volumes?.map(({ name, claim }) => ({ name, claim }));
+  const laidOut = wanted === undefined ? layoutDisks(layout, manifest) : [];
+  const disks = laidOut.length > 0 ? laidOut : await findDisks(tree, wanted ?? manifest?.disks ?? []);
+  return { manifest, disks: disks.map((disk) => ({ ...disk, format: "auto" })) };
+}
+
+/** @throws AgentError DISKS_AMBIGUOUS */
+function layoutDisks(layout: SnapshotLayout | undefined, manifest: SnapshotManifest | undefined) {
   const there = layout?.disks ?? [];
   const disks = manifest === undefined ? there : there.filter(({ name }) => manifest.volumes.includes(name));
   const twice = disks.find(({ name }, index) => disks.findIndex((disk) => disk.name === name) !== index);
-  if (twice !== undefined) {
-    throw new AgentError("DISKS_AMBIGUOUS", `the snapshot holds more than one file for the disk ${twice.name}`, {
-      hint: "Name the disks and their paths in the VMRestore: spec.source.disks.",
-    });
-  }
-  if (disks.length > 0) return { manifest, disks: disks.map((disk) => ({ ...disk, format: "auto" })) };
-  throw new AgentError("DISKS_NOT_FOUND", "the snapshot holds no disk in the place where it is looked for", {
+  if (twice === undefined) return disks;
+  throw new AgentError("DISKS_AMBIGUOUS", `the snapshot holds more than one file for the disk ${twice.name}`, {
     hint: "Name the disks and their paths in the VMRestore: spec.source.disks.",
   });
 }

@@ -2,6 +2,7 @@ import { parse as parseYaml } from "yaml";
 import * as z from "zod";
 import { errorMessage } from "../base/errors.ts";
 import type { DirectoryEntry, FileNode, SnapshotTree } from "../repository/repository.ts";
+import type { WantedVolume } from "./disk-search.ts";
 import { AgentError } from "./errors.ts";
 
 /** Bounds of the search: a snapshot of a whole file server is no machine's backup. */
@@ -23,8 +24,14 @@ const manifestFile = z.object({
     template: z.object({
       spec: z.object({
         volumes: z
-          .array(z.object({ name: z.string().min(1).max(63) }))
-          .max(64)
+          .array(
+            z.object({
+              name: z.string().min(1).max(63),
+              persistentVolumeClaim: z.object({ claimName: z.string().max(253) }).optional(),
+              dataVolume: z.object({ name: z.string().max(253) }).optional(),
+            }),
+          )
+          .max(256)
           .default([]),
       }),
     }),
@@ -48,6 +55,8 @@ export interface SnapshotLayout {
 export interface SnapshotManifest {
   readonly name: string;
   readonly volumes: readonly string[];
+  /** Those of them that are on claims: the machine's disks. */
+  readonly disks: readonly WantedVolume[];
   readonly content: unknown;
 }
 
@@ -155,7 +164,12 @@ export async function readManifest(
     // JSON is YAML too. Aliases multiply, so few are allowed.
     const content: unknown = parseYaml(bytes.toString("utf8"), { maxAliasCount: 16 });
     const { metadata, spec } = manifestFile.parse(content);
-    return { name: metadata.name, volumes: spec.template.spec.volumes.map(({ name }) => name), content };
+    const { volumes } = spec.template.spec;
+    const disks = volumes.flatMap(({ name, persistentVolumeClaim, dataVolume }) => {
+      const claim = persistentVolumeClaim?.claimName ?? dataVolume?.name;
+      return claim === undefined ? [] : [{ name, claim }];
+    });
+    return { name: metadata.name, volumes: volumes.map(({ name }) => name), disks, content };
   } catch (cause) {
     const why = cause instanceof z.ZodError ? `wrong at ${cause.issues[0]?.path.join(".")}` : errorMessage(cause);
     throw new AgentError("MANIFEST_INVALID", `${path} is no VirtualMachine manifest: ${why.slice(0, 200)}`, {

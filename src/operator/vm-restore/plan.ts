@@ -10,6 +10,7 @@ import type { RepositoryMount } from "../backup-repository/mount.ts";
 import type { Secret } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
+import { diskVolumes } from "./manifest/volumes.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
 import { cacheSize, overlaySize, usableCache } from "./sizing.ts";
 
@@ -17,7 +18,7 @@ const plan = z.object({
   /** The name that the machine gets. */
   machine: dnsLabel,
   snapshot: z.object({ id: z.string(), time: z.string(), host: z.string() }),
-  disks: z.array(z.object({ name: dnsLabel, size: z.int().positive() })).min(1),
+  disks: z.array(z.object({ name: dnsLabel, size: z.int().positive(), path: z.string().optional() })).min(1),
   mount: z.object({
     backend: backendConfig.default({ local: {} }),
     secretName: z.string(),
@@ -77,7 +78,7 @@ export function makePlan(
     plan: {
       machine: spec.virtualMachine.name,
       snapshot: { id: found.id, time: found.time, host: found.host.slice(0, HOST_LIMIT) },
-      disks: found.disks.map(({ name, size }) => ({ name, size })),
+      disks: found.disks.map(({ name, size, path }) => ({ name, size, path })),
       mount: { ...mount },
       overlay: { bytes: overlay.bytes, ...(overlayClass === undefined ? {} : { storageClassName: overlayClass }) },
       cache: { bytes: cache.bytes, ...(cacheClass === undefined ? {} : { storageClassName: cacheClass }) },
@@ -96,13 +97,14 @@ export function overlayClassName(spec: VMRestoreSpec): string | undefined {
 /** What the inspection Job is asked to look for. */
 export function selectorOf(spec: VMRestoreSpec): InspectionRequest {
   const { snapshot, disks } = spec.source;
-  const { host, tags, before } = snapshot.latest ?? {};
+  const { host, path, tags, before } = snapshot.latest ?? {};
   return {
     snapshot:
       snapshot.id === undefined
         ? {
             latest: {
               ...(host === undefined ? {} : { host }),
+              ...(path === undefined ? {} : { path }),
               ...(tags === undefined ? {} : { tags }),
               ...(before === undefined ? {} : { before }),
             },
@@ -111,6 +113,9 @@ export function selectorOf(spec: VMRestoreSpec): InspectionRequest {
     ...(disks === undefined
       ? {}
       : { disks: disks.map(({ name, path, format }) => ({ name, path, format: WANTED_FORMATS[format] })) }),
+    ...(disks === undefined && spec.virtualMachine.manifest.from === "Inline"
+      ? { volumes: diskVolumes(spec.virtualMachine.manifest.template).slice(0, 64) }
+      : {}),
   };
 }
 

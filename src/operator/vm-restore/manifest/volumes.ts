@@ -1,7 +1,7 @@
 import type { VMRestoreSpec } from "../../../api/vm-restore.ts";
 import { DISK_FIELDS } from "./domain-fields.ts";
-import { isRecord, type LeftOut, takeFields } from "./shape.ts";
-import type { Named, SourceManifest } from "./source-manifest.ts";
+import { at, isRecord, type LeftOut, takeFields } from "./shape.ts";
+import { type Named, parseManifest, type SourceManifest } from "./source-manifest.ts";
 import { SERVICE_ACCOUNT_VOLUME, VOLUME_FIELDS } from "./volume-fields.ts";
 
 type Volume = { name: string; [source: string]: unknown };
@@ -98,4 +98,15 @@ function restoredDisk(disk: Named, leftOut: LeftOut) {
     ).disk;
   }
   return { ...taken, cache: "none", errorPolicy: "stop" };
+}
+
+/** The volumes of a manifest that are disks of its own: on a claim, or not said on what. */
+export function diskVolumes(manifest: unknown): { name: string; claim?: string }[] {
+  const source = parseManifest(manifest);
+  if (typeof source === "string") return [];
+  return (source.spec.template.spec.volumes ?? []).flatMap((volume) => {
+    const claim = at(volume, "persistentVolumeClaim").claimName ?? at(volume, "dataVolume").name;
+    if (typeof claim === "string" && claim.length > 0 && claim.length <= 253) return [{ name: volume.name, claim }];
+    return Object.keys(volume).length === 1 ? [{ name: volume.name }] : [];
+  });
 }
