@@ -40,7 +40,14 @@ export const diskConfig = z.strictObject({
   format: diskFormat,
   /** Bytes of the virtual disk. The agent refuses to serve a disk of another size. */
   size: z.int().positive(),
+  /** Which snapshot it is of: 0 for `snapshot`, from 1 on those of `otherSnapshots`. */
+  snapshot: z.int().nonnegative().optional(),
 });
+
+/** How many repositories one agent reads: each keeps an index in memory. */
+export const REPOSITORIES_LIMIT = 8;
+
+const snapshotId = z.string().regex(/^[0-9a-f]{64}$/);
 
 export const agentConfig = z.strictObject({
   restore: z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() }),
@@ -49,10 +56,20 @@ export const agentConfig = z.strictObject({
   repository: backendConfig,
   snapshot: z.strictObject({
     /** Full id, 64 hex digits. */
-    id: z.string().regex(/^[0-9a-f]{64}$/),
+    id: snapshotId,
     /** Write a pin snapshot, so that forget and prune leave the data alone. */
     pin: z.boolean(),
   }),
+  /** Further repositories: their disks come from elsewhere than the manifest does. */
+  otherRepositories: z
+    .array(backendConfig)
+    .max(REPOSITORIES_LIMIT - 1)
+    .optional(),
+  /** Further snapshots. `repository`: 0 for `repository`, from 1 on those of `otherRepositories`. */
+  otherSnapshots: z
+    .array(z.strictObject({ id: snapshotId, repository: z.int().nonnegative() }))
+    .max(63)
+    .optional(),
   disks: z.array(diskConfig).min(1).max(64),
   cache: z.strictObject({ sizeBytes: z.int().positive() }),
   /** Addresses and networks (CIDR) that may connect over NFS; everybody unless given. */

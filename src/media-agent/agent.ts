@@ -20,7 +20,7 @@ import { ExportedDisk, type ExportObserver, type Reading } from "./exported-disk
 import type { AgentMetrics } from "./metrics.ts";
 import { nbdDisk } from "./nbd-disk.ts";
 import { patienceOf } from "./patience.ts";
-import { Pin } from "./pin.ts";
+import { Pin, Pins } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
 import { findLayout, readManifest, readObjects } from "./snapshot-layout.ts";
@@ -50,7 +50,7 @@ interface Serving {
   readonly reads: ReadPath;
   readonly disks: readonly ExportedDisk[];
   readonly images: readonly WatchedSource[];
-  readonly pin: Pin;
+  readonly pin: Pins;
 }
 
 /** The media agent: what serves the disks of one restore, and what the control API and the metrics ask. */
@@ -124,8 +124,12 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch, observer: this, patience }));
       this.nbd.addExport(nbdDisk(name, overlay, this));
     }
-    const { snapshot, restore } = config;
-    const pin = new Pin({ repository: source.repository, snapshot: snapshot.id, uid: restore.uid, clock, log });
+    const { snapshot } = config;
+    const pin = new Pins(
+      source.snapshots.map(
+        ({ id, repository, pinUid }) => new Pin({ repository, snapshot: id, uid: pinUid, clock, log }),
+      ),
+    );
     this.#serving = { source, reads, disks, images, pin };
     if (state.current.phase !== undefined) reads.enter(state.current.phase);
 
@@ -166,7 +170,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       repository: {
         reachable: reads?.reader.reachable ?? false,
         message: reads?.reader.message ?? this.#waiting,
-        bytesFetched: source?.repository.counters.bytesFetched ?? 0,
+        bytesFetched: (source?.repositories ?? []).reduce((sum, { counters }) => sum + counters.bytesFetched, 0),
         pinned: pin?.pinned ?? false,
         pinMessage: pin?.message ?? "not pinned yet",
         longestWait: Math.max(0, ...images.map(({ longestWait }) => longestWait)),
@@ -254,7 +258,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     await reads?.close(this.#stopping.signal.reason);
     await Promise.all(disks.map(({ overlay }) => overlay.close()));
     await this.#options.state.settled();
-    await source?.repository.close();
+    await Promise.all((source?.repositories ?? []).map((repository) => repository.close()));
   }
 
   /** Gauges over everything that is known now. */

@@ -7,6 +7,10 @@ export interface MediaAgentOptions {
   readonly repositoryPasswordFile: string;
   /** Credentials of a server, one a file: see `REPOSITORY_FILES`. */
   readonly repositoryCredentialsDir?: string;
+  /** The same for each of `config.otherRepositories`, each as `<index from 1>=<path>`. */
+  readonly otherRepositoryDir?: readonly string[];
+  readonly otherRepositoryPasswordFile?: readonly string[];
+  readonly otherRepositoryCredentialsDir?: readonly string[];
   /** Must outlive the process: the guest's writes lie there. */
   readonly overlayDir: string;
   /** May be lost at any time. */

@@ -90,3 +90,35 @@ export class Pin {
     return done;
   }
 }
+
+/** Several pins, told of as one. */
+export class Pins {
+  readonly #pins: readonly Pin[];
+
+  constructor(pins: readonly Pin[]) {
+    this.#pins = pins;
+  }
+
+  get pinned(): boolean {
+    return this.#pins.every(({ pinned }) => pinned);
+  }
+
+  /** Why one of them is not there, or was not seen again. */
+  get message(): string {
+    return this.#pins.find(({ message }) => message !== "")?.message ?? "";
+  }
+
+  set message(message: string) {
+    for (const pin of this.#pins) pin.message = message;
+  }
+
+  async keep(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#pins.map((pin) => pin.keep(signal)));
+  }
+
+  /** Rejects where one cannot be taken away; the others are. */
+  async remove(): Promise<void> {
+    const results = await Promise.allSettled(this.#pins.map((pin) => pin.remove()));
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+  }
+}

@@ -71,7 +71,7 @@ export class ReadPath {
     this.cache = cache;
     this.cacheLimit = cacheLimit;
     this.tracker = tracker;
-    this.reader = new RepositoryReader(source.repository, clock);
+    this.reader = new RepositoryReader(source.blobs, clock);
     const scheduler = new ReadScheduler({
       slots: config.repositorySlots,
       clock,

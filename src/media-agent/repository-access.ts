@@ -21,6 +21,36 @@ export interface RepositoryAccess {
   readonly repositoryCredentialsDir?: string;
 }
 
+/** Options in which each value says, by an index before it, to which repository it belongs. */
+export interface OtherRepositoryOptions {
+  readonly otherRepositoryDir?: readonly string[];
+  readonly otherRepositoryPasswordFile?: readonly string[];
+  readonly otherRepositoryCredentialsDir?: readonly string[];
+}
+
+/**
+ * What was given to reach the repository of that index, from 1 on.
+ *
+ * @throws AgentError CONFIG_INVALID where it has no password
+ */
+export function otherAccess(options: OtherRepositoryOptions, index: number): RepositoryAccess {
+  const of = (values: readonly string[] = []): string | undefined =>
+    values.find((value) => value.startsWith(`${index}=`))?.slice(`${index}=`.length);
+  const repositoryPasswordFile = of(options.otherRepositoryPasswordFile);
+  if (repositoryPasswordFile === undefined) {
+    throw new AgentError("CONFIG_INVALID", `repository ${index} has no password`, {
+      hint: `Give --other-repository-password-file ${index}=<file>.`,
+    });
+  }
+  const repositoryDir = of(options.otherRepositoryDir);
+  const repositoryCredentialsDir = of(options.otherRepositoryCredentialsDir);
+  return {
+    repositoryPasswordFile,
+    ...(repositoryDir === undefined ? {} : { repositoryDir }),
+    ...(repositoryCredentialsDir === undefined ? {} : { repositoryCredentialsDir }),
+  };
+}
+
 export async function readPassword(access: RepositoryAccess): Promise<string> {
   return withoutNewline(await readFile(access.repositoryPasswordFile, "utf8"));
 }

@@ -4,8 +4,11 @@ import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import type { Backend } from "../repository/backends/backend.ts";
 import { Repository, type SnapshotTree } from "../repository/repository.ts";
+import type { RepositoryFile } from "../repository/repository-file.ts";
 import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
+import { RepositoryGroup } from "./repository-group.ts";
+import type { BlobRepository } from "./repository-reader.ts";
 import { openSnapshotDisk, type SnapshotDisk } from "./snapshot-disk.ts";
 
 const RETRY_MS = 2000;
@@ -18,20 +21,39 @@ const PASSING = new Set([
   "REPOSITORY_UNTRUSTED",
 ]);
 
-/** The repository, opened, with the disks of the snapshot. */
+/** A snapshot that disks are served from. */
+export interface SourceSnapshot {
+  readonly id: string;
+  readonly repository: Repository;
+  /** What its pin is known by: the restore's uid for the first, one derived from it for each of the others. */
+  readonly pinUid: string;
+}
+
+/** The repositories, opened, with the disks of the snapshots. */
 export interface RepositorySource {
+  /** All of them as one. */
+  readonly blobs: BlobRepository;
+  /** The first one, with the first snapshot's tree: where the machine's manifest is looked for. */
   readonly repository: Repository;
   readonly tree: SnapshotTree;
+  readonly repositories: readonly Repository[];
+  readonly snapshots: readonly SourceSnapshot[];
   /** In the order of the configuration's. */
   readonly disks: readonly SnapshotDisk[];
 }
 
-export interface OpenSourceOptions {
-  readonly config: AgentConfig;
+/** How one repository is reached. */
+export interface RepositoryPlace {
   readonly backend: () => Backend | Promise<Backend>;
   readonly password: string;
-  /** Where the index is kept for the next start; may be lost at any time. */
+  /** Where its index is kept for the next start; may be lost at any time. */
   readonly indexCache?: string;
+}
+
+export interface OpenSourceOptions {
+  readonly config: AgentConfig;
+  /** `config.repository` first, then `config.otherRepositories`. */
+  readonly places: readonly RepositoryPlace[];
   readonly clock: Clock;
   readonly log: Logger;
   /** Told why it waits. */
@@ -41,7 +63,7 @@ export interface OpenSourceOptions {
 /**
  * Opens what the agent serves. Waits, for as long as it takes, while the repository is away; everything else is an error.
  *
- * @throws RepositoryError; DiskError where an image cannot be opened; AgentError DISK_SIZE_MISMATCH
+ * @throws RepositoryError; DiskError where an image cannot be opened; AgentError DISK_SIZE_MISMATCH, CONFIG_INVALID
  */
 export async function openSource(options: OpenSourceOptions, signal: AbortSignal): Promise<RepositorySource> {
   for (;;) {
@@ -57,38 +79,83 @@ export async function openSource(options: OpenSourceOptions, signal: AbortSignal
   }
 }
 
-async function openOnce({ config, backend, password, indexCache }: OpenSourceOptions): Promise<RepositorySource> {
-  const repository = await Repository.open(await backend(), password, { indexCache, expect: config.snapshot.id });
+async function openOnce({ config, places }: OpenSourceOptions): Promise<RepositorySource> {
+  const repositories: Repository[] = [];
   try {
-    const tree = await repository.browse(await findSnapshot(repository, config));
-    const nodes = await Promise.all(config.disks.map(({ path }) => tree.file(path)));
-    const files = await repository.openFiles(nodes);
-    const disks: SnapshotDisk[] = [];
-    for (const [index, file] of files.entries()) {
-      const { name, size, format } = config.disks[index] ?? {};
-      const disk = await openSnapshotDisk(repository, tree, file, format ?? "raw");
-      if (disk.size !== size) {
-        throw new AgentError("DISK_SIZE_MISMATCH", `${name}: the snapshot's disk has ${disk.size} bytes, not ${size}`, {
-          hint: "The restore was prepared for another snapshot.",
-        });
-      }
-      disks.push(disk);
+    for (const [index, { backend, password, indexCache }] of places.entries()) {
+      // A thread for each of several: decoding shares the processors anyway.
+      const threads = places.length > 1 ? { threads: 1 } : {};
+      const expect = index === 0 ? config.snapshot.id : firstOf(config, index);
+      repositories.push(await Repository.open(await backend(), password, { indexCache, expect, ...threads }));
     }
-    return { repository, tree, disks };
+    const snapshots = snapshotsOf(config, repositories);
+    const trees: SnapshotTree[] = [];
+    for (const snapshot of snapshots) trees.push(await snapshot.repository.browse(await findSnapshot(snapshot)));
+    const disks: SnapshotDisk[] = [];
+    for (const [index, { repository }] of snapshots.entries()) {
+      const own = config.disks.filter(({ snapshot = 0 }) => snapshot === index);
+      const tree = trees[index];
+      if (tree === undefined || own.length === 0) continue;
+      const files = await repository.openFiles(await Promise.all(own.map(({ path }) => tree.file(path))));
+      for (const [at, file] of files.entries()) {
+        const disk = own[at];
+        if (disk !== undefined) disks[config.disks.indexOf(disk)] = await openDisk(repository, tree, file, disk);
+      }
+    }
+    const [repository] = repositories;
+    const [tree] = trees;
+    if (repository === undefined || tree === undefined) throw invalid("there is no repository");
+    const { length } = disks.filter((disk) => disk !== undefined);
+    if (length !== config.disks.length) throw invalid("a disk is of a snapshot that is not named");
+    return { blobs: new RepositoryGroup(repositories), repository, tree, repositories, snapshots, disks };
   } catch (error) {
-    await repository.close();
+    await Promise.all(repositories.map((repository) => repository.close()));
     throw error;
   }
 }
 
+/** The snapshot of a repository that is browsed first. */
+function firstOf({ otherSnapshots = [] }: AgentConfig, repository: number): string | undefined {
+  return otherSnapshots.find((other) => other.repository === repository)?.id;
+}
+
+/** @throws AgentError DISK_SIZE_MISMATCH */
+async function openDisk(
+  repository: Repository,
+  tree: SnapshotTree,
+  file: RepositoryFile,
+  { name, size, format }: AgentConfig["disks"][number],
+): Promise<SnapshotDisk> {
+  const disk = await openSnapshotDisk(repository, tree, file, format);
+  if (disk.size === size) return disk;
+  throw new AgentError("DISK_SIZE_MISMATCH", `${name}: the snapshot's disk has ${disk.size} bytes, not ${size}`, {
+    hint: "The restore was prepared for another snapshot.",
+  });
+}
+
+/** @throws AgentError CONFIG_INVALID */
+function snapshotsOf(config: AgentConfig, repositories: readonly Repository[]): SourceSnapshot[] {
+  const { uid } = config.restore;
+  return [{ id: config.snapshot.id, repository: 0 }, ...(config.otherSnapshots ?? [])].map(
+    ({ id, repository: at }, index) => {
+      const repository = repositories[at];
+      if (repository === undefined) throw invalid(`there is no repository ${at}`);
+      return { id, repository, pinUid: index === 0 ? uid : `${uid}-${index}` };
+    },
+  );
+}
+
+function invalid(message: string): AgentError {
+  return new AgentError("CONFIG_INVALID", message);
+}
+
 /** The snapshot, or this restore's pin of it where it was forgotten meanwhile: the same tree. */
-async function findSnapshot(repository: Repository, config: AgentConfig): Promise<Snapshot> {
+async function findSnapshot({ id, repository, pinUid }: SourceSnapshot): Promise<Snapshot> {
   try {
-    return await repository.snapshot(config.snapshot.id);
+    return await repository.snapshot(id);
   } catch (error) {
     if (errorCode(error) !== "SNAPSHOT_NOT_FOUND") throw error;
-    const host = `${PIN_HOST_PREFIX}${config.restore.uid}`;
-    const pin = (await repository.snapshots()).find((snapshot) => snapshot.host === host);
+    const pin = (await repository.snapshots()).find((snapshot) => snapshot.host === `${PIN_HOST_PREFIX}${pinUid}`);
     if (pin === undefined) throw error;
     return pin;
   }

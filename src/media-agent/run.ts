@@ -1,12 +1,12 @@
+import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { AGENT_PORTS } from "../api/agent-config.ts";
+import { AGENT_PORTS, type AgentConfig } from "../api/agent-config.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import { createLogger, type Logger } from "../base/logging.ts";
 import { lockDirectory } from "../disk/overlay/lock.ts";
 import { Portmapper } from "../nfs/portmapper.ts";
-import type { Backend } from "../repository/backends/backend.ts";
 import { MediaAgent } from "./agent.ts";
 import { AgentState } from "./agent-state.ts";
 import { readConfig, readProfile, readTls } from "./configuration.ts";
@@ -16,8 +16,8 @@ import { reserveIoThreads } from "./io-threads.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import type { MediaAgentOptions } from "./options.ts";
-import { openBackend, readPassword } from "./repository-access.ts";
-import { openSource } from "./repository-source.ts";
+import { openBackend, otherAccess, readPassword } from "./repository-access.ts";
+import { openSource, type RepositoryPlace } from "./repository-source.ts";
 
 /** An agent that was killed lets go of the overlay at once, one that was asked to end within its grace period. */
 const LOCK_WAIT_MS = 30_000;
@@ -34,7 +34,7 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
   const config = readConfig(options.config);
   reserveIoThreads(config.repositorySlots);
   const tls = await readTls(options.tlsDir);
-  const password = await readPassword(options);
+  const places = await repositoryPlaces(config, options);
   const profile =
     options.profileFile === undefined
       ? undefined
@@ -52,7 +52,7 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
     endings.push(await lockOverlay(options.overlayDir, systemClock, ending));
     const state = await AgentState.open(options.overlayDir, {
       restore: config.restore.uid,
-      snapshot: config.snapshot.id,
+      snapshot: snapshotIdentity(config),
       epoch: config.epoch,
       disks: config.disks.map(({ name }) => name),
     });
@@ -81,14 +81,8 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
       await serveMetrics({ address, port: AGENT_PORTS.metrics, registry, notReady: () => agent.notReady }),
       await serveControl({ address, port: AGENT_PORTS.control, tls, routes: controlRoutes(agent), log }),
     );
-    const backend = (): Promise<Backend> => openBackend(config.repository, options, systemClock);
     const onWait = (message: string): void => agent.waitFor(message);
-    await agent.serve(
-      await openSource(
-        { config, backend, password, indexCache: join(options.cacheDir, "index"), clock: systemClock, log, onWait },
-        ending,
-      ),
-    );
+    await agent.serve(await openSource({ config, places, clock: systemClock, log, onWait }, ending));
     agent.observeMetrics();
     await agent.nbd.listen({ address, port: AGENT_PORTS.nbd });
     await agent.nfs.listen(address, AGENT_PORTS.nfs);
@@ -107,6 +101,29 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
   }
   fatal.signal.throwIfAborted();
   log.info("ended");
+}
+
+async function repositoryPlaces(config: AgentConfig, options: MediaAgentOptions): Promise<RepositoryPlace[]> {
+  const others = config.otherRepositories ?? [];
+  const all = [
+    { place: config.repository, access: options },
+    ...others.map((place, at) => ({ place, access: otherAccess(options, at + 1) })),
+  ];
+  return Promise.all(
+    all.map(async ({ place, access }, index) => ({
+      backend: () => openBackend(place, access, systemClock),
+      password: await readPassword(access),
+      // Each keeps the latest index only.
+      indexCache: join(options.cacheDir, index === 0 ? "index" : `index-${index}`),
+    })),
+  );
+}
+
+/** What lies under the overlays: another one must never be put there. */
+function snapshotIdentity({ snapshot, otherSnapshots = [] }: AgentConfig): string {
+  if (otherSnapshots.length === 0) return snapshot.id;
+  const ids = [snapshot.id, ...otherSnapshots.map(({ id }) => id)];
+  return createHash("sha256").update(ids.join()).digest("hex");
 }
 
 /** Waits until an agent before this one has let go. */

@@ -51,7 +51,7 @@ interface OpenOptions {
   /** A directory that may be lost at any time, where what was kept of the index is found again by the next process. */
   readonly indexCache?: string | undefined;
   /** The id of a snapshot that is going to be browsed at once: it and the index are read while the key is still being derived. */
-  readonly expect?: string;
+  readonly expect?: string | undefined;
 }
 
 const CONFIG = { type: "config", name: "" } as const;
@@ -199,6 +199,11 @@ export class Repository {
    */
   async readBlob(id: string): Promise<Buffer> {
     return this.#fetch(this.#table, id, (location, sealed) => this.#decoder.blob(id, location, sealed));
+  }
+
+  /** Whether the index, as far as it is held, lists the blob. @param id 64 hex digits */
+  knows(id: string): boolean {
+    return this.#table.has(Buffer.from(id, "hex"));
   }
 
   /** Whole file in memory, for manifests and the like. */

@@ -21,8 +21,7 @@ const metrics = new AgentMetrics();
 const source = await openSource(
   {
     config,
-    backend: () => new LocalBackend(repository),
-    password: await readFile(passwordFile, "utf8"),
+    places: [{ backend: () => new LocalBackend(repository), password: await readFile(passwordFile, "utf8") }],
     clock: systemClock,
     log: silentLogger,
     onWait: () => undefined,

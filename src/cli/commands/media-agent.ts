@@ -9,6 +9,9 @@ export function mediaAgentCommand(): Command {
     .option("--repository-dir <directory>", "the restic repository, where it lies in a mounted volume")
     .requiredOption("--repository-password-file <file>", "the repository's password")
     .option("--repository-credentials-dir <directory>", "holds a server's credentials, one a file")
+    .option("--other-repository-dir <index=directory>", "the same of a further repository", collect)
+    .option("--other-repository-password-file <index=file>", "the same of a further repository", collect)
+    .option("--other-repository-credentials-dir <index=directory>", "the same of a further repository", collect)
     .requiredOption("--overlay-dir <directory>", "where the guest's writes go; must outlive the pod")
     .requiredOption("--cache-dir <directory>", "the read cache; may be lost")
     .requiredOption("--tls-dir <directory>", "holds tls.crt, tls.key and ca.crt")
@@ -19,4 +22,8 @@ export function mediaAgentCommand(): Command {
       const { runMediaAgent } = await import("../../media-agent/run.ts");
       await runMediaAgent(options, terminationSignal());
     });
+}
+
+function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
 }
