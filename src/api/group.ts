@@ -14,3 +14,8 @@ export const LABELS = {
   /** uid of the BackupRepository that the object was made for. */
   repositoryUid: `${GROUP}/repository-uid`,
 } as const;
+
+/** On the plan of a restore that reads from more than one BackupRepository: the others' uids, each a label of its own. */
+export function alsoReads(repositoryUid: string): string {
+  return `${GROUP}/also-reads-${repositoryUid}`;
+}

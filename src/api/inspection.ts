@@ -67,7 +67,7 @@ const snapshotSelector = z
   .refine(({ id, latest }) => (id === undefined) !== (latest === undefined), "exactly one of id and latest");
 
 /**
- * What `vmrestore inspect --selector` takes. Without `disks`, they are those of the snapshot's VirtualMachine manifest
+ * What `vmrestore inspect --selector` takes. Without `disks` (an empty list asks for the manifest only), they are those of the snapshot's VirtualMachine manifest
  * (`virtualmachine.yaml` or `.json`, anywhere) that lie beside it as `disks/<volume name>.img` (or `.raw`, `.qcow2`, `.vmdk`, `.vhd`, `.vhdx`); where none do, or there is no manifest,
  * the files that the names of the volumes and of their claims lead to (media-agent/disk-search.ts). Their format is told by name and content.
  */
@@ -82,7 +82,6 @@ export const inspectionRequest = z.strictObject({
         format: z.union([diskFormat, z.literal("auto")]).default("auto"),
       }),
     )
-    .min(1)
     .max(64)
     .optional(),
   /** The machine's volumes that are disks, where its manifest is not the snapshot's. */

@@ -100,6 +100,25 @@ test.each([
   ["a time without At", { relocation: { cutover: { at: "2026-11-21T23:00:00Z" } } }],
   ["an unknown strategy", { relocation: { strategy: "Teleport" } }],
   ["a size that is none", { mediaAgent: { cache: { size: "20GB" } } }],
+  [
+    "a map of networks that is not asked for",
+    { virtualMachine: { name: "a", networkMap: [{ from: "pod", to: "b" }] } },
+  ],
+  ["networks to map, and no map", { virtualMachine: { name: "a", networks: "Map" } }],
+  [
+    "a network that is none",
+    { virtualMachine: { name: "a", networks: "Map", networkMap: [{ from: "pod", to: "../b" }] } },
+  ],
+  [
+    "one repository's id for another's disk",
+    {
+      source: {
+        repository: { name: "a" },
+        snapshot: { id: "4bba301e" },
+        disks: [{ name: "root", path: "/root.img", repository: { name: "b" } }],
+      },
+    },
+  ],
   ["a relative disk path", { source: { ...minimal.source, disks: [{ name: "root", path: "disks/root.img" }] } }],
 ])("a VMRestore with %s is refused", (_, change) => {
   expect(vmRestoreSpec.safeParse(minimal).success).toBe(true);

@@ -19,6 +19,11 @@ const disk = z.object({
   name: dnsLabel,
   size: byteCount.describe("Bytes of the virtual disk."),
   path: z.string().max(4096).optional().describe("Its file in the snapshot."),
+  snapshot: z
+    .string()
+    .max(64)
+    .optional()
+    .describe("The snapshot that it is of, where that is another one than `status.snapshot`."),
   bytesStaged: byteCount.optional().describe("Bytes of the boot set that are in the read cache."),
   bytesTotal: byteCount.optional().describe("Bytes that relocation has to look at."),
   bytesRelocated: byteCount.optional().describe("Bytes that are durable at the target."),

@@ -44,36 +44,64 @@ const repositoryReference = z
   })
   .describe("A BackupRepository.");
 
-const source = z.object({
-  repository: repositoryReference,
-  snapshot: snapshotSelector,
-  disks: z
-    .array(
-      z.object({
-        name: dnsLabel.describe("The VM's volume."),
-        path: z
-          .string()
-          .min(1)
-          .max(4096)
-          .regex(/^\/.*$/)
-          .describe(
-            "The disk's file in the snapshot, absolute. May be a pattern that one file fits: `*` and `?` within a name, `**` for directories in between.",
-          ),
-        format: diskFormatChoice
-          .default("Auto")
-          .describe(
-            "What the file is. Auto: what its name and its content both say, and one file only. An image of several files (backing files, parents, extents) is opened where its format is named here; all of them are of this snapshot.",
-          ),
-      }),
-    )
-    .min(1)
-    .max(64)
-    .meta(byName)
-    .optional()
-    .describe(
-      "Which files are the disks; by default `disks/<volume>.img`, or `.raw`, `.qcow2`, `.vmdk`, `.vhd` or `.vhdx`, beside the manifest; else the files that bear the name of a volume or of its claim, or lie in a directory that does, as VolSync's and K8up's do.",
-    ),
-});
+const OWN_SNAPSHOT =
+  "an id is that of one repository: a disk from another one needs its own `snapshot` where `source.snapshot` is an `id`";
+
+const source = z
+  .object({
+    repository: repositoryReference,
+    snapshot: snapshotSelector,
+    disks: z
+      .array(
+        z.object({
+          name: dnsLabel.describe("The VM's volume."),
+          path: z
+            .string()
+            .min(1)
+            .max(4096)
+            .regex(/^\/.*$/)
+            .describe(
+              "The disk's file in the snapshot, absolute. May be a pattern that one file fits: `*` and `?` within a name, `**` for directories in between.",
+            ),
+          format: diskFormatChoice
+            .default("Auto")
+            .describe(
+              "What the file is. Auto: what its name and its content both say, and one file only. An image of several files (backing files, parents, extents) is opened where its format is named here; all of them are of this snapshot.",
+            ),
+          repository: repositoryReference
+            .optional()
+            .describe(
+              "Where the disk comes from another repository than the others: VolSync keeps one for each claim.",
+            ),
+          snapshot: snapshotSelector
+            .optional()
+            .describe(
+              "Where it comes from another snapshot. By default `source.snapshot`, chosen in the disk's own repository.",
+            ),
+        }),
+      )
+      .min(1)
+      .max(64)
+      .meta(byName)
+      .optional()
+      .describe(
+        "Which files are the disks; by default `disks/<volume>.img`, or `.raw`, `.qcow2`, `.vmdk`, `.vhd` or `.vhdx`, beside the manifest; else the files that bear the name of a volume or of its claim, or lie in a directory that does, as VolSync's and K8up's do.",
+      ),
+  })
+  .refine(
+    ({ snapshot, disks }) =>
+      snapshot.id === undefined ||
+      (disks ?? []).every((disk) => disk.repository === undefined || disk.snapshot !== undefined),
+    OWN_SNAPSHOT,
+  )
+  .meta({
+    "x-kubernetes-validations": [
+      {
+        rule: "!has(self.snapshot.id) || !has(self.disks) || self.disks.all(disk, !has(disk.repository) || has(disk.snapshot))",
+        message: OWN_SNAPSHOT,
+      },
+    ],
+  });
 
 /** `name` or `namespace/name` of a NetworkAttachmentDefinition, or a word that stands for something else. */
 const networkName = z

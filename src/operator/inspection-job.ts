@@ -19,26 +19,36 @@ export interface RepositoryPodParts {
   readonly identity: { readonly serviceAccountName?: string };
 }
 
-/** How a pod reaches a repository. Everything secret comes as files; arguments say where they are. */
-export function repositoryAccess(mount: RepositoryMount): RepositoryPodParts {
+/**
+ * How a pod reaches a repository. Everything secret comes as files; arguments say where they are.
+ *
+ * @param index 0, or from 1 on that of a further repository of the same pod
+ */
+export function repositoryAccess(mount: RepositoryMount, index = 0): RepositoryPodParts {
+  const suffix = index === 0 ? "" : `-${index}`;
+  const name = `repository${suffix}`;
+  const place = `${MOUNTS.repository}${suffix}`;
+  const files = `${MOUNTS.credentials}${suffix}`;
+  const option = (what: string, path: string): string[] =>
+    index === 0 ? [`--repository-${what}`, path] : [`--other-repository-${what}`, `${index}=${path}`];
   const secret = { secretName: mount.secretName, defaultMode: 0o440 };
-  const password = ["--repository-password-file", `${MOUNTS.credentials}/${REPOSITORY_FILES.password}`];
-  const volumes: object[] = [{ name: "repository-credentials", secret }];
-  const volumeMounts: object[] = [{ name: "repository-credentials", mountPath: MOUNTS.credentials, readOnly: true }];
+  const password = option("password-file", `${files}/${REPOSITORY_FILES.password}`);
+  const volumes: object[] = [{ name: `${name}-credentials`, secret }];
+  const volumeMounts: object[] = [{ name: `${name}-credentials`, mountPath: files, readOnly: true }];
   const { claimName, path, serviceAccountName } = mount;
   if (claimName === undefined) {
     return {
-      args: [...password, "--repository-credentials-dir", MOUNTS.credentials],
+      args: [...password, ...option("credentials-dir", files)],
       volumes,
       volumeMounts,
       identity: serviceAccountName === undefined ? {} : { serviceAccountName },
     };
   }
-  const directory = path === undefined ? MOUNTS.repository : `${MOUNTS.repository}/${path}`;
+  const directory = path === undefined ? place : `${place}/${path}`;
   return {
-    args: ["--repository-dir", directory, ...password],
-    volumes: [{ name: "repository", persistentVolumeClaim: { claimName } }, ...volumes],
-    volumeMounts: [{ name: "repository", mountPath: MOUNTS.repository }, ...volumeMounts],
+    args: [...option("dir", directory), ...password],
+    volumes: [{ name, persistentVolumeClaim: { claimName } }, ...volumes],
+    volumeMounts: [{ name, mountPath: place }, ...volumeMounts],
     identity: {},
   };
 }

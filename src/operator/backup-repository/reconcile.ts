@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { type BackupRepository, backupRepositorySpec } from "../../api/backup-repository.ts";
-import { LABELS } from "../../api/group.ts";
+import { alsoReads, LABELS } from "../../api/group.ts";
 import type { Clock } from "../../base/clock.ts";
 import { perform } from "../actions.ts";
 import { changedConditions } from "../conditions.ts";
@@ -66,17 +66,19 @@ async function observe(
   const volumeName = claim?.spec?.volumeName;
   const secretOf = (secretName: string | undefined) =>
     secretName === undefined ? undefined : cluster.get(SECRETS, namespace, secretName);
-  const [volume, password, access, mountedClaim, mountedVolume, mountedSecret, job, pods, users] = await Promise.all([
-    volumeName === undefined ? undefined : cluster.get(VOLUMES, undefined, volumeName),
-    secretOf(spec?.credentialsSecretRef.name),
-    secretOf(spec === undefined ? undefined : accessSecretName(spec)),
-    cluster.get(CLAIMS, own, mounted),
-    cluster.get(VOLUMES, undefined, mounted),
-    cluster.get(SECRETS, own, mounted),
-    cluster.get(JOBS, own, mounted),
-    cluster.list(PODS, own, `job-name=${mounted}`),
-    cluster.list(SECRETS, own, `${LABELS.repositoryUid}=${uid},${LABELS.restoreUid}`),
-  ]);
+  const [volume, password, access, mountedClaim, mountedVolume, mountedSecret, job, pods, users, others] =
+    await Promise.all([
+      volumeName === undefined ? undefined : cluster.get(VOLUMES, undefined, volumeName),
+      secretOf(spec?.credentialsSecretRef.name),
+      secretOf(spec === undefined ? undefined : accessSecretName(spec)),
+      cluster.get(CLAIMS, own, mounted),
+      cluster.get(VOLUMES, undefined, mounted),
+      cluster.get(SECRETS, own, mounted),
+      cluster.get(JOBS, own, mounted),
+      cluster.list(PODS, own, `job-name=${mounted}`),
+      cluster.list(SECRETS, own, `${LABELS.repositoryUid}=${uid},${LABELS.restoreUid}`),
+      cluster.list(SECRETS, own, `${alsoReads(uid ?? "")},${LABELS.restoreUid}`),
+    ]);
   return {
     now: clock.now(),
     settings,
@@ -87,6 +89,6 @@ async function observe(
     mounted: { claim: mountedClaim, volume: mountedVolume, secret: mountedSecret },
     job,
     pods,
-    users: users.length,
+    users: users.length + others.length,
   };
 }

@@ -1,6 +1,7 @@
 import { AGENT_PORTS } from "../../api/agent-config.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
-import { repositoryAccess } from "../inspection-job.ts";
+import type { RepositoryMount } from "../backup-repository/mount.ts";
+import { type RepositoryPodParts, repositoryAccess } from "../inspection-job.ts";
 import { TELL_FAILURE } from "../pod-failure.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "../settings.ts";
@@ -26,6 +27,17 @@ export function agentObjects(restore: VMRestore, spec: VMRestoreSpec, plan: Plan
     overlay: claim(inNamespace(names.overlay), "ReadWriteOncePod", plan.overlay),
     cache: claim(inNamespace(names.cache), "ReadWriteOnce", plan.cache),
     statefulSet: statefulSet(inNamespace(names.agent), names, labels, spec, plan, settings),
+  };
+}
+
+/** How the agent reaches all its repositories; a pod has one identity, which is the same for all that need one. */
+function allAccess(mounts: readonly RepositoryMount[]): RepositoryPodParts {
+  const parts = mounts.map((mount, index) => repositoryAccess(mount, index));
+  return {
+    args: parts.flatMap(({ args }) => args),
+    volumes: parts.flatMap(({ volumes }) => volumes),
+    volumeMounts: parts.flatMap(({ volumeMounts }) => volumeMounts),
+    identity: Object.assign({}, ...parts.map(({ identity }) => identity)),
   };
 }
 
@@ -78,7 +90,7 @@ function statefulSet(
   plan: Plan,
   settings: OperatorSettings,
 ): Manifest {
-  const access = repositoryAccess(plan.mount);
+  const access = allAccess([plan.mount, ...(plan.otherMounts ?? [])]);
   const { resources, nodeSelector, tolerations } = spec.mediaAgent;
   const probe = (port: string) => ({ tcpSocket: { port }, periodSeconds: 5, timeoutSeconds: 3 });
   return {

@@ -13,11 +13,11 @@ import { tellBuses } from "./disk-bus.ts";
 import { awaitGuest, keepProfile, makeMachine } from "./machine-step.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
-import { makePlan, type Plan, planSecret } from "./plan.ts";
+import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetReady } from "./preflight-step.ts";
 import { removeReferences } from "./reference-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
-import { findSource, isOldInspection, sourceReady } from "./source-step.ts";
+import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
 import { tearDown } from "./teardown.ts";
 
@@ -45,7 +45,7 @@ export function decide(observed: Observed): Outcome {
 
 /** Until there is a plan nothing is made but an inspection Job, so bad input leaves nothing behind. */
 function prepare(observed: Observed): Outcome {
-  const { restore, spec, settings, inspection, repository } = observed;
+  const { restore, spec, settings, inspectionJobs } = observed;
   // The plan goes last: with it gone after cutover, everything is.
   if (isTrue(conditionsBefore(observed), "CutOver")) return passed(AGENT_GONE, completed(observed));
   if (isTrue(conditionsBefore(observed), "Discarded"))
@@ -55,11 +55,11 @@ function prepare(observed: Observed): Outcome {
       "The Secret with the media agent's plan is gone. Put it back from a backup of the operator's namespace; nothing is changed until then.";
     return waits(no("AgentReady", "PlanLost", message), 10_000);
   }
-  const source = findSource(observed);
-  if (source.found === undefined || source.mount === undefined) return source;
+  const source = findSources(observed);
+  if (source.found === undefined) return source;
   // Anybody may have edited it: one that is none stands in nobody's way.
   const profile = bootProfile.safeParse(observed.profile?.spec).data;
-  const planned = makePlan(spec, source.found, source.mount, profile !== undefined);
+  const planned = makePlan(spec, source.found, profile !== undefined);
   const conditions = source.conditions ?? [];
   if ("problem" in planned)
     return {
@@ -68,31 +68,31 @@ function prepare(observed: Observed): Outcome {
     };
   const target = checkTarget(observed, planned.plan);
   if (target.status !== "True") return { passes: false, conditions: [...conditions, target], againMs: 10_000 };
-  if (inspection.job !== undefined && isOldInspection(observed, inspection.job)) {
+  const removals = inspectionJobs.map((job) => remove(JOBS, job));
+  if (inspectionJobs.some((job) => isOldInspection(observed, job))) {
     const again = no("SourceReady", "Inspecting", "The backup is looked at once more: it may have changed meanwhile.");
-    return { passes: false, conditions: [target, again], actions: [remove(JOBS, inspection.job)] };
+    return { passes: false, conditions: [target, again], actions: removals };
   }
   const secret = planSecret({
     restore,
     plan: planned.plan,
-    disks: source.found.disks,
+    disks: planned.disks,
     profile,
-    repositoryUid: repository?.metadata.uid ?? "",
+    repositoryUids: source.found.map(({ repositoryUid }) => repositoryUid),
     settings,
   });
-  const cleanUp = inspection.job === undefined ? [] : [remove(JOBS, inspection.job)];
   const starting = no("AgentReady", "Starting", "The media agent is being made.");
   return {
     passes: false,
     conditions: [...conditions, target, starting],
-    actions: [create(SECRETS, secret), ...cleanUp],
+    actions: [create(SECRETS, secret), ...removals],
   };
 }
 
 function goOn(observed: Observed, plan: Plan): Outcome {
   const steps: Step[] = [
     () => ({
-      ...passed(sourceReady(plan.snapshot), targetReady, ...neverExpires(observed)),
+      ...passed(sourceReady([plan.snapshot, ...(plan.otherSnapshots ?? [])]), targetReady, ...neverExpires(observed)),
       status: planStatus(observed, plan),
     }),
     (seen) => passed(degraded(seen)),
@@ -225,7 +225,7 @@ function release(observed: Observed, done: () => Outcome): Outcome {
 }
 
 function decideDeletion(observed: Observed): Outcome {
-  const { restore, spec, plan, machine, instance, inspection } = observed;
+  const { restore, spec, plan, machine, instance, inspectionJobs } = observed;
   const finalizers = restore.metadata.finalizers ?? [];
   if (!finalizers.includes(RESTORE_FINALIZER)) return passed();
   const letGo = (): Outcome =>
@@ -237,9 +237,10 @@ function decideDeletion(observed: Observed): Outcome {
     ]);
   if (isTrue(conditionsBefore(observed), "Completed")) return letGo();
   if (plan === undefined) {
-    if (inspection.job === undefined)
+    if (inspectionJobs.length === 0)
       return observed.overlay === undefined && observed.statefulSet === undefined ? letGo() : prepare(observed);
-    const deletion = inspection.job.metadata.deletionTimestamp === undefined ? [remove(JOBS, inspection.job)] : [];
+    const going = inspectionJobs.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+    const deletion = going.map((job) => remove(JOBS, job));
     return { ...acts(deletion), againMs: POLL_MS };
   }
   // A machine halted for cutover, or switched already, is brought to its end first.
@@ -277,7 +278,7 @@ function planStatus(observed: Observed, plan: Plan): Partial<VMRestoreStatus> {
   return {
     snapshot: plan.snapshot,
     ...(goesToTarget(observed) ? { strategy: "Copy", expiresAt: undefined } : { strategy: "None" }),
-    disks: plan.disks.map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
+    disks: diskFacts(plan).map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
   };
 }
 

@@ -6,7 +6,8 @@ export function restoreNames(restore: VMRestore, machine: string) {
   const base = `vmr-${restore.metadata.uid}`;
   return {
     agent: base,
-    inspection: `${base}-inspect`,
+    /** The Job that looks into one of the snapshots. */
+    inspection: (source: number) => (source === 0 ? `${base}-inspect` : `${base}-inspect-${source}`),
     plan: `${base}-plan`,
     keys: `${base}-keys`,
     tls: `${base}-tls`,

@@ -29,10 +29,10 @@ import { readKeys } from "./keys.ts";
 import { LEARNED_FROM } from "./machine-step.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { observeBeside } from "./observe-references.ts";
-import type { Observed, ObservedAgent, ObservedDisk } from "./observed.ts";
+import type { Observed, ObservedAgent, ObservedDisk, ObservedSource } from "./observed.ts";
 import { type Plan, readPlan } from "./plan.ts";
 import { targetOf } from "./relocation-objects.ts";
-import { repositoryName } from "./repository-grant.ts";
+import { sourcesOf } from "./sources.ts";
 
 export interface ObserveOptions {
   readonly cluster: Cluster;
@@ -53,17 +53,15 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   // A machine that was renamed in the spec later would be a second one on the same disks.
   const spec = { ...given, virtualMachine: { ...given.virtualMachine, name: machineName } };
   const names = restoreNames(restore, machineName);
-  const source = repositoryName(spec.source.repository, namespace);
-  const inspectionJob = await cluster.get(JOBS, own, names.inspection);
+  const jobs = await cluster.list(JOBS, own, `${LABELS.restoreUid}=${uid}`);
   const pods = await cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`);
-  const inspectionPods = pods.filter((pod) => pod.metadata.labels?.["job-name"] === names.inspection);
+  const sources = plan === undefined ? await observeSources(cluster, spec, namespace, { names, jobs, pods }) : [];
   // Before there is a plan, the names that it will need are looked at already.
-  const found = plan === undefined ? inspected(inspectionJob, inspectionPods) : undefined;
-  const knownDisks = plan?.disks ?? found?.disks ?? [];
+  const found = sources.flatMap(({ job, pods: own }) => inspected(job, own) ?? []);
+  const knownDisks = plan?.disks ?? found.flatMap(({ disks }) => disks);
   /** Profiles are kept under the name that the machine had when it was backed up. */
-  const learnedAs = (plan === undefined ? found?.virtualMachine : plan.backedUpAs) ?? machineName;
+  const learnedAs = (plan === undefined ? found[0]?.virtualMachine : plan.backedUpAs) ?? machineName;
   const [
-    repository,
     storageClasses,
     service,
     keys,
@@ -78,7 +76,6 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     profile,
     disks,
   ] = await Promise.all([
-    plan === undefined ? cluster.get(BACKUP_REPOSITORIES, source.namespace, source.name) : undefined,
     plan === undefined ? cluster.list(STORAGE_CLASSES, undefined) : [],
     cluster.get(SERVICES, own, names.agent),
     cluster.get(SECRETS, own, names.keys),
@@ -103,9 +100,9 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     settings,
     restore,
     spec,
-    repository,
+    sources,
+    inspectionJobs: jobs,
     storageClasses,
-    inspection: { job: inspectionJob, pods: inspectionPods },
     planSecret,
     plan,
     service,
@@ -135,6 +132,25 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const ended = isMounted ? podsBeside.filter((pod) => hasEnded(pod) && mountsAny(pod, servedClaims)) : [];
   const beside = await observeBeside(cluster, { ...without, agent });
   return { ...without, ...beside, agent, mountingPods: [...without.mountingPods, ...ended] };
+}
+
+async function observeSources(
+  cluster: Cluster,
+  spec: VMRestoreSpec,
+  namespace: string | undefined,
+  seen: { names: ReturnType<typeof restoreNames>; jobs: readonly Job[]; pods: readonly Pod[] },
+): Promise<ObservedSource[]> {
+  return Promise.all(
+    sourcesOf(spec, namespace).map(async (source, index) => {
+      const name = seen.names.inspection(index);
+      return {
+        source,
+        repository: await cluster.get(BACKUP_REPOSITORIES, source.repository.namespace, source.repository.name),
+        job: seen.jobs.find(({ metadata }) => metadata.name === name),
+        pods: seen.pods.filter(({ metadata }) => metadata.labels?.["job-name"] === name),
+      };
+    }),
+  );
 }
 
 function inspected(job: Job | undefined, pods: readonly Pod[]): Inspection["snapshot"] {

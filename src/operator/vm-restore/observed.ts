@@ -21,6 +21,7 @@ import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { Plan } from "./plan.ts";
 import type { Target } from "./relocation-objects.ts";
+import type { Source } from "./sources.ts";
 
 export interface ObservedDisk {
   readonly name: string;
@@ -46,6 +47,14 @@ export interface ObservedAgent {
   readonly profile: BootProfile | undefined;
 }
 
+/** One of the snapshots that the restore reads. */
+export interface ObservedSource {
+  readonly source: Source;
+  readonly repository: BackupRepository | undefined;
+  readonly job: Job | undefined;
+  readonly pods: readonly Pod[];
+}
+
 /** An object of the machine's namespace that the machine refers to. */
 export interface ObservedReference {
   readonly kind: NonNullable<NonNullable<VMRestoreStatus["machine"]>["references"]>[number]["kind"];
@@ -62,9 +71,11 @@ export interface Observed {
   readonly settings: OperatorSettings;
   readonly restore: VMRestore;
   readonly spec: VMRestoreSpec;
-  readonly repository: BackupRepository | undefined;
+  /** What is to be read; looked at until there is a plan. */
+  readonly sources: readonly ObservedSource[];
+  /** All of this restore, those that an earlier spec asked for among them. */
+  readonly inspectionJobs: readonly Job[];
   readonly storageClasses: readonly StorageClass[];
-  readonly inspection: { readonly job: Job | undefined; readonly pods: readonly Pod[] };
   readonly planSecret: Secret | undefined;
   readonly plan: Plan | undefined;
   readonly service: Service | undefined;

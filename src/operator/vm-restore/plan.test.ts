@@ -2,7 +2,7 @@ import { expect, test } from "@jest/globals";
 import { agentConfig } from "../../api/agent-config.ts";
 import { vmRestoreSpec } from "../../api/vm-restore.ts";
 import { SECRETS } from "../kinds.ts";
-import { selectorOf } from "./plan.ts";
+import { sourcesOf } from "./sources.ts";
 import { fullManifest } from "./testing/full-manifest.ts";
 import { phaseIs, play } from "./testing/run.ts";
 import { World } from "./testing/world.ts";
@@ -26,7 +26,7 @@ test("an inline manifest tells the inspection which volumes are disks, and which
   const manifest = { from: "Inline", template: fullManifest() };
   const source = { repository: { name: "nightly" }, snapshot: { latest: { host: "volsync", path: "/data" } } };
   const spec = vmRestoreSpec.parse({ source, virtualMachine: { name: "orders-db", manifest } });
-  expect(selectorOf(spec)).toEqual({
+  expect(sourcesOf(spec, "default")[0]?.request).toEqual({
     snapshot: { latest: { host: "volsync", path: "/data" } },
     volumes: [
       { name: "root", claim: "orders-db-root" },

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { LABELS } from "../../api/group.ts";
 import { type VMRestore, vmRestoreSpec } from "../../api/vm-restore.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -97,8 +98,8 @@ export class RestoreReconciler {
     const names = restoreNames(restore, "");
     // The plan is made before everything else but the inspection, and goes last.
     if ((await cluster.get(SECRETS, settings.namespace, names.plan)) !== undefined) return false;
-    const inspection = await cluster.get(JOBS, settings.namespace, names.inspection);
-    if (inspection !== undefined) await cluster.delete(JOBS, inspection);
+    const inspections = await cluster.list(JOBS, settings.namespace, `${LABELS.restoreUid}=${restore.metadata.uid}`);
+    for (const job of inspections) await cluster.delete(JOBS, job);
     const left = finalizers.filter((name) => name !== RESTORE_FINALIZER);
     const metadata = { ...restore.metadata, finalizers: left };
     await cluster.replace(VM_RESTORES, { ...restore, metadata } as unknown as Manifest);

@@ -4,6 +4,7 @@ import type { RestorePhase, VMRestoreStatus } from "../../api/vm-restore-status.
 import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
 import { goesToTarget } from "./cutover-state.ts";
 import type { Observed } from "./observed.ts";
+import { diskFacts } from "./plan.ts";
 import type { Outcome } from "./step.ts";
 
 /** Reasons that nothing but people get a restore out of. */
@@ -130,7 +131,7 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
   const status = agent.status;
   if (status === undefined || plan === undefined) return {};
   const { bootSet } = status;
-  const disks = plan.disks.map((disk) => {
+  const disks = diskFacts(plan).map((disk) => {
     const seen = status.disks.find(({ name }) => name === disk.name);
     if (seen === undefined) return disk;
     // The agent remembers a copy that was called off.

@@ -39,7 +39,11 @@ export function tearDown(observed: Observed): Teardown {
     ],
     [
       "What relocation left is being removed.",
-      [...found(JOBS, observed.job), ...found(SECRETS, observed.jobSecret), ...found(JOBS, observed.inspection.job)],
+      [
+        ...found(JOBS, observed.job),
+        ...found(SECRETS, observed.jobSecret),
+        ...observed.inspectionJobs.flatMap((job) => found(JOBS, job)),
+      ],
     ],
   ];
   for (const [what, objects] of stages) {

@@ -68,6 +68,8 @@ export class World {
       dataBytes: 8_000_000,
     },
   };
+  /** What the inspections of further snapshots find. */
+  foundElsewhere: Inspection[] = [];
   guestReady = true;
   /** Bytes of the boot set, of 100. */
   staged = 100;
@@ -255,7 +257,7 @@ export class World {
     for (const set of this.cluster.all(STATEFUL_SETS))
       this.#pod(`${set.metadata.name}-0`, set, { "app.kubernetes.io/name": "vmrestore-media-agent" });
     for (const job of jobs) {
-      if (job.metadata.name.endsWith("-inspect")) this.#inspect(job);
+      if (/-inspect(-\d+)?$/.test(job.metadata.name)) this.#inspect(job);
       else {
         this.#pod(`${job.metadata.name}-0`, job, { "job-name": job.metadata.name });
         this.#relocation ??= { cursor: 0, bytesTotal: DISK_SIZE, bytesDurable: 0, rate: 0, state: "FirstPass" };
@@ -264,7 +266,8 @@ export class World {
   }
 
   #inspect(job: Job): void {
-    const message = JSON.stringify(this.found);
+    const index = Number(/-inspect-(\d+)$/.exec(job.metadata.name)?.[1] ?? 0);
+    const message = JSON.stringify(index === 0 ? this.found : this.foundElsewhere[index - 1]);
     this.#pod(
       `${job.metadata.name}-0`,
       job,
