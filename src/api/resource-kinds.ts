@@ -25,10 +25,16 @@ export const RESOURCE_KINDS: readonly ResourceKind[] = [
       { name: "Message", type: "string", jsonPath: ".status.message", priority: 1 },
       { name: "Snapshot", type: "string", jsonPath: ".status.snapshot.id", priority: 1 },
     ],
-    rules: IMMUTABLE_ONCE_PREPARED.map((field) => ({
-      rule: `!has(self.status) || !has(self.status.mediaAgent) || self.spec.${field} == oldSelf.spec.${field}`,
-      message: `spec.${field} cannot be changed once the media agent was made: delete this VMRestore and make another`,
-    })),
+    rules: [
+      ...IMMUTABLE_ONCE_PREPARED.map((field) => ({
+        rule: `!has(self.status) || !has(self.status.mediaAgent) || self.spec.${field} == oldSelf.spec.${field}`,
+        message: `spec.${field} cannot be changed once the media agent was made: delete this VMRestore and make another`,
+      })),
+      {
+        rule: "!has(self.status) || !has(self.status.conditions) || !self.status.conditions.exists(condition, condition.type == 'VirtualMachineCreated' && condition.status == 'True') || self.spec.virtualMachine == oldSelf.spec.virtualMachine",
+        message: "spec.virtualMachine cannot be changed once the machine was made: change the VirtualMachine itself",
+      },
+    ],
   },
   {
     kind: "BackupRepository",

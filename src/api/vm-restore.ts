@@ -355,4 +355,4 @@ export interface VMRestore {
  * What a real API server refuses to change once a media agent was made for it. Where no server evaluates these rules, a
  * change has no effect: the operator goes by the plan that it wrote down when it made the agent.
  */
-export const IMMUTABLE_ONCE_PREPARED = ["source", "virtualMachine", "mediaAgent"] as const;
+export const IMMUTABLE_ONCE_PREPARED = ["source", "virtualMachine.name", "mediaAgent"] as const;

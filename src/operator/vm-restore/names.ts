@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { LABELS } from "../../api/group.ts";
 import type { VMRestore } from "../../api/vm-restore.ts";
 
@@ -17,6 +18,9 @@ export function restoreNames(restore: VMRestore, machine: string) {
     served: (disk: string) => ({ volume: `${base}-${disk}`, claim: `${machine}-${disk}-restoring` }),
     target: (disk: string) => `${machine}-${disk}`,
     relocation: `${base}-copy`,
+    /** The restored machine's own copy of a ControllerRevision: the original goes with the machine that it was made for. */
+    revision: (original: string) =>
+      `${machine}-${createHash("sha256").update(`${restore.metadata.uid}/${original}`).digest("hex").slice(0, 16)}`,
     /** Where KubeVirt keeps the machine's TPM and firmware variables; it finds the claim by this name or by its label. */
     state: `persistent-state-for-${machine}`,
     profile: machine,

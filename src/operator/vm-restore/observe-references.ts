@@ -43,10 +43,15 @@ export async function observeBeside(
   }
   const [references, machines, instances] = await Promise.all([
     Promise.all(
-      wanted.map(async (each) => ({
-        ...each,
-        present: await cluster.get(REFERENCE_TYPES[each.kind], namespace, each.name),
-      })),
+      wanted.map(async ({ kind, name, optional }) => {
+        const get = (each: string) => cluster.get(REFERENCE_TYPES[kind], namespace, each);
+        const revision = made?.revisions.find((own) => kind === "ControllerRevision" && own.name === name);
+        const original =
+          revision === undefined
+            ? {}
+            : { original: { name: revision.original, present: await get(revision.original) } };
+        return { kind, name, optional, present: await get(name), ...original };
+      }),
     ),
     made === undefined ? [] : cluster.list(VIRTUAL_MACHINES, undefined),
     made === undefined ? [] : cluster.list(INSTANCES, undefined),

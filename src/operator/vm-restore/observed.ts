@@ -62,6 +62,8 @@ export interface ObservedReference {
   /** Whether the machine starts without it. */
   readonly optional: boolean;
   readonly present: KubernetesObject | undefined;
+  /** Of a copy that is the machine's own: what it is a copy of. */
+  readonly original?: { readonly name: string; readonly present: KubernetesObject | undefined };
 }
 
 /** Everything that a decision about one VMRestore is made from, as it stood at `now`. */

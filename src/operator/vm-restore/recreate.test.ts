@@ -145,7 +145,13 @@ test("a machine that uses everything is the same afterwards, on our claims", () 
   const { metadata, spec } = result.machine;
   expect(metadata.annotations).toEqual({ description: "orders" });
   const { dataVolumeTemplates: _, template: given, ...pinned } = source.spec;
-  expect(spec).toMatchObject(pinned);
+  const [large, windows] = result.revisions;
+  expect(result.revisions.map(({ original }) => original)).toEqual(["orders-db-large-1", "orders-db-windows-1"]);
+  expect(spec).toMatchObject({
+    runStrategy: pinned.runStrategy,
+    instancetype: { ...pinned.instancetype, revisionName: large?.name },
+    preference: { ...pinned.preference, revisionName: windows?.name },
+  });
   expect(spec?.template).toMatchObject({
     metadata: { annotations: given.metadata.annotations, labels: given.metadata.labels },
   });
@@ -194,7 +200,10 @@ test("an instancetype's revision is taken from the status where the spec does no
   });
   Object.assign(source.spec.instancetype, { revisionName: undefined });
   const pinned = recreate(restore, specWith(), source, BOTH);
-  expect(pinned).toMatchObject({ machine: { spec: { instancetype: { name: "large", revisionName: "from-status" } } } });
+  expect(pinned).toMatchObject({
+    machine: { spec: { instancetype: { name: "large", revisionName: expect.stringMatching(/^copy-[0-9a-f]{16}$/) } } },
+    revisions: [{ original: "from-status" }, { original: "orders-db-windows-1" }],
+  });
   const current = recreate(restore, specWith({ instancetypeRevisions: "Current" }), source, BOTH);
   expect(current).toMatchObject({
     machine: {

@@ -5,11 +5,11 @@ import { type CarriedObjects, NOTHING_CARRIED, type RunningMachine } from "./man
 import { DEVICE_FIELDS, DOMAIN_FIELDS, FIRMWARE_FIELDS } from "./manifest/domain-fields.ts";
 import { type Networking, networkingOf } from "./manifest/networks.ts";
 import { SCHEDULING_FIELDS } from "./manifest/scheduling-fields.ts";
-import { at, isRecord, LeftOut, takeFields, takeOver, text } from "./manifest/shape.ts";
+import { at, LeftOut, takeFields, takeOver, text } from "./manifest/shape.ts";
 import { parseManifest, type SourceManifest } from "./manifest/source-manifest.ts";
 import { ACCESS_CREDENTIALS, RESOURCE_CLAIMS } from "./manifest/volume-fields.ts";
 import { volumeDevices, volumesOf } from "./manifest/volumes.ts";
-import { restoreLabels } from "./names.ts";
+import { restoreLabels, restoreNames } from "./names.ts";
 
 type Fields = Record<string, unknown>;
 
@@ -51,6 +51,8 @@ export type Recreated =
       readonly leftOut: readonly string[];
       /** Whether KubeVirt keeps files of its firmware or TPM on a claim. */
       readonly keepsState: boolean;
+      /** ControllerRevisions that it is pinned to: its own copies, by name, of those that it was made with. */
+      readonly revisions: readonly { readonly name: string; readonly original: string }[];
     }
   | { readonly reason: string; readonly problem: string };
 
@@ -94,6 +96,8 @@ export function recreate(
   takeFields(without(template, HANDLED.template), {}, "template", leftOut);
   const taken = takeFields(without(template.spec, HANDLED.templateSpec), TEMPLATE_FIELDS, "template.spec", leftOut);
   const labels = spec.virtualMachine.labels === "Keep";
+  const instancetype = matcherOf("instancetype", source, restore, spec);
+  const preference = matcherOf("preference", source, restore, spec);
   const machine: VirtualMachine = {
     apiVersion: "kubevirt.io/v1",
     kind: "VirtualMachine",
@@ -105,8 +109,8 @@ export function recreate(
     },
     spec: {
       runStrategy: spec.virtualMachine.runStrategy ?? runStrategyOf(source),
-      ...matcher("instancetype", source, spec),
-      ...matcher("preference", source, spec),
+      ...instancetype.spec,
+      ...preference.spec,
       template: {
         metadata: {
           labels: { ...(labels ? keepLabels(template.metadata?.labels, leftOut) : {}), ...restoreLabels(restore) },
@@ -126,7 +130,12 @@ export function recreate(
       },
     },
   };
-  return { machine, leftOut: leftOut.paths, keepsState: keepsState(domain, machine, carried) };
+  return {
+    machine,
+    leftOut: leftOut.paths,
+    keepsState: keepsState(domain, preference.revision?.original, carried),
+    revisions: [instancetype, preference].flatMap(({ revision }) => revision ?? []),
+  };
 }
 
 function domainOf(
@@ -176,30 +185,42 @@ function runStrategyOf(source: SourceManifest): string {
   return running === false ? "Halted" : "Always";
 }
 
+interface Matcher {
+  /** The field of the new machine's spec. */
+  readonly spec: Fields;
+  /** The ControllerRevision that the machine was made with, and the name of the new machine's own copy. */
+  readonly revision?: { readonly name: string; readonly original: string };
+}
+
 /**
  * The instancetype or preference, pinned to the revision that the machine was made with: a cluster's own may have changed since.
  * KubeVirt writes the revision's name into the spec, or, newer ones, into the status.
  */
-function matcher(field: "instancetype" | "preference", source: SourceManifest, spec: VMRestoreSpec): Fields {
+function matcherOf(
+  field: "instancetype" | "preference",
+  source: SourceManifest,
+  restore: VMRestore,
+  { virtualMachine }: VMRestoreSpec,
+): Matcher {
   const ignored = new LeftOut();
   const objectName = text(253, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/);
   const shape = { name: objectName, kind: text(63), revisionName: objectName };
   const given = takeFields(source.spec[field] ?? {}, shape, field, ignored);
-  const used = source.status?.[`${field}Ref`];
-  const revision = isRecord(used) && isRecord(used.controllerRevisionRef) ? used.controllerRevisionRef.name : undefined;
-  const { revisionName = takeOver(revision, objectName, field, ignored), ...named } = given;
-  if (named.name === undefined) return {};
-  const isPinned = spec.virtualMachine.instancetypeRevisions === "Keep" && revisionName !== undefined;
-  return { [field]: { ...named, ...(isPinned ? { revisionName } : {}) } };
+  const used = at(source.status?.[`${field}Ref`], "controllerRevisionRef").name;
+  const { revisionName: original = takeOver(used, objectName, field, ignored), ...named } = given;
+  if (named.name === undefined) return { spec: {} };
+  if (virtualMachine.instancetypeRevisions === "Current" || typeof original !== "string")
+    return { spec: { [field]: named } };
+  const name = restoreNames(restore, virtualMachine.name).revision(original);
+  return { spec: { [field]: { ...named, revisionName: name } }, revision: { name, original } };
 }
 
 /** A persistent TPM or EFI variable store, asked for by the machine or by its preference. */
-function keepsState(domain: Fields, machine: VirtualMachine, { objects }: CarriedObjects): boolean {
+function keepsState(domain: Fields, preferenceRevision: string | undefined, { objects }: CarriedObjects): boolean {
   const tpm = at(domain, "devices", "tpm");
   if (tpm.persistent === true && tpm.enabled !== false) return true;
   if (at(domain, "firmware", "bootloader", "efi").persistent === true) return true;
-  const name = at(machine.spec, "preference").revisionName;
-  const preference = objects.find((object) => object.kind === "ControllerRevision" && object.name === name);
+  const preference = objects.find(({ kind, name }) => kind === "ControllerRevision" && name === preferenceRevision);
   const preferred = at(preference?.content, "data", "spec");
   const preferredTpm = at(preferred, "devices", "preferredTPM");
   return preferredTpm.persistent === true || at(preferred, "firmware", "preferredEfi").persistent === true;

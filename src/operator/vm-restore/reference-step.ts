@@ -1,7 +1,7 @@
 import type { ReferenceState, VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type Action, create, remove } from "../actions.ts";
 import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
-import { type Carried, type CarriedObjects, saysTheSame } from "./manifest/carried-objects.ts";
+import { type Carried, type CarriedObjects, readCarried, saysTheSame } from "./manifest/carried-objects.ts";
 import { at } from "./manifest/shape.ts";
 import { isOurs, restoreLabels, restoreNames } from "./names.ts";
 import { REFERENCE_TYPES } from "./observe-references.ts";
@@ -32,7 +32,7 @@ export function planReferences(observed: Observed, { objects }: CarriedObjects):
   const missing: ObservedReference[] = [];
   const entries = references.map((reference) => {
     const { kind, name, present, optional } = reference;
-    const carried = objects.find((object) => object.kind === kind && object.name === name);
+    const carried = contentFor(reference, objects);
     const state = stateOf(observed, reference, carried);
     if (state === "Created" && present === undefined) {
       const object = carried === undefined ? stateClaim(observed) : objectOf(observed, carried);
@@ -42,6 +42,17 @@ export function planReferences(observed: Observed, { objects }: CarriedObjects):
     return { kind, name, state };
   });
   return { references: entries, actions, missing, remarks: remarksOn(entries) };
+}
+
+/** What the snapshot holds of it; of a copy, failing that, what its original says here. */
+function contentFor(
+  { kind, name, original }: ObservedReference,
+  objects: CarriedObjects["objects"],
+): Carried | undefined {
+  const carried = objects.find((object) => object.kind === kind && object.name === (original?.name ?? name));
+  const { objects: here } = readCarried(original?.present === undefined ? [] : [original.present], undefined);
+  const content = carried ?? here.find((object) => object.kind === kind);
+  return content === undefined ? undefined : { ...content, name };
 }
 
 function stateOf(
@@ -77,7 +88,7 @@ export function missingMessage(missing: readonly ObservedReference[]): { reason:
   if (revision !== undefined) {
     return {
       reason: "RevisionNotFound",
-      message: `ControllerRevision ${revision.name}, which tells the machine's instancetype or preference as it was, is neither in the snapshot nor in this namespace. Put it back, or take what the cluster has now: spec.virtualMachine.instancetypeRevisions: Current.`,
+      message: `ControllerRevision ${revision.original?.name ?? revision.name}, which tells the machine's instancetype or preference as it was, is neither in the snapshot nor in this namespace. Put it back, or take what the cluster has now: spec.virtualMachine.instancetypeRevisions: Current.`,
     };
   }
   const names = missing.map(({ kind, name }) => `${kind} ${name}`);

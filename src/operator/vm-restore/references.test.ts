@@ -58,21 +58,21 @@ test("what the snapshot carries for the machine is made before it, with nothing 
   expect(JSON.stringify(made)).not.toContain("evil");
   expect(made?.metadata.ownerReferences).toBeUndefined();
   expect(world.cluster.peek(CONFIG_MAPS, TENANT, "settings")).toMatchObject({ data: { a: "b" } });
-  expect(world.cluster.peek(CONTROLLER_REVISIONS, TENANT, "orders-db-large-1")).toMatchObject({
+  const { instancetype, preference } = (machine()?.spec ?? {}) as Record<string, { revisionName: string }>;
+  expect(world.cluster.peek(CONTROLLER_REVISIONS, TENANT, instancetype?.revisionName ?? "")).toMatchObject({
     revision: 1,
     metadata: { labels: { "instancetype.kubevirt.io/object-kind": "VirtualMachineInstancetype" } },
     data: { spec: { cpu: { guest: 4 }, memory: { guest: "8Gi" } } },
   });
   expect(JSON.stringify(world.cluster.all(CONTROLLER_REVISIONS))).not.toContain("hookSidecars");
-  expect(machine()?.spec).toMatchObject({ instancetype: { revisionName: "orders-db-large-1" } });
   await play(world, () => Object.keys(states()).length > 0);
   expect(states()).toEqual({
     init: "Created",
     "ssh-keys": "Created",
     settings: "Created",
     pull: "Missing",
-    "orders-db-large-1": "Created",
-    "orders-db-windows-1": "Created",
+    [instancetype?.revisionName ?? ""]: "Created",
+    [preference?.revisionName ?? ""]: "Created",
     "persistent-state-for-orders-db": "Created",
   });
   expect(restoreIn(world)?.status?.machine?.leftOut).toEqual(["volume dump"]);
@@ -144,6 +144,21 @@ test.each([
   world.restore();
   await play(world, reasonIs("ReferenceNotFound"));
   expect(world.cluster.peek(SECRETS, TENANT, "init")).toBeUndefined();
+});
+
+test("a clone has its own copy of the original's revisions: those go when the original does", async () => {
+  world.objects = EVERYTHING.filter(({ kind }) => kind !== "ControllerRevision");
+  const ownerReferences = [{ uid: "original", kind: "VirtualMachine", name: "orders-db" }];
+  for (const object of [large, windows]) {
+    world.cluster.put(CONTROLLER_REVISIONS, inTenant({ ...object, metadata: { ...object.metadata, ownerReferences } }));
+  }
+  world.restore();
+  await play(world, phaseIs("Completed"));
+  for (const { metadata } of [large, windows]) world.cluster.erase(CONTROLLER_REVISIONS, TENANT, metadata.name);
+  const { instancetype } = (machine()?.spec ?? {}) as Record<string, { revisionName: string }>;
+  const own = world.cluster.peek(CONTROLLER_REVISIONS, TENANT, instancetype?.revisionName ?? "");
+  expect(own).toMatchObject({ data: { kind: "VirtualMachineInstancetype", spec: { cpu: { guest: 4 } } } });
+  expect(own?.metadata.ownerReferences).toBeUndefined();
 });
 
 test("a revision that could be a StatefulSet's is none of an instancetype", async () => {
