@@ -21,12 +21,16 @@ export interface TestDisk {
   readonly size: number;
   /** Raw unless given. */
   readonly format?: AgentConfig["disks"][number]["format"];
+  /** From 1 on, which of `others` it is of. */
+  readonly snapshot?: number;
 }
 
 export interface TestAgentOptions {
   readonly repository: ResticRepository;
   readonly snapshot: string;
   readonly disks: readonly TestDisk[];
+  /** Further repositories, each with one snapshot. */
+  readonly others?: readonly { readonly repository: ResticRepository; readonly snapshot: string }[];
   readonly pin?: boolean;
   readonly cacheBytes?: number;
   readonly uid?: string;
@@ -131,12 +135,14 @@ export class TestAgent {
   async spawn(change: { epoch?: number; disks?: readonly TestDisk[]; profile?: BootProfile } = {}): Promise<void> {
     this.#epoch = change.epoch ?? this.#epoch;
     const { repository, remote, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
-    const { answerLimitMs, overlayDirectory } = this.#options;
+    const { answerLimitMs, overlayDirectory, others = [] } = this.#options;
     const config: AgentConfig = {
       restore: { namespace: "default", name: "test", uid },
       epoch: this.#epoch,
       repository: remote?.place ?? { local: {} },
       snapshot: { id: snapshot, pin },
+      otherRepositories: others.map(() => ({ local: {} })),
+      otherSnapshots: others.map(({ snapshot: id }, at) => ({ id, repository: at + 1 })),
       disks: (change.disks ?? this.#options.disks).map((disk) => ({ format: "raw", ...disk })),
       cache: { sizeBytes: cacheBytes },
       repositorySlots: 4,
@@ -150,6 +156,10 @@ export class TestAgent {
       ...(remote === undefined
         ? ["--repository-dir", repository.directory]
         : ["--repository-credentials-dir", at("credentials")]),
+      ...others.flatMap(({ repository: { directory } }, index) => [
+        ...["--other-repository-dir", `${index + 1}=${directory}`],
+        ...["--other-repository-password-file", `${index + 1}=${at("password")}`],
+      ]),
       ...["--repository-password-file", at("password"), "--cache-dir", at("cache")],
       ...["--overlay-dir", overlayDirectory ?? at("overlay")],
       ...["--tls-dir", at("tls"), "--profile-file", at("profile.json"), "--listen-address", this.address],
