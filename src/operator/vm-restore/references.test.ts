@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from "@jest/globals";
 import { conditionOf } from "../conditions.ts";
 import { CLAIMS, CONFIG_MAPS, CONTROLLER_REVISIONS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import { fullManifest, revision } from "./testing/full-manifest.ts";
-import { phaseIs, play, restoreIn } from "./testing/run.ts";
+import { Crash, phaseIs, play, restoreIn } from "./testing/run.ts";
 import { TENANT, World } from "./testing/world.ts";
 
 const secret = (name: string, value: string, more: object = {}) => ({
@@ -222,4 +222,38 @@ test("an address that another machine has is refused before anything is made, or
   await play(world, phaseIs("Completed"));
   expect(JSON.stringify(machine())).not.toContain("macAddress");
   expect(message()).toContain("It has the firmware UUID of VirtualMachine shop/original.");
+});
+
+test("an operator that dies while it makes what a machine refers to comes to the same end", async () => {
+  const kinds = ["Secret", "ConfigMap", "ControllerRevision", "PersistentVolumeClaim", "VirtualMachine"];
+  const run = async (wanted: number, when: "before" | "after") => {
+    world = new World();
+    world.backUp("root", "data");
+    world.backedUp = { ...fullManifest(), spec: { ...fullManifest().spec, runStrategy: "Always" } };
+    world.objects = EVERYTHING;
+    world.restore();
+    let seen = 0;
+    world.cluster.onWrite = ({ type, namespace, verb }, moment) => {
+      if (namespace !== TENANT || verb !== "create" || moment !== when || !kinds.includes(type.kind)) return;
+      if (++seen === wanted) throw new Crash();
+    };
+    await play(world, phaseIs("Completed"));
+    const hashed = (text: string) => text.replace(/[0-9a-f]{16}$/, "HASH");
+    return {
+      writes: seen,
+      references: (restoreIn(world)?.status?.machine?.references ?? []).map(({ name, state }) => [hashed(name), state]),
+      keys: world.cluster
+        .keys()
+        .filter((key) => !key.startsWith("Event/"))
+        .map(hashed),
+    };
+  };
+  const { writes, ...undisturbed } = await run(0, "before");
+  expect(writes).toBeGreaterThan(8);
+  for (let wanted = 1; wanted <= writes; wanted++) {
+    for (const when of ["before", "after"] as const) {
+      const { writes: _, ...state } = await run(wanted, when);
+      expect({ wanted, when, ...state }).toEqual({ wanted, when, ...undisturbed });
+    }
+  }
 });
