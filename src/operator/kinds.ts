@@ -176,6 +176,13 @@ export const INSTANCES: ResourceType<VirtualMachineInstance> = {
   plural: "virtualmachineinstances",
   namespaced: true,
 };
+/** Of Multus. */
+export const NETWORK_ATTACHMENTS: ResourceType = {
+  apiVersion: "k8s.cni.cncf.io/v1",
+  kind: "NetworkAttachmentDefinition",
+  plural: "network-attachment-definitions",
+  namespaced: true,
+};
 export const VM_RESTORES: ResourceType<VMRestore> = {
   apiVersion: API_VERSION,
   kind: "VMRestore",

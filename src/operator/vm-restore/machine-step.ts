@@ -50,7 +50,7 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
 }
 
 function createMachine(observed: Observed, plan: Plan): Outcome {
-  const { restore, spec, neighbours } = observed;
+  const { restore, spec, neighbours, missingNetworks } = observed;
   const { name } = spec.virtualMachine;
   const result = recreated(observed, plan.disks);
   if (result === undefined) {
@@ -61,6 +61,11 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
   if ("problem" in made) return waits(no(CREATED, made.reason, made.problem), 10_000);
   const conflict = macConflict(made.machine, neighbours);
   if (conflict !== undefined) return waits(no(CREATED, conflict.reason, conflict.problem), 10_000);
+  const [network] = missingNetworks;
+  if (network !== undefined) {
+    const message = `There is no NetworkAttachmentDefinition ${network}, which is one of the machine's networks. Create it, name another one in spec.virtualMachine.networkMap (networks: Map), or set spec.virtualMachine.networks to Disconnect.`;
+    return waits(no(CREATED, "NetworkNotFound", message), 10_000);
+  }
   const { references, actions, missing, remarks } = planReferences(observed, carried);
   const status: Outcome["status"] = { machine: { leftOut: [...made.leftOut], references } };
   if (missing.length > 0) {

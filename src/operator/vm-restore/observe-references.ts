@@ -1,7 +1,15 @@
-import { CLAIMS, CONFIG_MAPS, CONTROLLER_REVISIONS, INSTANCES, SECRETS, VIRTUAL_MACHINES } from "../kinds.ts";
+import {
+  CLAIMS,
+  CONFIG_MAPS,
+  CONTROLLER_REVISIONS,
+  INSTANCES,
+  NETWORK_ATTACHMENTS,
+  SECRETS,
+  VIRTUAL_MACHINES,
+} from "../kinds.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import type { ResourceType } from "../runtime/objects.ts";
-import { referencesOf } from "./manifest/references.ts";
+import { attachmentsOf, referencesOf } from "./manifest/references.ts";
 import { restoreNames } from "./names.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
 import { recreated } from "./recreated.ts";
@@ -13,7 +21,7 @@ export const REFERENCE_TYPES: Readonly<Record<ObservedReference["kind"], Resourc
   PersistentVolumeClaim: CLAIMS as ResourceType,
 };
 
-type Beside = Pick<Observed, "references" | "neighbours">;
+type Beside = Pick<Observed, "references" | "missingNetworks" | "neighbours">;
 
 const NOBODY = { machines: [], instances: [] } as const;
 
@@ -26,7 +34,7 @@ export async function observeBeside(
   observed: Pick<Observed, "restore" | "spec" | "agent" | "plan" | "machine" | "disks">,
 ): Promise<Beside> {
   const { restore, spec, plan, machine, agent, disks } = observed;
-  if (plan === undefined || machine !== undefined) return { references: [], neighbours: NOBODY };
+  if (plan === undefined || machine !== undefined) return { references: [], missingNetworks: [], neighbours: NOBODY };
   const { namespace } = restore.metadata;
   // The claims of its disks are made just before it: earlier, and while it stages, nobody needs to know.
   const isNext = agent.status?.serving === true && disks.every(({ claim }) => claim !== undefined);
@@ -41,7 +49,7 @@ export async function observeBeside(
       optional: true,
     });
   }
-  const [references, machines, instances] = await Promise.all([
+  const [references, networks, machines, instances] = await Promise.all([
     Promise.all(
       wanted.map(async ({ kind, name, optional }) => {
         const get = (each: string) => cluster.get(REFERENCE_TYPES[kind], namespace, each);
@@ -53,8 +61,14 @@ export async function observeBeside(
         return { kind, name, optional, present: await get(name), ...original };
       }),
     ),
+    Promise.all(
+      (made === undefined ? [] : attachmentsOf(made.machine)).map(async ({ namespace: space, name }) => {
+        const present = await cluster.get(NETWORK_ATTACHMENTS, space, name);
+        return present === undefined ? [`${space}/${name}`] : [];
+      }),
+    ),
     made === undefined ? [] : cluster.list(VIRTUAL_MACHINES, undefined),
     made === undefined ? [] : cluster.list(INSTANCES, undefined),
   ]);
-  return { references, neighbours: { machines, instances } };
+  return { references, missingNetworks: networks.flat(), neighbours: { machines, instances } };
 }

@@ -124,6 +124,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     inTheWay: [job, jobSecret].find((object) => object !== undefined && !isOurs(restore, object)),
     profile,
     references: [],
+    missingNetworks: [],
     neighbours: { machines: [], instances: [] },
   };
   const agent = await observeAgent(options.session, without, plan);

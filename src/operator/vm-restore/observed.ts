@@ -103,6 +103,8 @@ export interface Observed {
   readonly profile: VMProfile | undefined;
   /** Looked at while there is no machine: what it will refer to, or what was made for it. */
   readonly references: readonly ObservedReference[];
+  /** Networks that it will be in, beside the pod network, and that are not there: `namespace/name`. */
+  readonly missingNetworks: readonly string[];
   /** Every machine of the cluster, in the moment before this one is made. */
   readonly neighbours: {
     readonly machines: readonly VirtualMachine[];

@@ -1,7 +1,15 @@
 import { beforeEach, expect, test } from "@jest/globals";
 import { conditionOf } from "../conditions.ts";
-import { CLAIMS, CONFIG_MAPS, CONTROLLER_REVISIONS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
-import { fullManifest, revision } from "./testing/full-manifest.ts";
+import {
+  CLAIMS,
+  CONFIG_MAPS,
+  CONTROLLER_REVISIONS,
+  NETWORK_ATTACHMENTS,
+  SECRETS,
+  VIRTUAL_MACHINES,
+  VM_RESTORES,
+} from "../kinds.ts";
+import { fullManifest, LAN, revision } from "./testing/full-manifest.ts";
 import { Crash, phaseIs, play, restoreIn } from "./testing/run.ts";
 import { TENANT, World } from "./testing/world.ts";
 
@@ -30,6 +38,7 @@ beforeEach(() => {
   world.backUp("root", "data");
   const full = fullManifest();
   world.backedUp = { ...full, spec: { ...full.spec, runStrategy: "Always" } };
+  world.cluster.put(NETWORK_ATTACHMENTS, LAN);
 });
 
 const inTenant = (object: object & { metadata: object }) => ({
@@ -206,6 +215,25 @@ test("a restore that is deleted before its machine was made leaves nothing of it
   expect(world.cluster.peek(SECRETS, TENANT, "ssh-keys")).toBeUndefined();
 });
 
+test("a network that is not there is told before the machine is made, and another one can be taken", async () => {
+  world.objects = EVERYTHING;
+  world.cluster.erase(NETWORK_ATTACHMENTS, "infra", "lan");
+  world.restore();
+  await play(world, reasonIs("NetworkNotFound"));
+  expect(message()).toContain("There is no NetworkAttachmentDefinition infra/lan");
+  world.cluster.put(NETWORK_ATTACHMENTS, { ...LAN, metadata: { name: "isolated", namespace: TENANT } });
+  const networkMap = [
+    { from: "pod", to: "none" },
+    { from: "*", to: "isolated" },
+  ];
+  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+    const spec = restore.spec as { virtualMachine: object };
+    restore.spec = { ...spec, virtualMachine: { ...spec.virtualMachine, networks: "Map", networkMap } };
+  });
+  await play(world, phaseIs("Completed"));
+  expect(machine()?.spec?.template?.spec?.networks).toEqual([{ name: "lan", multus: { networkName: "isolated" } }]);
+});
+
 test("an address that another machine has is refused before anything is made, or made anew where that is asked for", async () => {
   world.objects = EVERYTHING;
   const original = fullManifest();
@@ -231,6 +259,7 @@ test("an operator that dies while it makes what a machine refers to comes to the
     world.backUp("root", "data");
     world.backedUp = { ...fullManifest(), spec: { ...fullManifest().spec, runStrategy: "Always" } };
     world.objects = EVERYTHING;
+    world.cluster.put(NETWORK_ATTACHMENTS, LAN);
     world.restore();
     let seen = 0;
     world.cluster.onWrite = ({ type, namespace, verb }, moment) => {

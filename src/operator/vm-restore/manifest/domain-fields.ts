@@ -6,6 +6,9 @@ const enabled = fields({ enabled: flag });
 const pciAddress = text(16, /^[0-9a-fA-F:.]+$/);
 const macAddress = text(17, /^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$/);
 
+/** `name` or `namespace/name`. */
+const NETWORK_NAME = /^([a-z0-9]([-a-z0-9]*[a-z0-9])?\/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
+
 const hyperv = fields({
   ...each(
     enabled,
@@ -165,7 +168,7 @@ export const INTERFACE_FIELDS: Fields = {
 export const NETWORK_FIELDS: Fields = {
   name,
   pod: fields({ vmNetworkCIDR: text(64), vmIPv6NetworkCIDR: text(64) }),
-  multus: fields({ networkName: text(317), default: flag }),
+  multus: fields({ networkName: text(317, NETWORK_NAME), default: flag }),
   resourceClaim: fields({ claimName: text(63), requestName: text(63) }),
 };
 

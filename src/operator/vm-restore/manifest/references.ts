@@ -48,6 +48,18 @@ export function referencesOf(machine: VirtualMachine): Reference[] {
   return [...found.values()];
 }
 
+/** The NetworkAttachmentDefinitions that a machine's networks are; those without a namespace are in the machine's. */
+export function attachmentsOf({ metadata, spec }: VirtualMachine): { namespace: string; name: string }[] {
+  const found = new Map<string, { namespace: string; name: string }>();
+  for (const network of records(at(spec?.template, "spec").networks)) {
+    const { networkName } = at(network, "multus");
+    if (typeof networkName !== "string") continue;
+    const [name = "", namespace = metadata.namespace ?? ""] = networkName.split("/").reverse();
+    found.set(`${namespace}/${name}`, { namespace, name });
+  }
+  return [...found.values()];
+}
+
 function records(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.filter(isRecord) : [];
 }

@@ -120,3 +120,10 @@ export function revision(name: string, kind: string, spec: object) {
     data: { apiVersion: "instancetype.kubevirt.io/v1beta1", kind, metadata: { name: name.split("-").at(-2) }, spec },
   };
 }
+
+/** The network that it is in beside the pod network. */
+export const LAN = {
+  apiVersion: "k8s.cni.cncf.io/v1",
+  kind: "NetworkAttachmentDefinition",
+  metadata: { name: "lan", namespace: "infra" },
+};
