@@ -95,6 +95,8 @@ test("asks each endpoint as the API says", async () => {
     if (url === "/v1/status") return { status: 200, body: STATUS };
     if (url === "/v1/manifest") return { status: 200, body: { kind: "VirtualMachine" } };
     if (url === "/v1/objects") return { status: 200, body: [{ kind: "Secret" }] };
+    if (url === "/v1/state/files") return { status: 404, body: { code: "NOT_FOUND", message: "an older agent" } };
+    if (url === "/v1/state") return { status: 200, body: { files: [] } };
     if (url === "/v1/profile") return { status: 404, body: { code: "NO_PROFILE", message: "not yet" } };
     if (method === "POST") return { status: 200, body: { id: 7, bytes: 4096, final: false } };
     return { status: 204 };
@@ -102,6 +104,8 @@ test("asks each endpoint as the API says", async () => {
   await expect(client.status()).resolves.toEqual(STATUS);
   await expect(client.manifest()).resolves.toEqual({ kind: "VirtualMachine" });
   await expect(client.objects()).resolves.toEqual([{ kind: "Secret" }]);
+  await expect(client.stateFiles()).resolves.toEqual([]);
+  await expect(client.state()).resolves.toEqual({ files: [] });
   await expect(client.profile()).resolves.toBeUndefined();
   await client.setPhase("Booting");
   await client.seal("root disk", 3);
@@ -113,6 +117,8 @@ test("asks each endpoint as the API says", async () => {
     ["GET", "/v1/status", undefined],
     ["GET", "/v1/manifest", undefined],
     ["GET", "/v1/objects", undefined],
+    ["GET", "/v1/state/files", undefined],
+    ["GET", "/v1/state", undefined],
     ["GET", "/v1/profile", undefined],
     ["PUT", "/v1/phase", { phase: "Booting" }],
     ["PUT", "/v1/disks/root%20disk/seal", { epoch: 3 }],

@@ -13,6 +13,7 @@ import {
   type RelocationProgress,
 } from "./agent-control.ts";
 import { type BootProfile, bootProfile } from "./boot-profile.ts";
+import { type MachineState, machineState, type StateListing, stateListing } from "./machine-state.ts";
 
 const TIMEOUT_MS = 30_000;
 /** The largest answers: a profile of 64 disks with 256 KiB of extents each, and a manifest. */
@@ -93,6 +94,16 @@ export class AgentControlClient {
   /** What the snapshot holds beside the manifest (hostile until checked); empty where the agent knows of none. */
   async objects(signal?: AbortSignal): Promise<unknown[]> {
     return (await this.#getOptional("/v1/objects", z.array(z.unknown()).max(64), signal)) ?? [];
+  }
+
+  /** Files of the machine's TPM and firmware in the snapshot; none where the agent knows of none. */
+  async stateFiles(signal?: AbortSignal): Promise<StateListing> {
+    return (await this.#getOptional("/v1/state/files", stateListing, signal)) ?? [];
+  }
+
+  /** The same with their content: hostile, but for their paths. */
+  state(signal?: AbortSignal): Promise<MachineState> {
+    return this.#get("/v1/state", machineState, signal);
   }
 
   /** Undefined until a boot became ready. */

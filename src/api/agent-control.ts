@@ -9,6 +9,8 @@ import { bootProfile } from "./boot-profile.ts";
  * | GET /v1/status | → {@link agentStatus} |
  * | GET /v1/manifest | → the VirtualMachine manifest of the snapshot as JSON, 404 where it holds none |
  * | GET /v1/objects | → the Kubernetes objects beside that manifest, Secrets among them, as a JSON array; empty where there are none |
+ * | GET /v1/state/files | → {@link stateListing}: the files of the machine's TPM and firmware in the snapshot, empty where there are none |
+ * | GET /v1/state | → {@link machineState}: the same with their content |
  * | GET /v1/profile | → {@link bootProfile}, 404 until a boot became ready |
  * | PUT /v1/phase | {@link phaseRequest} → 204; idempotent |
  * | PUT /v1/disks/{disk}/seal | {@link sealRequest} → 204; durable when answered, idempotent per epoch |

@@ -74,6 +74,10 @@ export const vmRestoreStatus = z.object({
         .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["kind", "name"] })
         .optional()
         .describe("What the machine refers to in its namespace."),
+      stateRestored: z
+        .boolean()
+        .optional()
+        .describe("Whether its TPM and firmware state was put onto its claim from the backup."),
     })
     .optional()
     .describe("How the machine was made from its manifest."),

@@ -6,6 +6,7 @@ import { mediaAgentCommand } from "./commands/media-agent.ts";
 import { operatorCommand } from "./commands/operator.ts";
 import { quickstartCommand } from "./commands/quickstart.ts";
 import { relocateCommand } from "./commands/relocate.ts";
+import { restoreStateCommand } from "./commands/restore-state.ts";
 import { reportFailure } from "./report-failure.ts";
 
 /**
@@ -17,6 +18,7 @@ const program = new Command("vmrestore")
   .showHelpAfterError()
   .addCommand(mediaAgentCommand())
   .addCommand(relocateCommand())
+  .addCommand(restoreStateCommand())
   .addCommand(inspectCommand())
   .addCommand(operatorCommand())
   .addCommand(labCommand())

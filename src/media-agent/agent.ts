@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { AgentConfig } from "../api/agent-config.ts";
 import type { AgentPhase, AgentStatus } from "../api/agent-control.ts";
 import type { BootProfile } from "../api/boot-profile.ts";
+import type { MachineState, StateListing } from "../api/machine-state.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
@@ -17,6 +18,7 @@ import type { ControlledAgent } from "./control-routes.ts";
 import type { TlsFiles } from "./control-server.ts";
 import { AgentError } from "./errors.ts";
 import { ExportedDisk, type ExportObserver, type Reading } from "./exported-disk.ts";
+import { listState, readState } from "./machine-state.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { nbdDisk } from "./nbd-disk.ts";
 import { patienceOf } from "./patience.ts";
@@ -200,6 +202,16 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     const { repository, tree } = this.#opened().source;
     const paths = (await findLayout(tree))?.objects ?? [];
     return readObjects(tree, repository.readFile.bind(repository), paths);
+  }
+
+  async stateFiles(): Promise<StateListing> {
+    const { tree } = this.#opened().source;
+    return listState(tree, (await findLayout(tree))?.manifestPath);
+  }
+
+  async machineState(): Promise<MachineState> {
+    const { repository, tree } = this.#opened().source;
+    return readState(tree, repository.readFile.bind(repository), (await findLayout(tree))?.manifestPath);
   }
 
   async setPhase(phase: AgentPhase): Promise<void> {

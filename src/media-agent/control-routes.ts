@@ -7,6 +7,7 @@ import {
   sealRequest,
 } from "../api/agent-control.ts";
 import type { BootProfile } from "../api/boot-profile.ts";
+import type { MachineState, StateListing } from "../api/machine-state.ts";
 import { AgentError } from "./errors.ts";
 import type { ExportedDisk } from "./exported-disk.ts";
 
@@ -28,6 +29,9 @@ export interface ControlledAgent {
   manifest(): Promise<unknown>;
   /** Objects that the manifest refers to, as far as the snapshot carries them. */
   objects(): Promise<unknown[]>;
+  /** Files of the machine's TPM and firmware, and the same with their content. */
+  stateFiles(): Promise<StateListing>;
+  machineState(): Promise<MachineState>;
   readonly profile: BootProfile | undefined;
   setPhase(phase: AgentPhase): Promise<void>;
   /** @throws AgentError NOT_FOUND; NOT_SERVING while it starts */
@@ -45,6 +49,8 @@ export function controlRoutes(agent: ControlledAgent): ControlRoute[] {
     route("GET", /^\/v1\/status$/, true, async () => agent.status()),
     route("GET", /^\/v1\/manifest$/, false, async () => orNotFound(await agent.manifest(), "manifest in the snapshot")),
     route("GET", /^\/v1\/objects$/, false, () => agent.objects()),
+    route("GET", /^\/v1\/state\/files$/, false, () => agent.stateFiles()),
+    route("GET", /^\/v1\/state$/, true, () => agent.machineState()),
     route("GET", /^\/v1\/profile$/, false, async () => orNotFound(agent.profile, "profile: no boot became ready yet")),
     route("PUT", /^\/v1\/phase$/, false, (_, body) => agent.setPhase(phaseRequest.parse(body).phase)),
     route("DELETE", /^\/v1\/pin$/, false, () => agent.unpin()),

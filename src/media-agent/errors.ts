@@ -13,6 +13,7 @@ export type AgentErrorCode =
   | "OBJECTS_INVALID"
   | "PROFILE_INVALID"
   | "STATE_MISMATCH"
+  | "STATE_TOO_LARGE"
   | "STALE_EPOCH"
   | "NOT_SERVING"
   | "NOT_IN_TIME"

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { LocalBackend } from "../repository/backends/local.ts";
 import { Repository, type SnapshotTree } from "../repository/repository.ts";
 import { ResticRepository } from "../repository/testing/restic.ts";
+import { listState, readState } from "./machine-state.ts";
 import { findLayout, readObjects } from "./snapshot-layout.ts";
 
 let made: ResticRepository;
@@ -61,4 +62,32 @@ test.each([
     code: "OBJECTS_INVALID",
     hint: expect.stringContaining("VMRestore"),
   });
+});
+
+test("TPM and firmware state lies beside the manifest as on KubeVirt's claim; what else is there is left", async () => {
+  const tree = await treeOf({
+    "vm/virtualmachine.yaml": MANIFEST,
+    "vm/state/nvram/orders_VARS.fd": "efi",
+    "vm/state/swtpm/uuid/tpm2/tpm2-00.permall": "tpm",
+    "vm/state/swtpm/uuid/tpm2/.lock": "",
+    "vm/state/cbt/root.qcow2": "stale",
+    "vm/state/notes": "none",
+    "state/nvram/other_VARS.fd": "another machine's",
+  });
+  const manifestPath = (await findLayout(tree))?.manifestPath;
+  expect(await listState(tree, manifestPath)).toEqual([
+    { path: "nvram/orders_VARS.fd", size: 3 },
+    { path: "swtpm/uuid/tpm2/tpm2-00.permall", size: 3 },
+  ]);
+  const { files } = await readState(tree, repository.readFile.bind(repository), manifestPath);
+  expect(files.map(({ data }) => Buffer.from(data, "base64").toString())).toEqual(["efi", "tpm"]);
+  expect(await listState(tree, undefined)).toEqual([]);
+});
+
+test.each([
+  ["too many files", Object.fromEntries(Array.from({ length: 65 }, (_, index) => [`state/nvram/${index}`, "x"]))],
+  ["too many bytes", { "state/nvram/large": Buffer.alloc(8 * 1024 * 1024 + 1) }],
+])("state of %s is refused", async (_, files) => {
+  const tree = await treeOf({ "virtualmachine.yaml": MANIFEST, ...files });
+  await expect(listState(tree, "/virtualmachine.yaml")).rejects.toMatchObject({ code: "STATE_TOO_LARGE" });
 });

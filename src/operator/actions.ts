@@ -5,7 +5,16 @@ import type { KubernetesObject, Manifest, ResourceType } from "./runtime/objects
 /** What the controllers ask of a media agent. */
 export type AgentControl = Pick<
   AgentControlClient,
-  "status" | "manifest" | "objects" | "profile" | "setPhase" | "setBus" | "seal" | "reportRelocation" | "unpin"
+  | "status"
+  | "manifest"
+  | "objects"
+  | "stateFiles"
+  | "profile"
+  | "setPhase"
+  | "setBus"
+  | "seal"
+  | "reportRelocation"
+  | "unpin"
 >;
 
 /** One write, decided upon and not yet done. */

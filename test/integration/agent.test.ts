@@ -33,6 +33,7 @@ beforeAll(async () => {
     "disks/root.img": root,
     "disks/data.img": data,
     "virtualmachine.json": Buffer.from(JSON.stringify(manifest)),
+    "state/nvram/db_VARS.fd": Buffer.from("efi"),
     "objects/init.yaml": Buffer.from("{apiVersion: v1, kind: Secret, metadata: {name: init}, data: {a: eA==}}"),
   });
   agent = await TestAgent.create({ repository, snapshot, disks, pin: true, uid: "1234" });
@@ -96,6 +97,8 @@ test("tells its state, and hands the manifest over", async () => {
   expect(status.disks.map(({ name, size }) => [name, size])).toEqual(disks.map(({ name, size }) => [name, size]));
   expect(status.repository.bytesFetched).toBeGreaterThan(MIB);
   expect(await agent.operator.manifest()).toEqual(manifest);
+  expect(await agent.operator.stateFiles()).toEqual([{ path: "nvram/db_VARS.fd", size: 3 }]);
+  expect(await agent.relocation.state()).toEqual({ files: [{ path: "nvram/db_VARS.fd", data: "ZWZp" }] });
   expect(await agent.operator.objects()).toMatchObject([{ kind: "Secret", data: { a: "eA==" } }]);
   expect(await agent.operator.profile()).toBeUndefined();
 });
@@ -120,7 +123,14 @@ test("metrics and probes answer in the clear, without secrets", async () => {
 test("the relocation Job may do its own part only, a stranger nothing", async () => {
   const job = agent.relocation;
   expect((await job.status()).serving).toBe(true);
-  for (const refused of [job.setPhase("Ready"), job.seal("root", 1), job.unpin(), job.manifest(), job.objects()]) {
+  for (const refused of [
+    job.setPhase("Ready"),
+    job.seal("root", 1),
+    job.unpin(),
+    job.manifest(),
+    job.objects(),
+    job.stateFiles(),
+  ]) {
     await expect(refused).rejects.toMatchObject({ code: "FORBIDDEN", status: 403 });
   }
   const now = Date.now();

@@ -29,6 +29,7 @@ export class AgentSession {
       status: () => control.status(),
       manifest: () => control.manifest(),
       objects: () => control.objects(),
+      stateFiles: () => control.stateFiles(),
       profile: () => control.profile(),
       seal: (disk, epoch) => control.seal(disk, epoch),
       reportRelocation: (disk, progress) => control.reportRelocation(disk, progress),

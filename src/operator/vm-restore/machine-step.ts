@@ -13,6 +13,7 @@ import type { Plan } from "./plan.ts";
 import { recreated } from "./recreated.ts";
 import { missingMessage, planReferences, type ReferencePlan } from "./reference-step.ts";
 import { servedVolume } from "./served-volume.ts";
+import { carriesState, restoreState } from "./state-step.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const CREATED = "VirtualMachineCreated";
@@ -67,7 +68,9 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
     return waits(no(CREATED, "NetworkNotFound", message), 10_000);
   }
   const { references, actions, missing, remarks } = planReferences(observed, carried);
-  const status: Outcome["status"] = { machine: { leftOut: [...made.leftOut], references } };
+  const { stateRestored } = restore.status?.machine ?? {};
+  const machine = { leftOut: [...made.leftOut], references, ...(stateRestored === undefined ? {} : { stateRestored }) };
+  const status: Outcome["status"] = { machine };
   if (missing.length > 0) {
     const { reason, message } = missingMessage(missing);
     return { ...waits(no(CREATED, reason, message), 10_000), status };
@@ -76,6 +79,14 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
   const written = new Set(createdReferences(restore.status?.machine?.references));
   if (!createdReferences(references).every((key) => written.has(key)))
     return { ...waits(no(CREATED, "Creating", "What the machine refers to is being made."), 0), status };
+  const isNewClaim = references.some(({ kind, state }) => kind === "PersistentVolumeClaim" && state === "Created");
+  if (isNewClaim && carriesState(observed)) {
+    // Its claim is among them, and what fills the claim needs it.
+    if (actions.length > 0)
+      return { ...acts(actions, no(CREATED, "Creating", "What the machine refers to is being made.")), status };
+    const filled = restoreState(observed, plan);
+    if (!filled.passes) return { ...filled, status: { ...status, ...filled.status } };
+  }
   const left = made.leftOut.length === 0 ? "" : ` Left out of the manifest: ${made.leftOut.slice(0, 20).join(", ")}.`;
   const buses = busActions(observed, made.machine.spec?.template?.spec?.domain?.devices?.disks ?? []);
   const identity = sharedIdentity(made.machine, spec, neighbours);

@@ -23,6 +23,8 @@ export function restoreNames(restore: VMRestore, machine: string) {
       `${machine}-${createHash("sha256").update(`${restore.metadata.uid}/${original}`).digest("hex").slice(0, 16)}`,
     /** Where KubeVirt keeps the machine's TPM and firmware variables; it finds the claim by this name or by its label. */
     state: `persistent-state-for-${machine}`,
+    /** The Job that fills it, and its certificate. */
+    stateJob: `${base}-state`,
     profile: machine,
   } as const;
 }

@@ -3,14 +3,15 @@ import {
   CONFIG_MAPS,
   CONTROLLER_REVISIONS,
   INSTANCES,
+  JOBS,
   NETWORK_ATTACHMENTS,
   SECRETS,
   VIRTUAL_MACHINES,
 } from "../kinds.ts";
 import type { Cluster } from "../runtime/cluster.ts";
-import type { ResourceType } from "../runtime/objects.ts";
+import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { attachmentsOf, referencesOf } from "./manifest/references.ts";
-import { restoreNames } from "./names.ts";
+import { isOurs, restoreNames } from "./names.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
 import { recreated } from "./recreated.ts";
 
@@ -21,7 +22,7 @@ export const REFERENCE_TYPES: Readonly<Record<ObservedReference["kind"], Resourc
   PersistentVolumeClaim: CLAIMS as ResourceType,
 };
 
-type Beside = Pick<Observed, "references" | "missingNetworks" | "neighbours">;
+type Beside = Pick<Observed, "references" | "stateJob" | "stateSecret" | "missingNetworks" | "neighbours">;
 
 const NOBODY = { machines: [], instances: [] } as const;
 
@@ -34,7 +35,8 @@ export async function observeBeside(
   observed: Pick<Observed, "restore" | "spec" | "agent" | "plan" | "machine" | "disks">,
 ): Promise<Beside> {
   const { restore, spec, plan, machine, agent, disks } = observed;
-  if (plan === undefined || machine !== undefined) return { references: [], missingNetworks: [], neighbours: NOBODY };
+  if (plan === undefined || machine !== undefined)
+    return { references: [], stateJob: undefined, stateSecret: undefined, missingNetworks: [], neighbours: NOBODY };
   const { namespace } = restore.metadata;
   // The claims of its disks are made just before it: earlier, and while it stages, nobody needs to know.
   const isNext = agent.status?.serving === true && disks.every(({ claim }) => claim !== undefined);
@@ -49,7 +51,11 @@ export async function observeBeside(
       optional: true,
     });
   }
-  const [references, networks, machines, instances] = await Promise.all([
+  const hasState = wanted.some(({ kind }) => kind === "PersistentVolumeClaim");
+  const { stateJob } = restoreNames(restore, spec.virtualMachine.name);
+  const [job, secret, references, networks, machines, instances] = await Promise.all([
+    hasState ? cluster.get(JOBS, namespace, stateJob) : undefined,
+    hasState ? cluster.get(SECRETS, namespace, stateJob) : undefined,
     Promise.all(
       wanted.map(async ({ kind, name, optional }) => {
         const get = (each: string) => cluster.get(REFERENCE_TYPES[kind], namespace, each);
@@ -70,5 +76,12 @@ export async function observeBeside(
     made === undefined ? [] : cluster.list(VIRTUAL_MACHINES, undefined),
     made === undefined ? [] : cluster.list(INSTANCES, undefined),
   ]);
-  return { references, missingNetworks: networks.flat(), neighbours: { machines, instances } };
+  const own = <T extends KubernetesObject>(object: T | undefined) => (isOurs(restore, object) ? object : undefined);
+  return {
+    references,
+    stateJob: own(job),
+    stateSecret: own(secret),
+    missingNetworks: networks.flat(),
+    neighbours: { machines, instances },
+  };
 }

@@ -125,6 +125,8 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     profile,
     references: [],
     missingNetworks: [],
+    stateJob: undefined,
+    stateSecret: undefined,
     neighbours: { machines: [], instances: [] },
   };
   const agent = await observeAgent(options.session, without, plan);
@@ -176,7 +178,14 @@ async function observeDisk(
   return { ...disk, volume, claim, target, targetClaim };
 }
 
-const NOTHING_TOLD = { status: undefined, told: undefined, manifest: undefined, objects: [], profile: undefined };
+const NOTHING_TOLD = {
+  status: undefined,
+  told: undefined,
+  manifest: undefined,
+  objects: [],
+  stateFiles: [],
+  profile: undefined,
+};
 
 /** An agent that does not answer is a fact to decide on, not an error. */
 async function observeAgent(session: AgentSession, observed: Observed, plan: Plan | undefined): Promise<ObservedAgent> {
@@ -211,6 +220,7 @@ async function observeAgent(session: AgentSession, observed: Observed, plan: Pla
       told: session.told(status.instance),
       manifest: wantsManifest ? await control.manifest() : undefined,
       objects: wantsObjects ? await control.objects() : [],
+      stateFiles: wantsManifest ? await control.stateFiles() : [],
       profile: wantsProfile ? await control.profile() : undefined,
     };
   } catch (error) {

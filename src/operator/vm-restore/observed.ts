@@ -2,6 +2,7 @@ import type { AgentPhase, AgentStatus } from "../../api/agent-control.ts";
 import type { BackupRepository } from "../../api/backup-repository.ts";
 import type { BootProfile } from "../../api/boot-profile.ts";
 import type { Condition } from "../../api/common.ts";
+import type { StateListing } from "../../api/machine-state.ts";
 import type { VMProfile } from "../../api/vm-profile.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
@@ -43,6 +44,8 @@ export interface ObservedAgent {
   readonly manifest: unknown;
   /** What the snapshot holds beside the manifest; read with it. */
   readonly objects: readonly unknown[];
+  /** Files of the machine's TPM and firmware in the snapshot; read with the manifest. */
+  readonly stateFiles: StateListing;
   /** Read only where it is not kept yet. */
   readonly profile: BootProfile | undefined;
 }
@@ -103,6 +106,9 @@ export interface Observed {
   readonly profile: VMProfile | undefined;
   /** Looked at while there is no machine: what it will refer to, or what was made for it. */
   readonly references: readonly ObservedReference[];
+  /** What puts TPM and firmware state onto the machine's claim; looked at as the references are. */
+  readonly stateJob: Job | undefined;
+  readonly stateSecret: Secret | undefined;
   /** Networks that it will be in, beside the pod network, and that are not there: `namespace/name`. */
   readonly missingNetworks: readonly string[];
   /** Every machine of the cluster, in the moment before this one is made. */

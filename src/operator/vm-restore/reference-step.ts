@@ -1,11 +1,13 @@
 import type { ReferenceState, VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type Action, create, remove } from "../actions.ts";
+import { JOBS, SECRETS } from "../kinds.ts";
 import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
 import { type Carried, type CarriedObjects, readCarried, saysTheSame } from "./manifest/carried-objects.ts";
 import { at } from "./manifest/shape.ts";
 import { isOurs, restoreLabels, restoreNames } from "./names.ts";
 import { REFERENCE_TYPES } from "./observe-references.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
+import { carriesState } from "./state-step.ts";
 
 /** KubeVirt's own size for it. */
 const STATE_SIZE = "10Mi";
@@ -41,7 +43,7 @@ export function planReferences(observed: Observed, { objects }: CarriedObjects):
     if (state === "Missing" && !optional) missing.push(reference);
     return { kind, name, state };
   });
-  return { references: entries, actions, missing, remarks: remarksOn(entries) };
+  return { references: entries, actions, missing, remarks: remarksOn(entries, carriesState(observed)) };
 }
 
 /** What the snapshot holds of it; of a copy, failing that, what its original says here. */
@@ -66,7 +68,7 @@ function stateOf(
   return saysTheSame(carried, present) ? "Same" : "Differs";
 }
 
-function remarksOn(entries: ReferencePlan["references"]): string {
+function remarksOn(entries: ReferencePlan["references"], hasState: boolean): string {
   const remarks: string[] = [];
   const differing = entries.filter(({ state }) => state === "Differs").map(({ kind, name }) => `${kind} ${name}`);
   if (differing.length > 0) {
@@ -76,7 +78,7 @@ function remarksOn(entries: ReferencePlan["references"]): string {
     );
   }
   const state = entries.find(({ kind }) => kind === "PersistentVolumeClaim");
-  if (state?.state === "Created")
+  if (state?.state === "Created" && !hasState)
     remarks.push(" The backup holds no TPM or firmware state: the machine begins with an empty one.");
   if (state?.state === "Found") remarks.push(` Its TPM and firmware state is what claim ${state.name} held already.`);
   return remarks.join("");
@@ -138,12 +140,17 @@ function stateClaim(observed: Observed): Manifest {
 }
 
 /** Takes away what was made for a machine that is not to be any more. */
-export function removeReferences({ restore, references }: Observed): Action[] {
-  return references.flatMap(({ kind, present }) =>
+export function removeReferences({ restore, references, stateJob, stateSecret }: Observed): Action[] {
+  const filling = [
+    ...(stateJob === undefined || isGoing(stateJob) ? [] : [remove(JOBS, stateJob)]),
+    ...(stateSecret === undefined || isGoing(stateSecret) ? [] : [remove(SECRETS, stateSecret)]),
+  ];
+  const made = references.flatMap(({ kind, present }) =>
     present !== undefined && isOurs(restore, present) && !isGoing(present)
       ? [remove(REFERENCE_TYPES[kind], present)]
       : [],
   );
+  return [...filling, ...made];
 }
 
 function isGoing({ metadata }: KubernetesObject): boolean {

@@ -4,6 +4,8 @@ import {
   CLAIMS,
   CONFIG_MAPS,
   CONTROLLER_REVISIONS,
+  JOBS,
+  type Job,
   NETWORK_ATTACHMENTS,
   SECRETS,
   VIRTUAL_MACHINES,
@@ -252,13 +254,79 @@ test("an address that another machine has is refused before anything is made, or
   expect(message()).toContain("It has the firmware UUID of VirtualMachine shop/original.");
 });
 
+const STATE = [{ path: "nvram/orders-db_VARS.fd", size: 540_672 }];
+const stateClaim = () => world.cluster.peek(CLAIMS, TENANT, "persistent-state-for-orders-db");
+const stateJob = () => world.cluster.all<Job>(JOBS).find(({ metadata }) => metadata.name.endsWith("-state"));
+
+test("TPM and firmware state is on its claim before the machine starts, and nothing is left of what put it there", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.restore();
+  await play(world, () => stateJob() !== undefined);
+  const pod = JSON.stringify(stateJob());
+  expect(pod).toContain('"claimName":"persistent-state-for-orders-db"');
+  expect(pod).toContain('"--agent","10.0.0.7"');
+  expect(pod).toContain('"--backed-up-as","orders-db","--machine","orders-db"');
+  world.cluster.onWrite = ({ type, verb }, moment) => {
+    if (type !== VIRTUAL_MACHINES || verb !== "create" || moment !== "before") return;
+    expect(restoreIn(world)?.status?.machine?.stateRestored).toBe(true);
+    expect(stateJob()).toBeUndefined();
+    expect(world.cluster.keys().filter((key) => /^Secret.default.vmr-.*-state$/.test(key))).toEqual([]);
+  };
+  await play(world, phaseIs("Completed"));
+  expect(message()).not.toContain("empty");
+});
+
+test("a machine does not start with another TPM because its state could not be put back: that is told, and tried again", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.stateJobFails = true;
+  world.restore();
+  await play(world, reasonIs("StateNotRestored"));
+  const first = stateJob()?.metadata.uid;
+  await play(world, () => stateJob() !== undefined && stateJob()?.metadata.uid !== first);
+  expect(machine()).toBeUndefined();
+  world.stateJobFails = false;
+  await play(world, phaseIs("Completed"));
+});
+
+test("state that was there is not overwritten, and that of another manifest is not taken", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.cluster.put(CLAIMS, {
+    apiVersion: "v1",
+    kind: "PersistentVolumeClaim",
+    metadata: { name: "persistent-state-for-orders-db", namespace: TENANT },
+    spec: {},
+  });
+  world.restore();
+  world.cluster.onWrite = ({ name }) => expect(name).not.toMatch(/-state$/);
+  await play(world, phaseIs("Completed"));
+  expect(message()).toContain("is what claim persistent-state-for-orders-db held already");
+});
+
+test("a restore that is discarded while it puts state back leaves nothing of it", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.stateJobFails = true;
+  world.restore();
+  await play(world, reasonIs("StateNotRestored"));
+  expect(stateClaim()).toBeDefined();
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+  await play(world, (restore) => restore === undefined);
+  expect(stateJob()).toBeUndefined();
+  expect(stateClaim()).toBeUndefined();
+  expect(world.cluster.all(SECRETS)).toEqual([]);
+});
+
 test("an operator that dies while it makes what a machine refers to comes to the same end", async () => {
-  const kinds = ["Secret", "ConfigMap", "ControllerRevision", "PersistentVolumeClaim", "VirtualMachine"];
+  const kinds = ["Secret", "ConfigMap", "ControllerRevision", "PersistentVolumeClaim", "Job", "VirtualMachine"];
   const run = async (wanted: number, when: "before" | "after") => {
     world = new World();
     world.backUp("root", "data");
     world.backedUp = { ...fullManifest(), spec: { ...fullManifest().spec, runStrategy: "Always" } };
     world.objects = EVERYTHING;
+    world.stateFiles = STATE;
     world.cluster.put(NETWORK_ATTACHMENTS, LAN);
     world.restore();
     let seen = 0;

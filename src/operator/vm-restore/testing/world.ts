@@ -89,6 +89,9 @@ export class World {
   /** The manifest in the snapshot, where it is another than the plain one, and what lies beside it. */
   backedUp: unknown;
   objects: readonly unknown[] = [];
+  stateFiles: { path: string; size: number }[] = [];
+  /** What the Job that restores the machine's state comes to. */
+  stateJobFails = false;
   /** Requests that changed something at the agent. */
   readonly told: string[] = [];
   /** Called before and after each of them. */
@@ -176,6 +179,7 @@ export class World {
     status: async () => this.#status(),
     manifest: async () => this.backedUp ?? manifest(this.disks, this.manifestBus),
     objects: async () => [...this.objects],
+    stateFiles: async () => this.stateFiles,
     profile: async () => ({ boots: 1, disks: [{ name: "root", size: DISK_SIZE, extents: "0+2" }] }),
     setPhase: async (phase) => this.#tell(`phase ${phase}`, () => undefined),
     setBus: async (disk, bus) =>
@@ -258,11 +262,19 @@ export class World {
       this.#pod(`${set.metadata.name}-0`, set, { "app.kubernetes.io/name": "vmrestore-media-agent" });
     for (const job of jobs) {
       if (/-inspect(-\d+)?$/.test(job.metadata.name)) this.#inspect(job);
+      else if (job.metadata.name.endsWith("-state")) this.#fillState(job);
       else {
         this.#pod(`${job.metadata.name}-0`, job, { "job-name": job.metadata.name });
         this.#relocation ??= { cursor: 0, bytesTotal: DISK_SIZE, bytesDurable: 0, rate: 0, state: "FirstPass" };
       }
     }
+  }
+
+  #fillState(job: Job): void {
+    this.cluster.change(JOBS, job.metadata.namespace, job.metadata.name, (changed) => {
+      const conditions = [{ type: "Failed", status: "True", reason: "BackoffLimitExceeded", message: "it failed" }];
+      changed.status = this.stateJobFails ? { failed: 3, conditions } : { succeeded: 1 };
+    });
   }
 
   #inspect(job: Job): void {

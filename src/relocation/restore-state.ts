@@ -1,0 +1,79 @@
+import { mkdir, open, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type AgentControlClient, AgentControlError } from "../api/agent-control-client.ts";
+import type { MachineState } from "../api/machine-state.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { errorCode, errorMessage } from "../base/errors.ts";
+import type { Logger } from "../base/logging.ts";
+
+const RETRY_MS = 1000;
+
+export interface RestoreStateOptions {
+  readonly client: Pick<AgentControlClient, "state">;
+  /** Where the machine's state claim is mounted. */
+  readonly directory: string;
+  /** The machine's name when it was backed up, and now: KubeVirt names the file of EFI variables by it. */
+  readonly machine: { readonly was: string; readonly is: string };
+  readonly log: Logger;
+  readonly clock?: Clock;
+}
+
+/**
+ * Puts a machine's TPM and firmware state onto its claim. Everything is durable when it resolves; run again, it does the same again. An
+ * agent that is away is waited for without end.
+ *
+ * @throws AgentControlError where the agent refuses for good
+ */
+export async function restoreState(options: RestoreStateOptions, signal: AbortSignal): Promise<void> {
+  const { directory, machine, log, clock = systemClock } = options;
+  const { files } = await ask(options.client, clock, log, signal);
+  const directories = new Set<string>();
+  for (const { path, data } of files) {
+    const place = join(directory, path === varsOf(machine.was) ? varsOf(machine.is) : path);
+    await mkdir(dirname(place), { recursive: true, mode: 0o770 });
+    await writeDurably(place, Buffer.from(data, "base64"));
+    for (let above = dirname(place); above.length >= directory.length; above = dirname(above)) directories.add(above);
+  }
+  for (const each of directories) await sync(each);
+  log.info({ files: files.length }, "the machine's state is on its claim");
+}
+
+async function ask(
+  client: RestoreStateOptions["client"],
+  clock: Clock,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<MachineState> {
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return await client.state(signal);
+    } catch (error) {
+      if (!(error instanceof AgentControlError) || !error.isTransient) throw error;
+      log.warn({ code: errorCode(error), reason: errorMessage(error) }, "waiting for the media agent");
+    }
+    await clock.sleep(RETRY_MS, signal);
+  }
+}
+
+function varsOf(machine: string): string {
+  return `nvram/${machine}_VARS.fd`;
+}
+
+/** The old file or the new one is there after a crash, never a part of one. */
+async function writeDurably(path: string, content: Buffer): Promise<void> {
+  const temporary = `${path}.new`;
+  const handle = await open(temporary, "w", 0o660);
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+}
+
+async function sync(directory: string): Promise<void> {
+  const handle = await open(directory, "r");
+  await handle.sync().finally(() => handle.close());
+}
