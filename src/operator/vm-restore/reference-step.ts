@@ -43,7 +43,7 @@ export function planReferences(observed: Observed, { objects }: CarriedObjects):
     if (state === "Missing" && !optional) missing.push(reference);
     return { kind, name, state };
   });
-  return { references: entries, actions, missing, remarks: remarksOn(entries, carriesState(observed)) };
+  return { references: entries, actions, missing, remarks: remarksOn(entries, observed) };
 }
 
 /** What the snapshot holds of it; of a copy, failing that, what its original says here. */
@@ -68,7 +68,7 @@ function stateOf(
   return saysTheSame(carried, present) ? "Same" : "Differs";
 }
 
-function remarksOn(entries: ReferencePlan["references"], hasState: boolean): string {
+function remarksOn(entries: ReferencePlan["references"], observed: Observed): string {
   const remarks: string[] = [];
   const differing = entries.filter(({ state }) => state === "Differs").map(({ kind, name }) => `${kind} ${name}`);
   if (differing.length > 0) {
@@ -78,6 +78,9 @@ function remarksOn(entries: ReferencePlan["references"], hasState: boolean): str
     );
   }
   const state = entries.find(({ kind }) => kind === "PersistentVolumeClaim");
+  const hasState = carriesState(observed);
+  if (state?.state === "Created" && hasState && observed.spec.virtualMachine.firmwareIdentity === "Regenerate")
+    remarks.push(" Its TPM begins empty: what a TPM holds belongs to the firmware's UUID, which is a new one.");
   if (state?.state === "Created" && !hasState)
     remarks.push(" The backup holds no TPM or firmware state: the machine begins with an empty one.");
   if (state?.state === "Found") remarks.push(` Its TPM and firmware state is what claim ${state.name} held already.`);

@@ -277,6 +277,14 @@ test("TPM and firmware state is on its claim before the machine starts, and noth
   expect(message()).not.toContain("empty");
 });
 
+test("a machine with a new UUID is told to have a new TPM", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.restore({ virtualMachine: { name: "orders-db", firmwareIdentity: "Regenerate" } });
+  await play(world, phaseIs("Completed"));
+  expect(message()).toContain("Its TPM begins empty");
+});
+
 test("a machine does not start with another TPM because its state could not be put back: that is told, and tried again", async () => {
   world.objects = EVERYTHING;
   world.stateFiles = STATE;
