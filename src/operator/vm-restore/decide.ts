@@ -10,7 +10,7 @@ import { cutoverBegun, goesToTarget, isSwitched } from "./cutover-state.ts";
 import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
-import { awaitGuest, keepProfile, makeMachine } from "./machine-step.ts";
+import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-step.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
@@ -99,6 +99,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     (seen) => runAgent(seen, plan),
     tellPhase,
     tellBuses,
+    (seen) => checkManifest(seen, plan),
     (seen) => (seen.machine === undefined ? bootSetOutcome(seen) : { ...bootSetOutcome(seen), passes: true }),
     (seen) => makeMachine(seen, plan),
     awaitGuest,

@@ -1,6 +1,6 @@
 import { API_VERSION } from "../../api/group.ts";
 import { type Action, create, remove } from "../actions.ts";
-import { conditionOf } from "../conditions.ts";
+import { conditionOf, isTrue } from "../conditions.ts";
 import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
 import { macConflict, sharedIdentity } from "./conflicts.ts";
@@ -19,6 +19,14 @@ import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 const CREATED = "VirtualMachineCreated";
 const STARTING = "The machine is being started.";
 export const LEARNED_FROM = "vmrestore.io/learned-from";
+
+/** Whether a machine can be made of the manifest at all: told as soon as the agent has handed it over, not after all is staged. */
+export function checkManifest(observed: Observed, plan: Plan): Outcome {
+  if (observed.machine !== undefined || isTrue(conditionsBefore(observed), CREATED)) return passed();
+  const made = recreated(observed, plan.disks)?.made;
+  if (made === undefined || !("problem" in made)) return passed();
+  return waits(no(CREATED, made.reason, made.problem), 10_000);
+}
 
 /** The volumes that the agent serves, and the machine on them. Made once: a machine that its users deleted stays deleted. */
 export function makeMachine(observed: Observed, plan: Plan): Outcome {

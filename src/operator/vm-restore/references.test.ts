@@ -217,6 +217,14 @@ test("a restore that is deleted before its machine was made leaves nothing of it
   expect(world.cluster.peek(SECRETS, TENANT, "ssh-keys")).toBeUndefined();
 });
 
+test("a manifest that no machine can be made of is told of before anything is staged for it", async () => {
+  world.launchable = false;
+  world.restore({ virtualMachine: { name: "orders-db", networks: "Map", networkMap: [{ from: "pod", to: "pod" }] } });
+  await play(world, reasonIs("NetworkNotMapped"));
+  expect(message()).toContain("infra/lan");
+  expect(world.cluster.all(CLAIMS).filter(({ metadata }) => metadata.namespace === TENANT)).toEqual([]);
+});
+
 test("a network that is not there is told before the machine is made, and another one can be taken", async () => {
   world.objects = EVERYTHING;
   world.cluster.erase(NETWORK_ATTACHMENTS, "infra", "lan");
