@@ -7,6 +7,7 @@ import type { Manifest } from "../runtime/objects.ts";
 import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "../settings.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
 import type { Plan } from "./plan.ts";
+import { FULL_ON_PURPOSE } from "./quiet-claims.ts";
 
 const DIRECTORIES = {
   overlay: "/overlay",
@@ -25,7 +26,12 @@ export function agentObjects(restore: VMRestore, spec: VMRestoreSpec, plan: Plan
     service: (address: string | undefined) => service(inNamespace(names.agent), labels, address),
     // One writer, on whatever node: the lock and epoch of the overlay are the second fence.
     overlay: claim(inNamespace(names.overlay), "ReadWriteOncePod", plan.overlay),
-    cache: claim(inNamespace(names.cache), "ReadWriteOnce", plan.cache),
+    // The cache uses what it has. An overlay that fills up is news, and its claim's alert is wanted.
+    cache: claim(
+      { ...inNamespace(names.cache), labels: { ...labels, ...FULL_ON_PURPOSE } },
+      "ReadWriteOnce",
+      plan.cache,
+    ),
     statefulSet: statefulSet(inNamespace(names.agent), names, labels, spec, plan, settings),
   };
 }

@@ -176,6 +176,17 @@ test("while the agent serves it, a disk is a ReadWriteMany NFS volume of the dis
   expect(claimOf(world)).toBe("orders-db-root-restoring");
 });
 
+test("claims that are full on purpose say so to the alert on volumes that fill up, and no others do", async () => {
+  const world = new World();
+  world.restore();
+  await play(world, () => world.cluster.peek(CLAIMS, TENANT, "orders-db-root") !== undefined);
+  const quiet = world.cluster
+    .all(CLAIMS)
+    .filter(({ metadata }) => metadata.labels?.["alerts.k8s.io/KubePersistentVolumeFillingUp"] === "disabled")
+    .map(({ metadata }) => metadata.name.replace(/^vmr-.*-/, ""));
+  expect(quiet.sort()).toEqual(["cache", "orders-db-root", "orders-db-root-restoring"]);
+});
+
 test("cutover waits for approval, and for its time", async () => {
   const world = new World();
   world.restore(relocation({ cutover: {} }));

@@ -7,6 +7,7 @@ import type { Manifest } from "../runtime/objects.ts";
 import { CONTAINER_SECURITY, type OperatorSettings, POD_SECURITY } from "../settings.ts";
 import { type RestoreKeys, tlsSecret } from "./keys.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
+import { FULL_ON_PURPOSE } from "./quiet-claims.ts";
 import { targetSize } from "./sizing.ts";
 
 const TLS_DIRECTORY = "/etc/vmrestore/tls";
@@ -42,7 +43,12 @@ export function targetClaim(restore: VMRestore, target: Target, bytes: number): 
     metadata: {
       name: target.claimName,
       namespace: restore.metadata.namespace ?? "",
-      labels: { ...restoreLabels(restore), [LABELS.disk]: target.disk },
+      // One file fills the filesystem; a block volume has none that anybody could measure.
+      labels: {
+        ...restoreLabels(restore),
+        [LABELS.disk]: target.disk,
+        ...(target.volumeMode === "Filesystem" ? FULL_ON_PURPOSE : {}),
+      },
     },
     spec: {
       accessModes: [target.accessMode],

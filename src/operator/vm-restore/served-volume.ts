@@ -3,6 +3,7 @@ import { LABELS } from "../../api/group.ts";
 import type { VMRestore } from "../../api/vm-restore.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
+import { FULL_ON_PURPOSE } from "./quiet-claims.ts";
 
 /**
  * The volume and claim of a disk that the media agent serves. ReadWriteMany is what makes KubeVirt take it for shared storage;
@@ -37,7 +38,8 @@ export function servedVolume(
     claim: {
       apiVersion: "v1",
       kind: "PersistentVolumeClaim",
-      metadata: { name: names.claim, namespace, labels },
+      // The agent tells that nothing is free, so that KubeVirt does not grow the image.
+      metadata: { name: names.claim, namespace, labels: { ...labels, ...FULL_ON_PURPOSE } },
       spec: {
         storageClassName: "",
         volumeName: names.volume,
