@@ -338,6 +338,11 @@ export const vmRestoreSpec = z.object({
     .describe(
       "When this object is deleted before cutover. Retain: the media agent stays for as long as the machine needs it. Discard: the machine is deleted with all that was written to it.",
     ),
+  ttlAfterCompletion: duration
+    .optional()
+    .describe(
+      "How long this object stays once the restore is completed. Only the object goes then, never the machine; one that failed stays. By default it stays.",
+    ),
 });
 
 export type VMRestoreSpec = z.infer<typeof vmRestoreSpec>;

@@ -62,9 +62,8 @@ const CARRIED = [
 
 async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   const world = new World();
-  world.restore();
+  world.restore({ ttlAfterCompletion: "5s" });
   await play(world, phaseIs("Completed"));
-  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
   await play(world, (restore) => restore === undefined);
 
   const discarded = new World();

@@ -176,6 +176,30 @@ test("while the agent serves it, a disk is a ReadWriteMany NFS volume of the dis
   expect(claimOf(world)).toBe("orders-db-root-restoring");
 });
 
+test("a completed restore goes when its time to live is over, and the machine stays", async () => {
+  const world = new World();
+  world.restore({ ttlAfterCompletion: "1h" });
+  await play(world, phaseIs("Completed"));
+  const before = world.cluster.keys().filter((key) => !/^(Event|VMRestore)\//.test(key));
+  await world.clock.advance(3500_000);
+  await settle(world);
+  expect(restoreIn(world)?.status?.phase).toBe("Completed");
+  await world.clock.advance(100_000);
+  await play(world, (restore) => restore === undefined);
+  expect(world.cluster.keys().filter((key) => !/^(Event|VMRestore)\//.test(key))).toEqual(before);
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+});
+
+test("a restore that failed outlives its time to live", async () => {
+  const world = new World();
+  world.verifyFails = true;
+  world.restore({ ttlAfterCompletion: "1s" });
+  await play(world, phaseIs("Failed"));
+  await world.clock.advance(3600_000);
+  await settle(world);
+  expect(restoreIn(world)?.status?.phase).toBe("Failed");
+});
+
 test("claims that are full on purpose say so to the alert on volumes that fill up, and no others do", async () => {
   const world = new World();
   world.restore();

@@ -20,6 +20,7 @@ import { relocate, removeRelocation } from "./relocation-step.ts";
 import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
 import { tearDown } from "./teardown.ts";
+import { liveOn } from "./time-to-live.ts";
 
 /** Keeps the object until nothing depends on the media agent any more. */
 export const RESTORE_FINALIZER = "vmrestore.io/teardown";
@@ -36,7 +37,7 @@ export function decide(observed: Observed): Outcome {
   const finalizers = restore.metadata.finalizers ?? [];
   if (!finalizers.includes(RESTORE_FINALIZER))
     return acts([withFinalizers(observed, [...finalizers, RESTORE_FINALIZER])]);
-  if (isTrue(conditionsBefore(observed), "Completed")) return passed();
+  if (isTrue(conditionsBefore(observed), "Completed")) return liveOn(observed);
   if (plan === undefined) return prepare(observed);
   if (isSwitched(observed)) return finish(observed);
   if (isExpired(observed)) return discard(observed, "Expired", "The live mount expired and was discarded.");

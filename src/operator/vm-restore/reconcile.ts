@@ -175,5 +175,8 @@ function actionFailed(error: unknown) {
 }
 
 function writesItself({ actions }: Outcome): boolean {
-  return actions?.some((action) => action.do === "replace" && action.type === VM_RESTORES) ?? false;
+  return (
+    actions?.some((action) => (action.do === "replace" || action.do === "delete") && action.type === VM_RESTORES) ??
+    false
+  );
 }
