@@ -113,6 +113,8 @@ test("asks each endpoint as the API says", async () => {
   await expect(client.freezeGeneration("root")).resolves.toEqual({ id: 7, bytes: 4096, final: false });
   await client.dropGeneration("root", 7);
   await client.reportRelocation("root", PROGRESS);
+  await client.setRelocationLimit(1000);
+  await client.setRelocationLimit(undefined);
   expect(seen.map(({ method, url, body }) => [method, url, body === "" ? undefined : JSON.parse(body)])).toEqual([
     ["GET", "/v1/status", undefined],
     ["GET", "/v1/manifest", undefined],
@@ -126,6 +128,8 @@ test("asks each endpoint as the API says", async () => {
     ["POST", "/v1/disks/root/generation", undefined],
     ["DELETE", "/v1/disks/root/generation/7", undefined],
     ["PUT", "/v1/disks/root/relocation", PROGRESS],
+    ["PUT", "/v1/relocation-limit", { bytesPerSecond: 1000 }],
+    ["PUT", "/v1/relocation-limit", { bytesPerSecond: null }],
   ]);
   expect(connections).toBe(1);
 });

@@ -145,6 +145,15 @@ export class AgentControlClient {
     return this.#change("PUT", `${diskPath(disk)}/relocation`, progress, signal);
   }
 
+  /**
+   * Durable at the agent when it resolves.
+   *
+   * @param bytesPerSecond whole, above 0; undefined: no limit
+   */
+  setRelocationLimit(bytesPerSecond: number | undefined, signal?: AbortSignal): Promise<void> {
+    return this.#change("PUT", "/v1/relocation-limit", { bytesPerSecond: bytesPerSecond ?? null }, signal);
+  }
+
   /** Removes the pin snapshot from the repository, for good. */
   unpin(signal?: AbortSignal): Promise<void> {
     return this.#change("DELETE", "/v1/pin", undefined, signal);

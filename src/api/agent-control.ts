@@ -19,6 +19,7 @@ import { bootProfile } from "./boot-profile.ts";
  * | POST /v1/disks/{disk}/generation | → {@link generation}: freezes the pages dirty now; idempotent while one is frozen |
  * | DELETE /v1/disks/{disk}/generation/{id} | → 204; what it names is durable at the target |
  * | PUT /v1/disks/{disk}/relocation | {@link relocationProgress} → 204; durable when answered |
+ * | PUT /v1/relocation-limit | {@link limitRequest} → 204; durable when answered. The relocation Job reads it in the status |
  * | DELETE /v1/pin | → 204; the pin is gone from the repository and is not made again |
  *
  * A refusal is {@link controlError} with a 4xx or 5xx status.
@@ -38,6 +39,9 @@ export const sealRequest = z.strictObject({ epoch: z.int().nonnegative() });
 export const diskBus = z.enum(["virtio", "scsi", "sata", "usb"]);
 
 export const busRequest = z.strictObject({ bus: diskBus });
+
+/** Bytes a second for the copy Job, all disks together; null: as fast as it can. */
+export const limitRequest = z.strictObject({ bytesPerSecond: z.int().positive().nullable() });
 
 export const generation = z.strictObject({
   id: z.int().positive(),
@@ -108,6 +112,8 @@ export const agentStatus = z.strictObject({
     /** Milliseconds that the oldest read under way, guest's or relocation's, has been waiting for what is not cached. */
     longestWait: z.number().nonnegative().optional(),
   }),
+  /** See {@link limitRequest}; absent: no limit. */
+  relocationLimit: z.int().positive().optional(),
   overlay: z.strictObject({ full: z.boolean(), bytesUsed: z.int(), bytesFree: z.int() }),
   /** Open NFS connections (a mounted client keeps one), and NBD connections. */
   connections: z.strictObject({ nfs: z.int(), nbd: z.int() }),

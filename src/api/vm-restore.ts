@@ -3,7 +3,7 @@ import { dnsLabel, type ObjectMeta, objectName, timestamp } from "./common.ts";
 import { diskFormatChoice } from "./disk-format.ts";
 import { duration } from "./duration.ts";
 import type { API_VERSION } from "./group.ts";
-import { quantity } from "./quantity.ts";
+import { parseQuantity, quantity } from "./quantity.ts";
 import type { VMRestoreStatus } from "./vm-restore-status.ts";
 
 const byName = { "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] };
@@ -266,54 +266,78 @@ const targetClaim = {
   accessMode: z.enum(["ReadWriteOnce", "ReadWriteMany"]).optional(),
 };
 
-const relocation = z.object({
-  strategy: z
-    .enum(["Auto", "LiveMigration", "Copy", "None"])
-    .default("Auto")
-    .describe(
-      "How the disks get to the target. None: a live mount, they stay in the backup. This version copies; it refuses LiveMigration.",
-    ),
-  target: z
-    .object({
-      ...targetClaim,
-      perDisk: z
-        .array(
-          z.object({
-            name: dnsLabel,
-            ...targetClaim,
-            claimName: objectName.optional().describe("By default `<machine>-<disk>`."),
-            size: quantity
-              .optional()
-              .describe("By default the disk's size, and room for a filesystem where there is one."),
-          }),
-        )
-        .max(64)
-        .meta(byName)
-        .optional(),
-    })
-    .prefault({}),
-  begin: z
-    .enum(["GuestReady", "Immediately", "Manual"])
-    .default("GuestReady")
-    .describe("When copying begins. Manual: when this is changed to one of the others."),
-  cutover: z
-    .object({
-      when: z
-        .enum(["Automatic", "Manual", "At"])
-        .default("Manual")
-        .describe("When the machine is restarted on the target. Manual: when this is changed to one of the others."),
-      at: timestamp.optional(),
-      verify: z.boolean().default(true).describe("Compare checksums before the machine starts from the target."),
-    })
-    .refine((value) => (value.when === "At") === (value.at !== undefined), "`at` belongs to `when: At`")
-    .meta({
-      "x-kubernetes-validations": [
-        { rule: "(self.when == 'At') == has(self.at)", message: "`at` belongs to `when: At`" },
-      ],
-    })
-    .prefault({}),
-  bandwidthLimit: quantity.optional().describe("Bytes a second for copying, e.g. 200Mi."),
-});
+const relocation = z
+  .object({
+    strategy: z
+      .enum(["Auto", "LiveMigration", "Copy", "None"])
+      .default("Auto")
+      .describe(
+        "How the disks get to the target. None: a live mount, they stay in the backup. This version copies; it refuses LiveMigration.",
+      ),
+    target: z
+      .object({
+        ...targetClaim,
+        perDisk: z
+          .array(
+            z.object({
+              name: dnsLabel,
+              ...targetClaim,
+              claimName: objectName.optional().describe("By default `<machine>-<disk>`."),
+              size: quantity
+                .optional()
+                .describe("By default the disk's size, and room for a filesystem where there is one."),
+            }),
+          )
+          .max(64)
+          .meta(byName)
+          .optional(),
+      })
+      .prefault({}),
+    begin: z
+      .enum(["GuestReady", "Immediately", "Manual", "At"])
+      .default("GuestReady")
+      .describe("When copying begins, once the guest is ready. Manual: when this is changed to one of the others."),
+    beginAt: timestamp.optional().describe("With `begin: At`."),
+    paused: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Copying stops and what was copied is kept; the machine runs on from the media agent, and is not cut over. Set to false, copying goes on where it stopped.",
+      ),
+    cutover: z
+      .object({
+        when: z
+          .enum(["Automatic", "Manual", "At"])
+          .default("Manual")
+          .describe("When the machine is restarted on the target. Manual: when this is changed to one of the others."),
+        at: timestamp.optional(),
+        verify: z.boolean().default(true).describe("Compare checksums before the machine starts from the target."),
+      })
+      .refine((value) => (value.when === "At") === (value.at !== undefined), "`at` belongs to `when: At`")
+      .meta({
+        "x-kubernetes-validations": [
+          { rule: "(self.when == 'At') == has(self.at)", message: "`at` belongs to `when: At`" },
+        ],
+      })
+      .prefault({}),
+    bandwidthLimit: quantity
+      .refine((value) => (parseQuantity(value) ?? 0) > 0, "must be above 0: to stop copying, set `paused`")
+      .meta({
+        "x-kubernetes-validations": [
+          { rule: "self.matches('[1-9]')", message: "must be above 0: to stop copying, set `paused`" },
+        ],
+      })
+      .optional()
+      .describe(
+        "Bytes a second for copying, e.g. 200Mi; may be changed at any time. While the machine stands still for cutover nothing is limited.",
+      ),
+  })
+  .refine((value) => (value.begin === "At") === (value.beginAt !== undefined), "`beginAt` belongs to `begin: At`")
+  .meta({
+    "x-kubernetes-validations": [
+      { rule: "(self.begin == 'At') == has(self.beginAt)", message: "`beginAt` belongs to `begin: At`" },
+    ],
+  });
 
 const liveMount = z
   .object({

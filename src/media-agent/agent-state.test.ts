@@ -25,6 +25,15 @@ test("what was changed is there after a restart", async () => {
   expect(await readdir(directory)).toEqual(["agent.json"]);
 });
 
+test("the limit of the copy is remembered until it is taken back", async () => {
+  const state = await AgentState.open(directory, IDENTITY);
+  await state.setRelocationLimit(1000);
+  const again = await AgentState.open(directory, IDENTITY);
+  expect(again.current.relocationLimit).toBe(1000);
+  await again.setRelocationLimit(null);
+  expect((await AgentState.open(directory, IDENTITY)).current.relocationLimit).toBeUndefined();
+});
+
 test("a renewed export shares nothing with the old one but its fsid", async () => {
   const state = await AgentState.open(directory, IDENTITY);
   const { exportPath, handleKey, fsid } = state.disk("root");

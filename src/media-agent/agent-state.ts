@@ -25,6 +25,8 @@ const state = z.strictObject({
   /** The highest epoch that has run on this claim. */
   epoch: z.int().nonnegative(),
   phase: phaseRequest.shape.phase.optional(),
+  /** Bytes a second for the copy Job. */
+  relocationLimit: z.int().positive().optional(),
   /** The operator has taken the pin away: it is not made again. */
   unpinned: z.boolean().default(false),
   /** What it learned may be lost, if another version wrote it; nothing else may. */
@@ -110,6 +112,14 @@ export class AgentState {
   setPhase(phase: NonNullable<State["phase"]>): Promise<void> {
     return this.#change((draft) => {
       draft.phase = phase;
+    });
+  }
+
+  /** @param bytesPerSecond null: no limit */
+  setRelocationLimit(bytesPerSecond: number | null): Promise<void> {
+    return this.#change((draft) => {
+      if (bytesPerSecond === null) delete draft.relocationLimit;
+      else draft.relocationLimit = bytesPerSecond;
     });
   }
 

@@ -153,7 +153,8 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   }
 
   status(): AgentStatus {
-    const { config } = this.#options;
+    const { config, state } = this.#options;
+    const { relocationLimit } = state.current;
     const { source, reads, disks = [], images = [], pin } = this.#serving ?? {};
     return {
       instance: this.instance,
@@ -177,6 +178,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         pinMessage: pin?.message ?? "not pinned yet",
         longestWait: Math.max(0, ...images.map(({ longestWait }) => longestWait)),
       },
+      ...(relocationLimit === undefined ? {} : { relocationLimit }),
       overlay: {
         full: disks.some(({ overlay }) => overlay.full),
         bytesUsed: disks.reduce((sum, { overlay }) => sum + overlay.overlayBytes, 0),
@@ -226,6 +228,11 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       const { guestReads, guestHits } = this.#boot;
       log.info({ boots: learned.boots, guestReads, guestHits }, "learned from a boot");
     }
+  }
+
+  async setRelocationLimit(bytesPerSecond: number | null): Promise<void> {
+    const { state } = this.#options;
+    if ((state.current.relocationLimit ?? null) !== bytesPerSecond) await state.setRelocationLimit(bytesPerSecond);
   }
 
   disk(name: string): ExportedDisk {

@@ -2,6 +2,7 @@ import {
   type AgentPhase,
   type AgentStatus,
   busRequest,
+  limitRequest,
   phaseRequest,
   relocationProgress,
   sealRequest,
@@ -34,6 +35,8 @@ export interface ControlledAgent {
   machineState(): Promise<MachineState>;
   readonly profile: BootProfile | undefined;
   setPhase(phase: AgentPhase): Promise<void>;
+  /** Bytes a second; null: no limit. */
+  setRelocationLimit(bytesPerSecond: number | null): Promise<void>;
   /** @throws AgentError NOT_FOUND; NOT_SERVING while it starts */
   disk(name: string): ExportedDisk;
   unpin(): Promise<void>;
@@ -53,6 +56,9 @@ export function controlRoutes(agent: ControlledAgent): ControlRoute[] {
     route("GET", /^\/v1\/state$/, true, () => agent.machineState()),
     route("GET", /^\/v1\/profile$/, false, async () => orNotFound(agent.profile, "profile: no boot became ready yet")),
     route("PUT", /^\/v1\/phase$/, false, (_, body) => agent.setPhase(phaseRequest.parse(body).phase)),
+    route("PUT", /^\/v1\/relocation-limit$/, false, (_, body) =>
+      agent.setRelocationLimit(limitRequest.parse(body).bytesPerSecond),
+    ),
     route("DELETE", /^\/v1\/pin$/, false, () => agent.unpin()),
     route("PUT", /^\/v1\/disks\/([^/]+)\/seal$/, false, (at, body) => disk(at).seal(sealRequest.parse(body).epoch)),
     route("DELETE", /^\/v1\/disks\/([^/]+)\/seal$/, false, (at, body) =>

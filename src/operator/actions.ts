@@ -14,6 +14,8 @@ export type AgentControl = Pick<
   | "setBus"
   | "seal"
   | "reportRelocation"
+  | "unseal"
+  | "setRelocationLimit"
   | "unpin"
 >;
 

@@ -11,15 +11,20 @@ export class AgentSession {
   readonly #client: AgentControlClient;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #hear: (status: AgentStatus) => void;
 
-  constructor(client: AgentControlClient, clock: Clock, log: Logger) {
+  /** @param hear called with each status that the agent gives */
+  constructor(client: AgentControlClient, clock: Clock, log: Logger, hear: (status: AgentStatus) => void) {
     this.#client = client;
     this.#clock = clock;
     this.#log = log;
+    this.#hear = hear;
   }
 
-  status(signal: AbortSignal): Promise<AgentStatus> {
-    return this.ask((client) => client.status(signal), signal);
+  async status(signal: AbortSignal): Promise<AgentStatus> {
+    const status = await this.ask((client) => client.status(signal), signal);
+    this.#hear(status);
+    return status;
   }
 
   /**

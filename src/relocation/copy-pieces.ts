@@ -12,7 +12,7 @@ export interface PieceHandlers {
   /** How far this disk has come, 0 to 1. */
   readonly fraction: () => number;
   /** Where set, bytes of data pass at its rate. */
-  readonly bucket: TokenBucket | undefined;
+  readonly bucket: Pick<TokenBucket, "take"> | undefined;
   /** Called in order when a piece is begun; what it gives back, when that piece is done. */
   readonly begin: (piece: SourceRun) => () => void;
   readonly copy: (piece: SourceRun) => Promise<void>;

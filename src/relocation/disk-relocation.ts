@@ -35,7 +35,7 @@ export interface DiskRelocationOptions {
   readonly session: AgentSession;
   readonly slots: FairSlots;
   readonly buffers: BufferPool;
-  readonly bucket: TokenBucket | undefined;
+  readonly bucket: TokenBucket;
   readonly clock: Clock;
   readonly log: Logger;
 }

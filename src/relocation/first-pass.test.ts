@@ -49,7 +49,7 @@ test("a cursor is told only when everything below it is durable, and flushed at 
       told.push(progress);
     },
   } as unknown as AgentControlClient;
-  const session = new AgentSession(client, clock, silentLogger);
+  const session = new AgentSession(client, clock, silentLogger, () => undefined);
   const source = {
     read: async (offset: number, length: number) => {
       // Any order, and time passes meanwhile.
@@ -114,7 +114,12 @@ test("a sync that fails ends the pass, and no cursor is told after it", async ()
   };
   const target = new LossyTarget();
   target.sync = () => Promise.reject(new Error("the medium is gone"));
-  const progress = new Progress("root", new AgentSession(client, clock, silentLogger), clock, undefined);
+  const progress = new Progress(
+    "root",
+    new AgentSession(client, clock, silentLogger, () => undefined),
+    clock,
+    undefined,
+  );
   const slots = new FairSlots(4);
   const buffers = new BufferPool(MIB);
   const pass = firstPass(

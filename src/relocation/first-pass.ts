@@ -18,7 +18,7 @@ export interface PassContext {
   readonly slots: FairSlots;
   /** Buffers that hold a piece. */
   readonly buffers: BufferPool;
-  readonly bucket: TokenBucket | undefined;
+  readonly bucket: Pick<TokenBucket, "take"> | undefined;
   readonly clock: Clock;
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Authority } from "../base/certificates.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { silentLogger } from "../base/logging.ts";
 import { testAuthority } from "../base/testing/certificates.ts";
 import type { RelocatedDisk } from "./disk-relocation.ts";
@@ -48,7 +49,7 @@ async function start(...disks: ModelDisk[]): Promise<void> {
 }
 
 function relocate(
-  options: Partial<Pick<RelocationOptions, "disks" | "verify" | "bandwidthLimit">> = {},
+  options: Partial<Pick<RelocationOptions, "disks" | "verify" | "clock">> = {},
   signal: AbortSignal = new AbortController().signal,
 ): Promise<RelocatedDisk[]> {
   return runRelocation(
@@ -141,6 +142,28 @@ test("writes made meanwhile arrive, and the disk is done only when it was sealed
   await expect(done).resolves.toMatchObject([{ checksum: sha256(root.content) }]);
   running = false;
   await writer;
+  expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
+});
+
+test("a limit that is changed meanwhile is kept to without anything being copied again", async () => {
+  // Forty times as fast, so that the agent is asked often.
+  const clock: Clock = {
+    now: () => systemClock.now(),
+    monotonic: () => systemClock.monotonic() * 40,
+    sleep: (ms, signal) => systemClock.sleep(ms / 40, signal),
+  };
+  await start(new ModelDisk("root", image()));
+  agent.relocationLimit = 1;
+  const done = relocate({ clock });
+  await until(() => root.bytesRead > 0);
+  await systemClock.sleep(500);
+  // One piece goes into debt, which is paid after two weeks.
+  expect(root.bytesRead).toBeLessThanOrEqual(2 * MIB);
+  agent.relocationLimit = undefined;
+  await until(() => root.progress?.state === "Converged");
+  expect(root.bytesRead).toBe(root.progress?.bytesTotal);
+  root.seal();
+  await done;
   expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
 });
 

@@ -1,3 +1,4 @@
+import type { AgentStatus } from "../api/agent-control.ts";
 import { AgentControlClient } from "../api/agent-control-client.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logging.ts";
@@ -6,6 +7,7 @@ import { BufferPool } from "./buffer-pool.ts";
 import { DATA_PIECE } from "./copy-pieces.ts";
 import { DiskRelocation, type RelocatedDisk } from "./disk-relocation.ts";
 import { FairSlots } from "./fair-slots.ts";
+import { rateLimit } from "./rate-limit.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /** Reads under way for all disks together, each of 1 MiB at most. */
@@ -24,8 +26,6 @@ export interface RelocationOptions {
   readonly disks: readonly { readonly name: string; readonly path: string }[];
   /** Compares source and target by SHA-256 before the disks are said to be done. */
   readonly verify: boolean;
-  /** Bytes per second for all disks together, until the last pass; unlimited unless given. */
-  readonly bandwidthLimit?: number;
   readonly log: Logger;
   readonly clock?: Clock;
 }
@@ -37,17 +37,25 @@ export interface RelocationOptions {
  * @throws RelocationError, or the signal's reason; whatever it throws, another run goes on where this one ended
  */
 export async function runRelocation(options: RelocationOptions, signal: AbortSignal): Promise<RelocatedDisk[]> {
-  const { agent, disks, verify, bandwidthLimit, log, clock = systemClock } = options;
+  const { agent, disks, verify, log, clock = systemClock } = options;
   const client = new AgentControlClient({ host: agent.host, port: agent.controlPort, tls: agent.tls });
   const failed = new AbortController();
   const both = AbortSignal.any([signal, failed.signal]);
+  // The agent tells the limit, so that it can be changed while this runs.
+  const bucket = new TokenBucket(Number.POSITIVE_INFINITY, clock);
+  const hear = (status: AgentStatus): void => {
+    bucket.rate = rateLimit(
+      status,
+      disks.map(({ name }) => name),
+    );
+  };
   const shared = {
     verify,
     source: { host: agent.host, port: agent.nbdPort, tls: agent.tls, clock, log },
-    session: new AgentSession(client, clock, log),
+    session: new AgentSession(client, clock, log, hear),
     slots: new FairSlots(SLOTS),
     buffers: new BufferPool(DATA_PIECE),
-    bucket: bandwidthLimit === undefined ? undefined : new TokenBucket(bandwidthLimit, clock),
+    bucket,
     clock,
     log,
   };

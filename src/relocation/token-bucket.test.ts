@@ -52,3 +52,45 @@ test("one that gives up takes nothing from the next", async () => {
   await clock.advance(600);
   expect(at).toBe(1000);
 });
+
+test("a rate that is changed counts at once, for those who wait too", async () => {
+  const clock = new ManualClock();
+  const start = clock.monotonic();
+  const bucket = new TokenBucket(1, clock);
+  await bucket.take(10_000, never);
+  const passed: number[] = [];
+  void bucket.take(1000, never).then(() => passed.push(clock.monotonic() - start));
+  void bucket.take(1000, never).then(() => passed.push(clock.monotonic() - start));
+  await clock.advance(1000);
+  bucket.rate = 1000;
+  // 9,998.75 bytes of debt are left, then a thousand more.
+  await clock.advance(9_990);
+  expect(passed).toEqual([]);
+  await clock.advance(10);
+  expect(passed).toHaveLength(1);
+  await clock.advance(995);
+  expect(passed).toHaveLength(1);
+  await clock.advance(10);
+  expect(passed).toHaveLength(2);
+});
+
+test("without a limit nobody waits, and a limit that comes back finds neither debts nor savings", async () => {
+  const clock = new ManualClock();
+  const bucket = new TokenBucket(1, clock);
+  await bucket.take(1_000_000, never);
+  const waiting = bucket.take(1_000_000, never);
+  await clock.advance(0);
+  bucket.rate = Number.POSITIVE_INFINITY;
+  await waiting;
+  for (let count = 0; count < 3; count++) await bucket.take(1_000_000, never);
+  await clock.advance(60_000);
+  bucket.rate = 1000;
+  const start = clock.monotonic();
+  await bucket.take(1000, never);
+  let at: number | undefined;
+  void bucket.take(1, never).then(() => {
+    at = clock.monotonic() - start;
+  });
+  for (let step = 0; step < 40; step++) await clock.advance(50);
+  expect(at).toBe(1000);
+});

@@ -6,18 +6,35 @@ import type { Clock } from "../base/clock.ts";
  * one waits for.
  */
 export class TokenBucket {
-  readonly #rate: number;
   readonly #clock: Clock;
+  #rate: number;
   #level: number;
   #filledAt: number;
   #turn: Promise<void> = Promise.resolve();
+  /** Wakes the one that waits for a debt: with another rate it is paid at another time. */
+  #changed = new AbortController();
 
-  /** @param rate bytes per second, above 0 */
+  /** @param rate bytes per second, above 0; Infinity: no limit */
   constructor(rate: number, clock: Clock) {
-    this.#rate = rate;
     this.#clock = clock;
-    this.#level = rate / 4;
+    this.#rate = rate;
+    this.#level = most(rate);
     this.#filledAt = clock.monotonic();
+  }
+
+  /** Bytes per second; Infinity: no limit. */
+  get rate(): number {
+    return this.#rate;
+  }
+
+  /** From now on. Debts stay, and are paid at the new rate. */
+  set rate(rate: number) {
+    if (rate === this.#rate) return;
+    this.#fill();
+    this.#rate = rate;
+    this.#level = Math.min(this.#level, most(rate));
+    this.#changed.abort(new Error("the rate was changed"));
+    this.#changed = new AbortController();
   }
 
   /** Resolves when `bytes` may flow; rejects with the signal's reason. */
@@ -25,11 +42,17 @@ export class TokenBucket {
     const own = this.#turn.then(async () => {
       signal.throwIfAborted();
       this.#fill();
-      if (this.#level < 0) {
-        await this.#clock.sleep((-this.#level / this.#rate) * 1000, signal);
+      while (this.#level < 0) {
+        const changed = this.#changed.signal;
+        const wait = (-this.#level / this.#rate) * 1000;
+        await this.#clock.sleep(wait, AbortSignal.any([signal, changed])).catch((error: unknown) => {
+          if (!changed.aborted || signal.aborted) throw error;
+        });
         this.#fill();
+        // What is left of the debt is less than a byte's worth: the clock's grain.
+        if (!changed.aborted) this.#level = Math.max(0, this.#level);
       }
-      this.#level -= bytes;
+      if (this.#rate !== Number.POSITIVE_INFINITY) this.#level -= bytes;
     });
     this.#turn = own.catch(() => undefined);
     return own;
@@ -37,7 +60,13 @@ export class TokenBucket {
 
   #fill(): void {
     const now = this.#clock.monotonic();
-    this.#level = Math.min(this.#rate / 4, this.#level + ((now - this.#filledAt) / 1000) * this.#rate);
+    const passed = (now - this.#filledAt) / 1000;
+    this.#level =
+      this.#rate === Number.POSITIVE_INFINITY ? 0 : Math.min(most(this.#rate), this.#level + passed * this.#rate);
     this.#filledAt = now;
   }
+}
+
+function most(rate: number): number {
+  return rate === Number.POSITIVE_INFINITY ? 0 : rate / 4;
 }

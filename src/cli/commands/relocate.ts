@@ -10,7 +10,6 @@ interface Options {
   readonly tlsDir: string;
   readonly disk: { name: string; path: string }[];
   readonly verify: boolean;
-  readonly bandwidthLimit?: number;
 }
 
 export function relocateCommand(): Command {
@@ -25,8 +24,7 @@ export function relocateCommand(): Command {
       [],
     )
     .option("--verify", "compare checksums at the end", false)
-    .option("--bandwidth-limit <bytes>", "bytes a second for all disks together", positiveNumber)
-    .action(async ({ agent, tlsDir, disk, verify, bandwidthLimit }: Options) => {
+    .action(async ({ agent, tlsDir, disk, verify }: Options) => {
       const { runRelocation } = await import("../../relocation/relocate.ts");
       const read = (name: string): Promise<string> => readFile(join(tlsDir, name), "utf8");
       const [cert, key, ca] = await Promise.all([read("tls.crt"), read("tls.key"), read("ca.crt")]);
@@ -35,7 +33,6 @@ export function relocateCommand(): Command {
           agent: { host: agent, controlPort: AGENT_PORTS.control, nbdPort: AGENT_PORTS.nbd, tls: { cert, key, ca } },
           disks: disk,
           verify,
-          ...(bandwidthLimit === undefined ? {} : { bandwidthLimit }),
           log: createLogger("relocation"),
         },
         terminationSignal(),
@@ -47,10 +44,4 @@ function collectDisk(text: string, before: Options["disk"]): Options["disk"] {
   const [, name, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   if (name === undefined || path === undefined) throw new InvalidArgumentError("give NAME=PATH");
   return [...before, { name, path }];
-}
-
-function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError("give a number above 0");
-  return value;
 }

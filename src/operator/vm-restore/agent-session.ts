@@ -32,6 +32,8 @@ export class AgentSession {
       stateFiles: () => control.stateFiles(),
       profile: () => control.profile(),
       seal: (disk, epoch) => control.seal(disk, epoch),
+      unseal: (disk, epoch) => control.unseal(disk, epoch),
+      setRelocationLimit: (bytesPerSecond) => control.setRelocationLimit(bytesPerSecond),
       reportRelocation: (disk, progress) => control.reportRelocation(disk, progress),
       setBus: (disk, bus) => control.setBus(disk, bus),
       unpin: () => control.unpin(),

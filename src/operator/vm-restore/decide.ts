@@ -6,6 +6,7 @@ import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
 import { JOBS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { bootSetOutcome, runAgent, tellPhase } from "./agent-step.ts";
+import { tellLimit } from "./bandwidth.ts";
 import { cutoverBegun, goesToTarget, isSwitched } from "./cutover-state.ts";
 import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
@@ -105,6 +106,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     (seen) => makeMachine(seen, plan),
     awaitGuest,
     keepProfile,
+    tellLimit,
     relocate,
     (seen) => (goesToTarget(seen) ? passed() : liveMount(seen)),
     awaitCutover,

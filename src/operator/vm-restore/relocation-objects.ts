@@ -1,5 +1,4 @@
 import { LABELS } from "../../api/group.ts";
-import { parseQuantity } from "../../api/quantity.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import type { VirtualMachine } from "../kinds.ts";
 import { TELL_FAILURE } from "../pod-failure.ts";
@@ -88,7 +87,6 @@ export function relocationJob(options: {
   const { nodeSelector, tolerations, affinity } = machine?.spec?.template?.spec ?? {};
   const name = restoreNames(restore, "").relocation;
   const labels = restoreLabels(restore);
-  const limit = spec.relocation.bandwidthLimit;
   const places = targets.map(({ disk, volumeMode }, index) => ({
     disk,
     isBlock: volumeMode === "Block",
@@ -124,7 +122,6 @@ export function relocationJob(options: {
                 TLS_DIRECTORY,
                 ...places.flatMap(({ disk, path }) => ["--disk", `${disk}=${path}`]),
                 ...(spec.relocation.cutover.verify ? ["--verify"] : []),
-                ...(limit === undefined ? [] : ["--bandwidth-limit", String(parseQuantity(limit) ?? 0)]),
               ],
               ...TELL_FAILURE,
               securityContext: CONTAINER_SECURITY,

@@ -4,10 +4,12 @@ import { type Action, create, remove } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
-import { goesToTarget } from "./cutover-state.ts";
+import { awaitBegin } from "./begin.ts";
+import { cutoverBegun, goesToTarget } from "./cutover-state.ts";
 import { readKeys } from "./keys.ts";
 import { isOurs } from "./names.ts";
 import type { Observed } from "./observed.ts";
+import { pauseRelocation, withoutCutover } from "./pause.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 import { strategyReason } from "./strategy.ts";
@@ -26,14 +28,12 @@ export function relocationBegun(observed: Observed): boolean {
 
 /** Copies the disks until only what the guest writes at this moment is missing at the target. */
 export function relocate(observed: Observed): Outcome {
-  const { spec } = observed;
   if (!goesToTarget(observed)) return takeBack(observed);
-  const { begin } = spec.relocation;
-  if (!relocationBegun(observed)) {
-    if (begin === "Manual") {
-      const message = "Relocation waits for you: set spec.relocation.begin to GuestReady.";
-      return waits(no("Relocated", "AwaitingBegin", message));
-    }
+  const waiting = relocationBegun(observed) ? undefined : awaitBegin(observed);
+  if (waiting !== undefined) return waiting;
+  if (observed.spec.relocation.paused && !cutoverBegun(observed)) {
+    const progress = observed.disks.map(({ name }) => progressOf(observed, name));
+    return pauseRelocation(observed, copyMessage(observed, progress));
   }
   const preparation = prepareTargets(observed);
   if (preparation !== undefined) return preparation;
@@ -162,7 +162,7 @@ function runJob(observed: Observed, progress: readonly (RelocationProgress | und
 function copyMessage(observed: Observed, progress: readonly (RelocationProgress | undefined)[]): string {
   const known = progress.filter((disk) => disk !== undefined);
   const total = known.reduce((sum, { bytesTotal }) => sum + bytesTotal, 0);
-  if (known.length < progress.length || total === 0) return "The relocation Job starts.";
+  if (known.length < progress.length || total === 0) return "Nothing is copied yet.";
   const durable = known.reduce((sum, { bytesDurable }) => sum + bytesDurable, 0);
   const dirty = dirtyBytes(observed);
   const again = dirty === 0 ? "" : `; ${formatBytes(dirty)} that the machine wrote since are copied again`;
@@ -192,14 +192,11 @@ function jobEnd(job: Job): { message: string; at: number } | undefined {
 /** A live mount; or relocation was called off before cutover: what it made goes, the machine runs on from the agent. */
 function takeBack(observed: Observed): Outcome {
   const { actions, done } = removeRelocation(observed);
-  if (done) return passed();
-  return {
-    ...acts(
-      actions,
-      no("Relocated", "Cancelled", "Relocation was called off; the machine runs on from the media agent."),
-    ),
-    againMs: 1000,
-  };
+  // Other claims get other bytes: nothing of what was copied is believed later.
+  if (done) return { ...passed(), status: { targetClaims: undefined } };
+  const message = "Relocation was called off; the machine runs on from the media agent.";
+  const cutover = withoutCutover(observed, "Cancelled", "Relocation was called off.");
+  return { ...acts(actions, ...cutover, no("Relocated", "Cancelled", message)), againMs: 1000 };
 }
 
 /** Removes the Job, then its Secret and the target claims. A claim that the machine refers to is never removed. */

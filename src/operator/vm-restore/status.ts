@@ -155,7 +155,9 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
       bytesStaged: bootSet.staged,
       ...(bootSet.guestReads === 0 ? {} : { hitRatio: (bootSet.guestHits / bootSet.guestReads).toFixed(2) }),
     },
-    relocation: isCopied ? (relocationOf(copies, now, plan.disks.length) ?? restore.status?.relocation) : undefined,
+    relocation: isCopied
+      ? (relocationOf(copies, now, plan.disks.length, observed.jobPods.length > 0) ?? restore.status?.relocation)
+      : undefined,
   };
 }
 
@@ -164,6 +166,7 @@ function relocationOf(
   copies: readonly { bytesTotal: number; bytesDurable: number; rate: number; state: string; dirtyBytes: number }[],
   now: number,
   disks: number,
+  isRunning: boolean,
 ): VMRestoreStatus["relocation"] {
   if (copies.length === 0 || copies.length < disks) return undefined;
   const sum = (pick: (copy: (typeof copies)[number]) => number) =>
@@ -174,7 +177,8 @@ function relocationOf(
   const isDone = copies.every(({ state }) => state === "Done");
   const left = Math.max(0, total - durable) + sum(({ dirtyBytes }) => dirtyBytes);
   // Once nothing is left but what the machine writes at this moment, or a comparison, no rate tells when that ends.
-  const isMoving = copies.some(({ state }) => MOVING.includes(state));
+  // What the agent was told last by a Job that is gone is no measure of anything.
+  const isMoving = isRunning && copies.some(({ state }) => MOVING.includes(state));
   const percent = isDone ? 100 : Math.min(99, total === 0 ? 0 : Math.floor((100 * durable) / total));
   return {
     percent,

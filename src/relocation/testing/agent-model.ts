@@ -153,6 +153,8 @@ export class AgentModel {
   controlPort = 0;
   nbdPort = 0;
   instance = randomUUID();
+  /** Bytes a second, as the operator told it. */
+  relocationLimit: number | undefined;
   /** While false it knows no disks, as an agent that starts. */
   serving = true;
   /** Looks at each request first; what it gives is answered with that status instead. */
@@ -270,6 +272,7 @@ export class AgentModel {
         guestHits: 0,
       },
       repository: { reachable: true, message: "", bytesFetched: 0, pinned: false, pinMessage: "" },
+      ...(this.relocationLimit === undefined ? {} : { relocationLimit: this.relocationLimit }),
       overlay: { full: false, bytesUsed: 0, bytesFree: 0 },
       connections: { nfs: 0, nbd: 0 },
       disks: (this.serving ? this.disks : []).map((disk) => ({

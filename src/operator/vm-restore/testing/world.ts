@@ -80,6 +80,8 @@ export class World {
   nfsConnections = 0;
   agentAnswers = true;
   verifyFails = false;
+  /** False: the relocation Job runs and gets no further. */
+  copyingGoesOn = true;
   /** How the machine's manifest says that its disk is attached, and how the hypervisor does it. */
   manifestBus: string | null = "virtio";
   instanceBus: string | undefined;
@@ -101,6 +103,7 @@ export class World {
   #pinned = true;
   #relocation: RelocationProgress | undefined;
   readonly #buses = new Map<string, DiskBus>();
+  #limit: number | undefined;
 
   constructor() {
     this.cluster.put(STORAGE_CLASSES, {
@@ -158,7 +161,7 @@ export class World {
     }
     this.#runPods();
     this.#runMachines();
-    if (this.#relocation !== undefined && this.#jobRuns()) this.#copy();
+    if (this.#relocation !== undefined && this.copyingGoesOn && this.#jobRuns()) this.#copy();
   }
 
   /** The agent's process was killed: state stays, the instance is another. */
@@ -194,6 +197,14 @@ export class World {
     reportRelocation: async (_, progress) =>
       this.#tell("reset", () => {
         this.#relocation = progress;
+      }),
+    unseal: async () =>
+      this.#tell("unseal", () => {
+        this.#sealed = false;
+      }),
+    setRelocationLimit: async (bytesPerSecond) =>
+      this.#tell(`limit ${bytesPerSecond}`, () => {
+        this.#limit = bytesPerSecond;
       }),
     unpin: async () =>
       this.#tell("unpin", () => {
@@ -232,6 +243,7 @@ export class World {
         pinMessage: "",
         longestWait: this.longestWait,
       },
+      ...(this.#limit === undefined ? {} : { relocationLimit: this.#limit }),
       overlay: { full: this.overlayFull, bytesUsed: 0, bytesFree: 1 },
       connections: { nfs: this.nfsConnections, nbd: 0 },
       disks: this.disks.map((name) => ({
