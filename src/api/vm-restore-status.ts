@@ -9,6 +9,8 @@ export const RESTORE_PHASES = [
   "Running",
   "Relocating",
   "CuttingOver",
+  "OnTrial",
+  "RollingBack",
   "Completed",
   "Failed",
 ] as const;
@@ -116,6 +118,9 @@ export const vmRestoreStatus = z.object({
   timeToGuestReady: z.string().max(24).optional().describe("From this object's creation."),
   cutoverDowntime: z.string().max(24).optional().describe("From the halt until the guest was ready again."),
   expiresAt: timestamp.optional(),
+  rollBackUntil: timestamp
+    .optional()
+    .describe("Until then the machine is on trial on its target, and the media agent is kept to go back to."),
 });
 
 export type ReferenceState = (typeof REFERENCE_STATES)[number];

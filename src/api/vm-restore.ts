@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { dnsLabel, type ObjectMeta, objectName, timestamp } from "./common.ts";
 import { diskFormatChoice } from "./disk-format.ts";
-import { duration } from "./duration.ts";
+import { duration, parseDuration } from "./duration.ts";
 import type { API_VERSION } from "./group.ts";
 import { parseQuantity, quantity } from "./quantity.ts";
 import type { VMRestoreStatus } from "./vm-restore-status.ts";
@@ -266,6 +266,38 @@ const targetClaim = {
   accessMode: z.enum(["ReadWriteOnce", "ReadWriteMany"]).optional(),
 };
 
+const trial = z
+  .object({
+    period: duration.default("0s").describe("Counted from when the guest is ready on the target."),
+    onExpiry: z
+      .enum(["Commit", "RollBack", "Wait"])
+      .default("Commit")
+      .describe(
+        "What becomes of it then, unless `decision` says so before. A guest that never got ready on its target is not committed by time alone.",
+      ),
+    decision: z
+      .enum(["Commit", "RollBack"])
+      .optional()
+      .describe(
+        "Yours, at any time until it is committed. RollBack: the machine is restarted from the media agent, and what it wrote since cutover is lost to it. Takes back a cutover under way, too.",
+      ),
+  })
+  .refine(
+    ({ onExpiry, period }) => onExpiry !== "RollBack" || parseDuration(period) > 0,
+    "a trial that ends with RollBack needs a `period`",
+  )
+  .meta({
+    "x-kubernetes-validations": [
+      {
+        rule: "self.onExpiry != 'RollBack' || duration(self.period) > duration('0s')",
+        message: "a trial that ends with RollBack needs a `period`",
+      },
+    ],
+  })
+  .describe(
+    "The machine is on trial on its target after cutover: for so long the media agent is kept as it was then, to go back to. Without it the media agent goes at once.",
+  );
+
 const relocation = z
   .object({
     strategy: z
@@ -320,6 +352,7 @@ const relocation = z
         ],
       })
       .prefault({}),
+    trial: trial.optional(),
     bandwidthLimit: quantity
       .refine((value) => (parseQuantity(value) ?? 0) > 0, "must be above 0: to stop copying, set `paused`")
       .meta({

@@ -10,7 +10,15 @@ export const CUTOVER_ANNOTATIONS = {
   runStrategy: "vmrestore.io/cutover-run-strategy",
 } as const;
 
-/** Whether the machine was halted for cutover and not switched yet: from here there is no way back, only forward. */
+/** On the machine while it is taken back from its target to the media agent, and afterwards. */
+export const ROLLBACK_ANNOTATIONS = {
+  rolledBack: "vmrestore.io/rolled-back",
+  /** When it was switched to the target. */
+  lostSince: "vmrestore.io/rollback-lost-since",
+  runStrategy: "vmrestore.io/rollback-run-strategy",
+} as const;
+
+/** Whether the machine was halted for cutover and not switched yet: from here it goes forward, unless people take it back. */
 export function cutoverBegun({ restore, machine }: Observed): boolean {
   const annotations = machine?.metadata.annotations ?? {};
   return isOurs(restore, machine) && annotations[CUTOVER_ANNOTATIONS.runStrategy] !== undefined;
@@ -36,4 +44,17 @@ export function isSwitched(observed: Observed): boolean {
   const served = new Set<string | undefined>(disks.map(({ name }) => names.served(name).claim));
   const volumes = machine.spec?.template?.spec?.volumes ?? [];
   return volumes.every(({ persistentVolumeClaim: claim }) => !served.has(claim?.claimName));
+}
+
+/** Whether the machine was halted to be taken back to the media agent, and is not there yet. From here there is no way but back. */
+export function rollbackBegun({ restore, machine }: Observed): boolean {
+  return isOurs(restore, machine) && machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] !== undefined;
+}
+
+/** Whether the machine was taken back to the media agent, and is not to be relocated anew until people say so. */
+export function isHeldBack({ restore, spec, machine }: Observed): boolean {
+  const wasRolledBack =
+    isOurs(restore, machine) && machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.rolledBack] !== undefined;
+  const { trial } = spec.relocation;
+  return wasRolledBack && (trial?.decision ?? trial?.onExpiry) === "RollBack";
 }

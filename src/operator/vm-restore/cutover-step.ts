@@ -84,7 +84,7 @@ function whatRemains(observed: Observed): string {
 
 function halt(machine: VirtualMachine, now: number): Action {
   const runStrategy = machine.spec?.runStrategy ?? (machine.spec?.running === false ? "Halted" : "Always");
-  return update(machine, {
+  return updateMachine(machine, {
     annotations: {
       [CUTOVER_ANNOTATIONS.began]: new Date(now).toISOString(),
       [CUTOVER_ANNOTATIONS.runStrategy]: runStrategy,
@@ -94,7 +94,7 @@ function halt(machine: VirtualMachine, now: number): Action {
 }
 
 function haltAgain(machine: VirtualMachine): Action {
-  return update(machine, { annotations: {}, spec: { runStrategy: "Halted" } });
+  return updateMachine(machine, { annotations: {}, spec: { runStrategy: "Halted" } });
 }
 
 function switchDisks({ restore, spec, disks, now }: Observed, machine: VirtualMachine): Action {
@@ -109,7 +109,7 @@ function switchDisks({ restore, spec, disks, now }: Observed, machine: VirtualMa
       : { name: volume.name, persistentVolumeClaim: { ...volume.persistentVolumeClaim, claimName } };
   });
   const runStrategy = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy] ?? "Always";
-  return update(machine, {
+  return updateMachine(machine, {
     annotations: {
       [CUTOVER_ANNOTATIONS.switched]: new Date(now).toISOString(),
       [CUTOVER_ANNOTATIONS.runStrategy]: undefined,
@@ -119,7 +119,7 @@ function switchDisks({ restore, spec, disks, now }: Observed, machine: VirtualMa
 }
 
 /** A whole replacement of what was read: a machine that changed meanwhile is read again first. */
-function update(
+export function updateMachine(
   machine: VirtualMachine,
   change: { annotations: Record<string, string | undefined>; spec: object },
 ): Action {

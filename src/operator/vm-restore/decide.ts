@@ -7,10 +7,11 @@ import { JOBS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { bootSetOutcome, runAgent, tellPhase } from "./agent-step.ts";
 import { tellLimit } from "./bandwidth.ts";
-import { cutoverBegun, goesToTarget, isSwitched } from "./cutover-state.ts";
+import { cutoverBegun, goesToTarget, isSwitched, rollbackBegun } from "./cutover-state.ts";
 import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
+import { afterRollback } from "./held-back.ts";
 import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-step.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -18,10 +19,12 @@ import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetReady } from "./preflight-step.ts";
 import { removeReferences } from "./reference-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
+import { rollBack } from "./rollback.ts";
 import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
 import { tearDown } from "./teardown.ts";
 import { liveOn } from "./time-to-live.ts";
+import { awaitVerdict } from "./trial.ts";
 
 /** Keeps the object until nothing depends on the media agent any more. */
 export const RESTORE_FINALIZER = "vmrestore.io/teardown";
@@ -40,7 +43,9 @@ export function decide(observed: Observed): Outcome {
     return acts([withFinalizers(observed, [...finalizers, RESTORE_FINALIZER])]);
   if (isTrue(conditionsBefore(observed), "Completed")) return liveOn(observed);
   if (plan === undefined) return prepare(observed);
-  if (isSwitched(observed)) return finish(observed);
+  const back = rollBack(observed, plan);
+  if (back !== undefined) return back;
+  if (isSwitched(observed)) return finish(observed, plan);
   if (isExpired(observed)) return discard(observed, "Expired", "The live mount expired and was discarded.");
   return goOn(observed, plan);
 }
@@ -48,15 +53,15 @@ export function decide(observed: Observed): Outcome {
 /** Until there is a plan nothing is made but an inspection Job, so bad input leaves nothing behind. */
 function prepare(observed: Observed): Outcome {
   const { restore, spec, settings, inspectionJobs } = observed;
-  // The plan goes last: with it gone after cutover, everything is.
-  if (isTrue(conditionsBefore(observed), "CutOver")) return passed(AGENT_GONE, completed(observed));
-  if (isTrue(conditionsBefore(observed), "Discarded"))
-    return passed(AGENT_GONE, yes("Completed", "Discarded", "The machine was discarded."));
   if (observed.overlay !== undefined || observed.statefulSet !== undefined) {
     const message =
       "The Secret with the media agent's plan is gone. Put it back from a backup of the operator's namespace; nothing is changed until then.";
     return waits(no("AgentReady", "PlanLost", message), 10_000);
   }
+  // The plan goes last: with it gone after cutover, everything is.
+  if (isTrue(conditionsBefore(observed), "CutOver")) return passed(AGENT_GONE, completed(observed));
+  if (isTrue(conditionsBefore(observed), "Discarded"))
+    return passed(AGENT_GONE, yes("Completed", "Discarded", "The machine was discarded."));
   const source = findSources(observed);
   if (source.found === undefined) return source;
   // Anybody may have edited it: one that is none stands in nobody's way.
@@ -97,7 +102,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
       ...passed(sourceReady([plan.snapshot, ...(plan.otherSnapshots ?? [])]), targetReady, ...neverExpires(observed)),
       status: planStatus(observed, plan),
     }),
-    (seen) => passed(degraded(seen)),
+    (seen) => passed(degraded(seen), ...afterRollback(seen)),
     (seen) => runAgent(seen, plan),
     tellPhase,
     tellBuses,
@@ -155,8 +160,8 @@ function isExpired(observed: Observed): boolean {
   return observed.spec.liveMount.onExpiry === "Discard" && end !== undefined && end <= observed.now;
 }
 
-/** The machine runs from its target: everything else goes. */
-function finish(observed: Observed): Outcome {
+/** The machine runs from its target: everything else goes, after its trial if it has one. */
+function finish(observed: Observed, plan: Plan): Outcome {
   const relocated = yes(
     "Relocated",
     "Relocated",
@@ -164,9 +169,11 @@ function finish(observed: Observed): Outcome {
   );
   const target = awaitTarget(observed);
   if (!target.passes) return { ...target, conditions: [relocated, ...(target.conditions ?? [])] };
+  const verdict = awaitVerdict(observed, plan);
+  const conditions = [relocated, ...(target.conditions ?? []), ...(verdict.conditions ?? [])];
+  const status = { ...target.status, ...verdict.status };
+  if (!verdict.passes) return { ...verdict, conditions, status };
   const torn = tearDown(observed);
-  const conditions = [relocated, ...(target.conditions ?? [])];
-  const status = target.status ?? {};
   if (torn.done)
     return {
       passes: true,
@@ -248,7 +255,9 @@ function decideDeletion(observed: Observed): Outcome {
     return { ...acts(deletion), againMs: POLL_MS };
   }
   // A machine halted for cutover, or switched already, is brought to its end first.
-  if (isSwitched(observed)) return finish(observed);
+  const back = rollbackBegun(observed) ? rollBack(observed, plan) : undefined;
+  if (back !== undefined) return back;
+  if (isSwitched(observed)) return finish(observed, plan);
   if (cutoverBegun(observed)) return goOn(observed, plan);
   if (spec.deletionPolicy === "Discard" || isTrue(conditionsBefore(observed), "Discarded")) {
     const outcome = discard(observed, "Deleted", "The VMRestore was deleted, and the machine with it.");

@@ -117,7 +117,8 @@ function created(observed: Observed) {
   return yes(CREATED, "Created", before?.message ?? `VirtualMachine ${observed.spec.virtualMachine.name} was made.`);
 }
 
-function missingVolumes({ restore, spec, disks, service, agent }: Observed): Action[] {
+/** The volumes and claims of disks that the agent serves and that are not there; each volume leads to the export as it is now. */
+export function missingVolumes({ restore, spec, disks, service, agent }: Observed): Action[] {
   return disks.flatMap((disk) => {
     const served = agent.status?.disks.find(({ name }) => name === disk.name);
     if (served === undefined) return [];

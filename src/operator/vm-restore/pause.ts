@@ -1,6 +1,5 @@
 import { remove } from "../actions.ts";
-import type { ConditionDraft } from "../conditions.ts";
-import { conditionOf } from "../conditions.ts";
+import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { JOBS } from "../kinds.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { no, type Outcome } from "./step.ts";
@@ -13,18 +12,18 @@ import { no, type Outcome } from "./step.ts";
  * @param progress how far it is, in words
  */
 export function pauseRelocation(observed: Observed, progress: string): Outcome {
-  const { job, jobPods } = observed;
+  const message = `Relocation is paused, and the machine runs on from the media agent. ${progress} To go on, set spec.relocation.paused to false.`;
+  const paused = withoutJob(observed, no("Relocated", "Paused", message));
+  const cutover = withoutCutover(observed, "Paused", "Relocation is paused.");
+  return { ...paused, conditions: [...cutover, ...(paused.conditions ?? [])] };
+}
+
+/** Nothing is copied: the Job is ended, and what is to be said is said once it is gone. */
+export function withoutJob({ job, jobPods }: Observed, condition: ConditionDraft): Outcome {
+  if (job === undefined && jobPods.length === 0) return { passes: false, conditions: [condition] };
   const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
-  const isStopping = job !== undefined || jobPods.length > 0;
-  const message = isStopping
-    ? "Relocation is being paused: its Job is ending."
-    : `Relocation is paused, and the machine runs on from the media agent. ${progress} To go on, set spec.relocation.paused to false.`;
-  return {
-    passes: false,
-    actions: stop,
-    conditions: [...withoutCutover(observed, "Paused", "Relocation is paused."), no("Relocated", "Paused", message)],
-    ...(isStopping ? { againMs: 1000 } : {}),
-  };
+  const ending = { ...condition, message: "The relocation Job is ending." };
+  return { passes: false, actions: stop, conditions: [ending], againMs: 1000 };
 }
 
 /** A cutover that was waited for is not any more: what the condition said before is no longer so. */

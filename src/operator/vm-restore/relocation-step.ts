@@ -5,11 +5,12 @@ import { sentence } from "../backup-repository/decide.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
 import { awaitBegin } from "./begin.ts";
-import { cutoverBegun, goesToTarget } from "./cutover-state.ts";
+import { cutoverBegun, goesToTarget, isHeldBack } from "./cutover-state.ts";
+import { heldBack } from "./held-back.ts";
 import { readKeys } from "./keys.ts";
 import { isOurs } from "./names.ts";
 import type { Observed } from "./observed.ts";
-import { pauseRelocation, withoutCutover } from "./pause.ts";
+import { pauseRelocation, withoutCutover, withoutJob } from "./pause.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 import { strategyReason } from "./strategy.ts";
@@ -29,6 +30,7 @@ export function relocationBegun(observed: Observed): boolean {
 /** Copies the disks until only what the guest writes at this moment is missing at the target. */
 export function relocate(observed: Observed): Outcome {
   if (!goesToTarget(observed)) return takeBack(observed);
+  if (isHeldBack(observed)) return withoutJob(observed, heldBack(observed));
   const waiting = relocationBegun(observed) ? undefined : awaitBegin(observed);
   if (waiting !== undefined) return waiting;
   if (observed.spec.relocation.paused && !cutoverBegun(observed)) {
@@ -120,7 +122,7 @@ function bindProgress(observed: Observed): Outcome | undefined {
   return { ...waits(preparing, 0), status: { targetClaims } };
 }
 
-function hasProgress(progress: RelocationProgress | undefined): boolean {
+export function hasProgress(progress: RelocationProgress | undefined): boolean {
   return progress !== undefined && (progress.cursor > 0 || progress.bytesDurable > 0 || progress.state !== "FirstPass");
 }
 

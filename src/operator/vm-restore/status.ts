@@ -27,6 +27,8 @@ const IN_BETWEEN: Readonly<Record<RestorePhase, string>> = {
   Running: "The guest is ready, and its disks are about to be copied.",
   Relocating: "The disks are being copied.",
   CuttingOver: "The machine is being moved to its target.",
+  OnTrial: "The machine is on trial on its target.",
+  RollingBack: "The machine is being taken back to the media agent.",
   Completed: "The restore is over.",
   Failed: "The restore cannot go on.",
 };
@@ -36,8 +38,10 @@ export function phaseOf(conditions: readonly Condition[]): RestorePhase {
   if (isTrue(conditions, "Completed")) return "Completed";
   if (conditions.some((condition) => condition.status === "False" && FAILED_REASONS.includes(condition.reason)))
     return "Failed";
+  if (reason("CutOver") === "RollingBack") return "RollingBack";
+  if (isTrue(conditions, "CutOver") && ["OnTrial", "AwaitingDecision"].includes(reason("Committed"))) return "OnTrial";
   if (isTrue(conditions, "CutOver") || CUTTING_OVER.includes(reason("CutOver"))) return "CuttingOver";
-  if (!["", "AwaitingBegin", "Cancelled"].includes(reason("Relocated"))) return "Relocating";
+  if (!["", "AwaitingBegin", "Cancelled", "RolledBack"].includes(reason("Relocated"))) return "Relocating";
   if (isTrue(conditions, "GuestReady")) return "Running";
   if (isTrue(conditions, "BootSetStaged")) return "Launching";
   if (isTrue(conditions, "AgentReady")) return "Staging";

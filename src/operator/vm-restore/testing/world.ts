@@ -14,6 +14,7 @@ import {
   STORAGE_CLASSES,
   VIRTUAL_MACHINES,
   VM_RESTORES,
+  VOLUMES,
 } from "../../kinds.ts";
 import type { ResourceType } from "../../runtime/objects.ts";
 import { FakeCluster } from "../../runtime/testing/fake-cluster.ts";
@@ -94,12 +95,15 @@ export class World {
   stateFiles: { path: string; size: number }[] = [];
   /** What the Job that restores the machine's state comes to. */
   stateJobFails = false;
+  /** What a machine met that must not be. */
+  readonly faults: string[] = [];
   /** Requests that changed something at the agent. */
   readonly told: string[] = [];
   /** Called before and after each of them. */
   onTell: (what: string, moment: "before" | "after") => void = () => undefined;
   #instance = 0;
   #sealed = false;
+  #exports = 0;
   #pinned = true;
   #relocation: RelocationProgress | undefined;
   readonly #buses = new Map<string, DiskBus>();
@@ -169,6 +173,11 @@ export class World {
     this.#instance++;
   }
 
+  /** Another one each time that a seal was taken back. */
+  get exportPath(): string {
+    return this.#exports === 0 ? "/export/capability" : `/export/capability-${this.#exports}`;
+  }
+
   get sealed(): boolean {
     return this.#sealed;
   }
@@ -200,6 +209,9 @@ export class World {
       }),
     unseal: async () =>
       this.#tell("unseal", () => {
+        if (this.#relocation !== undefined && this.#relocation.cursor > 0)
+          throw new Error("opened for writing while it counts as copied");
+        if (this.#sealed) this.#exports++;
         this.#sealed = false;
       }),
     setRelocationLimit: async (bytesPerSecond) =>
@@ -249,7 +261,7 @@ export class World {
       disks: this.disks.map((name) => ({
         name,
         size: DISK_SIZE,
-        exportPath: "/export/capability",
+        exportPath: this.exportPath,
         sealed: this.#sealed,
         ...(this.#buses.has(name) ? { bus: this.#buses.get(name) } : {}),
         overlayBytes: 0,
@@ -337,6 +349,7 @@ export class World {
       const { name, namespace = "", labels = {} } = machine.metadata;
       const volumes = machine.spec.template?.spec?.volumes ?? [];
       if (this.cluster.peek(INSTANCES, namespace, name) === undefined) {
+        this.#checkServed(volumes);
         this.cluster.put(INSTANCES, {
           apiVersion: "kubevirt.io/v1",
           kind: "VirtualMachineInstance",
@@ -359,6 +372,19 @@ export class World {
           { phase: "Running" },
           { volumes },
         );
+    }
+  }
+
+  /** A machine that starts on the agent can write there, and finds its exports. */
+  #checkServed(volumes: readonly { persistentVolumeClaim?: { claimName: string } }[]): void {
+    const served = volumes.flatMap(({ persistentVolumeClaim: claim }) =>
+      claim?.claimName.endsWith("-restoring") === true ? [claim.claimName] : [],
+    );
+    if (served.length === 0) return;
+    if (this.#sealed) this.faults.push("started on disks that are sealed");
+    for (const claim of served) {
+      const volume = this.cluster.all(VOLUMES).find(({ spec }) => spec?.claimRef?.name === claim);
+      if (volume?.spec?.nfs?.path !== this.exportPath) this.faults.push(`started on an old export of ${claim}`);
     }
   }
 

@@ -1,0 +1,127 @@
+import type { RelocationProgress } from "../../api/agent-control.ts";
+import { type Action, remove } from "../actions.ts";
+import { conditionOf } from "../conditions.ts";
+import { CLAIMS, JOBS, type VirtualMachine, VOLUMES } from "../kinds.ts";
+import { runAgent } from "./agent-step.ts";
+import { CUTOVER_ANNOTATIONS, cutoverBegun, isSwitched, ROLLBACK_ANNOTATIONS, rollbackBegun } from "./cutover-state.ts";
+import { updateMachine } from "./cutover-step.ts";
+import { missingVolumes } from "./machine-step.ts";
+import { isOurs, restoreNames } from "./names.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
+import { EPOCH, type Plan } from "./plan.ts";
+import { diskStatus, hasProgress, progressOf } from "./relocation-step.ts";
+import { acts, no, type Outcome, waits } from "./step.ts";
+import { isCommitted, lossOf, verdictOf } from "./trial.ts";
+
+const POLL_MS = 500;
+const NOTHING_COPIED: RelocationProgress = { cursor: 0, bytesTotal: 0, bytesDurable: 0, rate: 0, state: "FirstPass" };
+
+/**
+ * Takes a machine back to the media agent: from its target while it is on trial, or from a cutover that does not come to its end.
+ * Halted → nothing counts as copied any more → seal taken back → volumes to the new exports → switched. Each is seen before the next
+ * is done. Undefined where nothing is to be taken back.
+ */
+export function rollBack(observed: Observed, plan: Plan): Outcome | undefined {
+  if (rollbackBegun(observed)) return goBack(observed, plan);
+  const { machine, restore } = observed;
+  if (machine === undefined || !isOurs(restore, machine) || isCommitted(observed)) return undefined;
+  if (!isSwitched(observed) && !cutoverBegun(observed)) return undefined;
+  if (verdictOf(observed).is !== "roll back") return undefined;
+  // A machine is not halted for an agent that it cannot run from: until then it stays where it is.
+  if (!runAgent(observed, plan).passes) return undefined;
+  return acts(
+    [halt(machine)],
+    rollingBack(`The machine is being shut down, to go back to the media agent. ${lossOf(observed)}`),
+  );
+}
+
+function goBack(observed: Observed, plan: Plan): Outcome {
+  const { machine, instance, disks, job, jobPods } = observed;
+  // It is written down that the machine is not cut over before it is so: it may be deleted at any time.
+  const before = conditionOf(conditionsBefore(observed), "CutOver");
+  const halting = rollingBack("The machine is being shut down, to go back to the media agent.");
+  if (machine === undefined || before?.reason !== halting.reason) return waits(halting, 0);
+  if (machine.spec?.runStrategy !== "Halted")
+    return acts([updateMachine(machine, { annotations: {}, spec: { runStrategy: "Halted" } })], halting);
+  if (instance !== undefined) return waits(halting, POLL_MS);
+  if (job !== undefined || jobPods.length > 0) {
+    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
+    return { ...acts(stop, rollingBack("The relocation Job is ending.")), againMs: POLL_MS };
+  }
+  const agent = runAgent(observed, plan);
+  if (!agent.passes)
+    return { ...agent, conditions: [...(agent.conditions ?? []), rollingBack("The media agent is waited for.")] };
+  const opening = rollingBack("The media agent's disks are being opened for writing again.");
+  const stale = disks.filter(({ name }) => hasProgress(progressOf(observed, name)));
+  if (stale.length > 0)
+    return acts(
+      stale.map(({ name }) => forget(name)),
+      opening,
+    );
+  const sealed = disks.filter(({ name }) => diskStatus(observed, name)?.sealed === true);
+  if (sealed.length > 0)
+    return acts(
+      sealed.map(({ name }) => unseal(name)),
+      opening,
+    );
+  const moving = rollingBack("The machine's volumes are being moved to the media agent's new exports.");
+  const old = disks.filter(
+    ({ name, volume }) => volume !== undefined && volume.spec?.nfs?.path !== diskStatus(observed, name)?.exportPath,
+  );
+  if (old.length > 0) return { ...acts(old.flatMap(removeServed), moving), againMs: POLL_MS };
+  const missing = missingVolumes(observed);
+  if (missing.length > 0) return acts(missing, moving);
+  return acts([switchBack(observed, machine)], rollingBack("The machine starts from the media agent."));
+}
+
+function rollingBack(message: string) {
+  return no("CutOver", "RollingBack", message);
+}
+
+function forget(name: string): Action {
+  return { do: "agent", what: `copy ${name} anew`, call: (agent) => agent.reportRelocation(name, NOTHING_COPIED) };
+}
+
+function unseal(name: string): Action {
+  return { do: "agent", what: `unseal ${name}`, call: (agent) => agent.unseal(name, EPOCH) };
+}
+
+/** A volume's export cannot be changed: claim and volume are made anew. Nothing mounts them: the machine is halted. */
+function removeServed({ claim, volume }: Observed["disks"][number]): Action[] {
+  if (claim !== undefined) return claim.metadata.deletionTimestamp === undefined ? [remove(CLAIMS, claim)] : [];
+  return volume === undefined || volume.metadata.deletionTimestamp !== undefined ? [] : [remove(VOLUMES, volume)];
+}
+
+function halt(machine: VirtualMachine): Action {
+  const annotations = machine.metadata.annotations ?? {};
+  // Halted for cutover already: what it was like before that counts.
+  const before =
+    annotations[CUTOVER_ANNOTATIONS.runStrategy] ??
+    machine.spec?.runStrategy ??
+    (machine.spec?.running === false ? "Halted" : "Always");
+  return updateMachine(machine, {
+    annotations: { [ROLLBACK_ANNOTATIONS.runStrategy]: before, [CUTOVER_ANNOTATIONS.runStrategy]: undefined },
+    spec: { runStrategy: "Halted" },
+  });
+}
+
+function switchBack({ restore, spec, disks, now }: Observed, machine: VirtualMachine): Action {
+  const names = restoreNames(restore, spec.virtualMachine.name);
+  const served = new Map(disks.map(({ name, target }) => [target.claimName, names.served(name).claim]));
+  const template = machine.spec?.template;
+  const volumes = (template?.spec?.volumes ?? []).map((volume) => {
+    const claimName = served.get(volume.persistentVolumeClaim?.claimName ?? "");
+    return claimName === undefined ? volume : { name: volume.name, persistentVolumeClaim: { claimName } };
+  });
+  const runStrategy = machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] ?? "Always";
+  return updateMachine(machine, {
+    annotations: {
+      [ROLLBACK_ANNOTATIONS.rolledBack]: new Date(now).toISOString(),
+      [ROLLBACK_ANNOTATIONS.lostSince]: machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched],
+      [ROLLBACK_ANNOTATIONS.runStrategy]: undefined,
+      [CUTOVER_ANNOTATIONS.began]: undefined,
+      [CUTOVER_ANNOTATIONS.switched]: undefined,
+    },
+    spec: { runStrategy, template: { ...template, spec: { ...template?.spec, volumes } } },
+  });
+}
