@@ -76,8 +76,10 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
     return waits(no(CREATED, "NetworkNotFound", message), 10_000);
   }
   const { references, actions, missing, remarks } = planReferences(observed, carried);
-  const { stateRestored } = restore.status?.machine ?? {};
-  const machine = { leftOut: [...made.leftOut], references, ...(stateRestored === undefined ? {} : { stateRestored }) };
+  // A claim that has to be made has nothing on it, whatever one before it had.
+  const makesClaim = actions.some((action) => action.do === "create" && action.type === CLAIMS);
+  const stateRestored = !makesClaim && restore.status?.machine?.stateRestored === true ? { stateRestored: true } : {};
+  const machine = { leftOut: [...made.leftOut], references, ...stateRestored };
   const status: Outcome["status"] = { machine };
   if (missing.length > 0) {
     const { reason, message } = missingMessage(missing);

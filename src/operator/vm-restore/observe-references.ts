@@ -22,6 +22,7 @@ export const REFERENCE_TYPES: Readonly<Record<ObservedReference["kind"], Resourc
   PersistentVolumeClaim: CLAIMS as ResourceType,
 };
 
+type Wanted = Omit<ObservedReference, "present" | "original">;
 type Beside = Pick<Observed, "references" | "stateJob" | "stateSecret" | "missingNetworks" | "neighbours">;
 
 const NOBODY = { machines: [], instances: [] } as const;
@@ -42,8 +43,7 @@ export async function observeBeside(
   const isNext = agent.status?.serving === true && disks.every(({ claim }) => claim !== undefined);
   const result = isNext ? recreated(observed, plan.disks) : undefined;
   const made = result !== undefined && "machine" in result.made ? result.made : undefined;
-  const before = (restore.status?.machine?.references ?? []).map(({ kind, name }) => ({ kind, name, optional: true }));
-  const wanted: Omit<ObservedReference, "present">[] = made === undefined ? before : referencesOf(made.machine);
+  const wanted: Wanted[] = made === undefined ? [] : referencesOf(made.machine);
   if (made?.keepsState === true) {
     wanted.push({
       kind: "PersistentVolumeClaim",
@@ -51,20 +51,25 @@ export async function observeBeside(
       optional: true,
     });
   }
+  const isWanted = (kind: string, name: string) => wanted.some((each) => each.kind === kind && each.name === name);
+  for (const { kind, name, state } of restore.status?.machine?.references ?? []) {
+    if (state === "Created" && !isWanted(kind, name))
+      wanted.push({ kind, name, optional: true, isStale: made !== undefined });
+  }
   const hasState = wanted.some(({ kind }) => kind === "PersistentVolumeClaim");
   const { stateJob } = restoreNames(restore, spec.virtualMachine.name);
   const [job, secret, references, networks, machines, instances] = await Promise.all([
     hasState ? cluster.get(JOBS, namespace, stateJob) : undefined,
     hasState ? cluster.get(SECRETS, namespace, stateJob) : undefined,
     Promise.all(
-      wanted.map(async ({ kind, name, optional }) => {
+      wanted.map(async ({ kind, name, optional, isStale = false }) => {
         const get = (each: string) => cluster.get(REFERENCE_TYPES[kind], namespace, each);
         const revision = made?.revisions.find((own) => kind === "ControllerRevision" && own.name === name);
         const original =
           revision === undefined
             ? {}
             : { original: { name: revision.original, present: await get(revision.original) } };
-        return { kind, name, optional, present: await get(name), ...original };
+        return { kind, name, optional, isStale, present: await get(name), ...original };
       }),
     ),
     Promise.all(

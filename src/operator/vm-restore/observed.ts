@@ -65,6 +65,8 @@ export interface ObservedReference {
   /** Whether the machine starts without it. */
   readonly optional: boolean;
   readonly present: KubernetesObject | undefined;
+  /** The machine refers to it no longer: it was made for what the spec said before. */
+  readonly isStale?: boolean;
   /** Of a copy that is the machine's own: what it is a copy of. */
   readonly original?: { readonly name: string; readonly present: KubernetesObject | undefined };
 }

@@ -29,8 +29,8 @@ export interface ReferencePlan {
  * and a backup knows less.
  */
 export function planReferences(observed: Observed, { objects }: CarriedObjects): ReferencePlan {
-  const { references } = observed;
-  const actions: Action[] = [];
+  const references = observed.references.filter(({ isStale }) => isStale !== true);
+  const actions: Action[] = removalsOf(observed, ({ isStale }) => isStale === true);
   const missing: ObservedReference[] = [];
   const entries = references.map((reference) => {
     const { kind, name, present, optional } = reference;
@@ -143,17 +143,23 @@ function stateClaim(observed: Observed): Manifest {
 }
 
 /** Takes away what was made for a machine that is not to be any more. */
-export function removeReferences({ restore, references, stateJob, stateSecret }: Observed): Action[] {
-  const filling = [
+export function removeReferences(observed: Observed): Action[] {
+  const { stateJob, stateSecret } = observed;
+  return [
     ...(stateJob === undefined || isGoing(stateJob) ? [] : [remove(JOBS, stateJob)]),
     ...(stateSecret === undefined || isGoing(stateSecret) ? [] : [remove(SECRETS, stateSecret)]),
+    ...removalsOf(observed, () => true),
   ];
-  const made = references.flatMap(({ kind, present }) =>
-    present !== undefined && isOurs(restore, present) && !isGoing(present)
-      ? [remove(REFERENCE_TYPES[kind], present)]
-      : [],
-  );
-  return [...filling, ...made];
+}
+
+function removalsOf({ restore, references }: Observed, which: (reference: ObservedReference) => boolean): Action[] {
+  return references
+    .filter(which)
+    .flatMap(({ kind, present }) =>
+      present !== undefined && isOurs(restore, present) && !isGoing(present)
+        ? [remove(REFERENCE_TYPES[kind], present)]
+        : [],
+    );
 }
 
 function isGoing({ metadata }: KubernetesObject): boolean {

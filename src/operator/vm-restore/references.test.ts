@@ -306,6 +306,38 @@ test("a machine does not start with another TPM because its state could not be p
   await play(world, phaseIs("Completed"));
 });
 
+test("a claim that somebody deleted is made and filled again before the machine starts", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.restore();
+  await play(world, (restore) => restore?.status?.machine?.stateRestored === true);
+  world.cluster.erase(CLAIMS, TENANT, "persistent-state-for-orders-db");
+  const before = stateClaim();
+  await play(world, () => stateJob() !== undefined && stateClaim() !== undefined);
+  expect(before).toBeUndefined();
+  expect(machine()).toBeUndefined();
+  await play(world, phaseIs("Completed"));
+  expect(restoreIn(world)?.status?.machine?.stateRestored).toBe(true);
+});
+
+test("what was made for a machine that is to be another one now goes again", async () => {
+  world.objects = EVERYTHING;
+  world.restore();
+  let refuses = true;
+  world.cluster.onWrite = ({ type, verb }, moment) => {
+    if (type === VIRTUAL_MACHINES && verb === "create" && moment === "before" && refuses) throw new Crash();
+  };
+  await play(world, () => world.cluster.all(CONTROLLER_REVISIONS).length === 2);
+  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+    const spec = restore.spec as { virtualMachine: object };
+    restore.spec = { ...spec, virtualMachine: { ...spec.virtualMachine, instancetypeRevisions: "Current" } };
+  });
+  refuses = false;
+  await play(world, phaseIs("Completed"));
+  expect(world.cluster.all(CONTROLLER_REVISIONS)).toEqual([]);
+  expect(world.cluster.peek(CONFIG_MAPS, TENANT, "settings")).toBeDefined();
+});
+
 test("state that was there is not overwritten, and that of another manifest is not taken", async () => {
   world.objects = EVERYTHING;
   world.stateFiles = STATE;
