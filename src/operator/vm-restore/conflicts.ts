@@ -34,6 +34,11 @@ export function macConflict(machine: VirtualMachine, neighbours: Observed["neigh
   };
 }
 
+/** Whether anybody else may have an address that this machine has: only then is it worth while to look at all others. */
+export function hasVisibleAddress(machine: VirtualMachine): boolean {
+  return visibleAddresses(machine.spec?.template?.spec).length > 0;
+}
+
 /** What two machines of one identity lead to is up to their software: worth a word, no reason to refuse. */
 export function sharedIdentity(
   machine: VirtualMachine,

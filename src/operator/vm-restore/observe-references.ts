@@ -10,6 +10,7 @@ import {
 } from "../kinds.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
+import { hasVisibleAddress } from "./conflicts.ts";
 import { attachmentsOf, referencesOf } from "./manifest/references.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
@@ -56,6 +57,7 @@ export async function observeBeside(
     if (state === "Created" && !isWanted(kind, name))
       wanted.push({ kind, name, optional: true, isStale: made !== undefined });
   }
+  const isAddressed = made !== undefined && hasVisibleAddress(made.machine);
   const hasState = wanted.some(({ kind }) => kind === "PersistentVolumeClaim");
   const { stateJob } = restoreNames(restore, spec.virtualMachine.name);
   const [job, secret, references, networks, machines, instances] = await Promise.all([
@@ -78,8 +80,8 @@ export async function observeBeside(
         return present === undefined ? [`${space}/${name}`] : [];
       }),
     ),
-    made === undefined ? [] : cluster.list(VIRTUAL_MACHINES, undefined),
-    made === undefined ? [] : cluster.list(INSTANCES, undefined),
+    isAddressed ? cluster.list(VIRTUAL_MACHINES, undefined) : [],
+    isAddressed ? cluster.list(INSTANCES, undefined) : [],
   ]);
   const own = <T extends KubernetesObject>(object: T | undefined) => (isOurs(restore, object) ? object : undefined);
   return {

@@ -113,7 +113,7 @@ export interface Observed {
   readonly stateSecret: Secret | undefined;
   /** Networks that it will be in, beside the pod network, and that are not there: `namespace/name`. */
   readonly missingNetworks: readonly string[];
-  /** Every machine of the cluster, in the moment before this one is made. */
+  /** Every machine of the cluster, in the moment before this one is made with an address that another one may have. */
   readonly neighbours: {
     readonly machines: readonly VirtualMachine[];
     readonly instances: readonly VirtualMachineInstance[];

@@ -259,6 +259,33 @@ test("an address that another machine has is refused before anything is made, or
   });
   await play(world, phaseIs("Completed"));
   expect(JSON.stringify(machine())).not.toContain("macAddress");
+});
+
+test("all machines of the cluster are looked at once, and only for a machine with an address that others see", async () => {
+  const lists = () =>
+    world.cluster.reads.filter(({ type, verb }) => type === VIRTUAL_MACHINES && verb === "list").length;
+  world.objects = EVERYTHING;
+  world.restore();
+  await play(world, phaseIs("Completed"));
+  expect(lists()).toBeLessThanOrEqual(2);
+  world = new World();
+  world.restore();
+  await play(world, phaseIs("Completed"));
+  expect(lists()).toBe(0);
+});
+
+test("a machine beside one with its UUID is told of it", async () => {
+  world.objects = EVERYTHING;
+  const { spec } = fullManifest();
+  const nics = [{ name: "lan", bridge: {}, macAddress: "02:00:00:00:00:01" }];
+  const { template } = spec;
+  const { domain } = template.spec;
+  const devices = { ...domain.devices, interfaces: nics };
+  const twin = { ...spec, template: { ...template, spec: { ...template.spec, domain: { ...domain, devices } } } };
+  const metadata = { name: "original", namespace: "shop" };
+  world.cluster.put(VIRTUAL_MACHINES, { apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", metadata, spec: twin });
+  world.restore();
+  await play(world, phaseIs("Completed"));
   expect(message()).toContain("It has the firmware UUID of VirtualMachine shop/original.");
 });
 

@@ -42,7 +42,8 @@ export function restoreState(observed: Observed, plan: Plan): Outcome {
   if ((job.status?.succeeded ?? 0) > 0)
     return { ...waits(RESTORING, 0), status: { machine: { ...machine, stateRestored: true } } };
   const failed = job.status?.conditions?.find(({ type, status }) => type === "Failed" && status === "True");
-  if (failed === undefined) return waits(RESTORING, 1000);
+  // A watch tells when it is done.
+  if (failed === undefined) return waits(RESTORING, 10_000);
   const why = failed.message ?? failed.reason ?? "no reason given";
   const message = `The machine's TPM and firmware state cannot be put onto its claim (${why}); it is tried again. See Job ${job.metadata.name}.`;
   const isOld = now - Date.parse(job.metadata.creationTimestamp ?? "") > RETRY_MS;
