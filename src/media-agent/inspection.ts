@@ -4,7 +4,7 @@ import { type BackendConfig, backendConfig } from "../api/agent-config.ts";
 import { type Inspection, inspection, inspectionRequest } from "../api/inspection.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorMessage, VmRestoreError } from "../base/errors.ts";
-import { Repository, type SnapshotTree } from "../repository/repository.ts";
+import { type FileNode, Repository, type SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { type Snapshot, selectSnapshot } from "../repository/snapshot.ts";
 import { findDisks, resolvePath } from "./disk-search.ts";
@@ -84,7 +84,8 @@ async function inspectSnapshot(
     const without = disks.map(({ name }) => name).filter((name) => !manifest.volumes.includes(name));
     if (without.length > 0) found.snapshot.withoutVolume = without;
   }
-  const nodes = await Promise.all(disks.map(({ path }) => tree.file(path)));
+  const nodes: FileNode[] = [];
+  for (const { path } of disks) nodes.push(await tree.file(path));
   const files = await repository.openFiles(nodes);
   const data: RepositoryFile[] = [];
   for (const [index, file] of files.entries()) {

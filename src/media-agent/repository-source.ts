@@ -3,7 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import type { Backend } from "../repository/backends/backend.ts";
-import { Repository, type SnapshotTree } from "../repository/repository.ts";
+import { type FileNode, Repository, type SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
@@ -96,7 +96,10 @@ async function openOnce({ config, places }: OpenSourceOptions): Promise<Reposito
       const own = config.disks.filter(({ snapshot = 0 }) => snapshot === index);
       const tree = trees[index];
       if (tree === undefined || own.length === 0) continue;
-      const files = await repository.openFiles(await Promise.all(own.map(({ path }) => tree.file(path))));
+      // One after the other: each reads a directory, and the lists of large disks' blobs take tens of megabytes.
+      const nodes: FileNode[] = [];
+      for (const { path } of own) nodes.push(await tree.file(path));
+      const files = await repository.openFiles(nodes);
       for (const [at, file] of files.entries()) {
         const disk = own[at];
         if (disk !== undefined) disks[config.disks.indexOf(disk)] = await openDisk(repository, tree, file, disk);

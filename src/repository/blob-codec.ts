@@ -7,6 +7,7 @@ import { release } from "./release.ts";
 /**
  * The plain bytes of a blob: MAC checked, decompressed to exactly the announced length, SHA-256 equal to its id.
  *
+ * @param sealed is given up
  * @param uncompressedLength as the index says; 0 where the blob is stored uncompressed.
  * @throws RepositoryError REPOSITORY_BLOB_DAMAGED; altered bytes are never given back.
  */
@@ -26,6 +27,7 @@ export function decodeBlob(
   let plain: Buffer;
   try {
     plain = decrypt(key, sealed, what);
+    release(sealed);
     if (uncompressedLength > 0) {
       // Room for all of it and a byte more: it is decompressed in one piece, which is five times as fast as in many.
       const options = { maxOutputLength: uncompressedLength, chunkSize: Math.max(64, uncompressedLength + 1) };

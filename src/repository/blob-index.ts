@@ -1,19 +1,17 @@
 import { errorCode } from "../base/errors.ts";
 import type { Backend } from "./backends/backend.ts";
 import type { EarlyReads } from "./backends/early-reads.ts";
-import { ID_BYTES } from "./blob-id.ts";
 import { BlobTable } from "./blob-table.ts";
 import { mapBounded } from "./bounded.ts";
-import type { Decoder, IndexFilter } from "./decoder.ts";
+import type { Decoder } from "./decoder.ts";
 import { RepositoryError } from "./errors.ts";
 import type { IndexCache } from "./index-cache.ts";
-import type { IndexEntries } from "./index-file.ts";
-import { Pause } from "./pause.ts";
+import type { IndexEntries, Selection } from "./index-file.ts";
 import { readAgainIfDamaged } from "./read-again.ts";
-import { release } from "./release.ts";
 
 /** Index files in memory at once; restic writes at most 50,000 blobs into one, some megabytes. */
 const FILES_AT_ONCE = 3;
+const BLOBS_PER_FILE = 50_000;
 const FILE_LIMIT = 256 * 1024 * 1024;
 /** A prune rewrites the index while it is read: so often it is read anew before that is an error. */
 const ATTEMPTS = 5;
@@ -30,14 +28,12 @@ export function beginIndex(early: EarlyReads): void {
 interface Limits {
   /** Entries that are kept at most; with more, reading is given up. */
   readonly most?: number;
-  /** Entries that are expected, so that the table need not grow. */
-  readonly expected?: number;
   /** Where what was kept is looked for before the index is read, and put afterwards. */
   readonly kept?: { readonly cache: IndexCache; readonly repository: string } | undefined;
 }
 
 /**
- * Reads all index files into a table that holds what passes the filter. Files that others supersede count like any other, as
+ * Reads all index files into a table that holds what is selected. Files that others supersede count like any other, as
  * in restic itself: they name further copies of blobs, and whoever reads a blob tries them all.
  *
  * @returns undefined where more than `most` entries would be kept
@@ -46,22 +42,29 @@ interface Limits {
 export async function loadIndex(
   backend: Backend,
   decoder: Decoder,
-  filter: IndexFilter,
-  { most = Number.POSITIVE_INFINITY, expected = 1024, kept }: Limits = {},
+  selection: Selection,
+  { most = Number.POSITIVE_INFINITY, kept }: Limits = {},
 ): Promise<BlobTable | undefined> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const files = await backend.list("index");
-    const key = kept === undefined ? undefined : { repository: kept.repository, files, filter, most };
+    const key = kept === undefined ? undefined : { repository: kept.repository, files, selection, most };
     const known = key === undefined ? undefined : await kept?.cache.load(key);
     if (known === "tooMany") return undefined;
-    if (known !== undefined) return BlobTable.of(known);
-    const table = new BlobTable(expected, most + 1);
+    const of = typeof selection === "string" ? undefined : selection;
+    if (known !== undefined) return BlobTable.from(known, of);
+    const room = selection === "all" ? Math.min(most + BLOBS_PER_FILE, files.length * BLOBS_PER_FILE) : undefined;
+    const table = new BlobTable({ room, of });
+    let adding: Promise<void> = Promise.resolve();
     let vanished = false;
     await mapBounded(files, FILES_AT_ONCE, async (name) => {
       if (vanished || table.size > most) return;
-      const entries = await readEntries(backend, decoder, name, filter);
+      const entries = await readEntries(backend, decoder, name, selection);
       if (entries === undefined) vanished = true;
-      else await addEntries(table, entries, most);
+      else {
+        // One after the other, while the threads are at the next ones.
+        adding = adding.then(() => table.add(entries, most));
+        await adding;
+      }
     });
     const isTooLarge = table.size > most;
     if (vanished && !isTooLarge) {
@@ -69,7 +72,7 @@ export async function loadIndex(
       continue;
     }
     // Nobody waits for it, and a claim that is full costs no more than the time of the next start.
-    if (key !== undefined) void kept?.cache.save(key, isTooLarge ? "tooMany" : table.entries());
+    if (key !== undefined) void kept?.cache.save(key, isTooLarge ? "tooMany" : table.parts());
     if (!isTooLarge) return table;
     table.release();
     return undefined;
@@ -84,31 +87,15 @@ async function readEntries(
   backend: Backend,
   decoder: Decoder,
   name: string,
-  filter: IndexFilter,
+  selection: Selection,
 ): Promise<IndexEntries | undefined> {
   try {
     return await readAgainIfDamaged(async () => {
       const sealed = await backend.readAll({ type: "index", name }, FILE_LIMIT);
-      return decoder.index(name, sealed, filter);
+      return decoder.index(name, sealed, selection);
     });
   } catch (error) {
     if (errorCode(error) === "REPOSITORY_OBJECT_MISSING") return undefined;
     throw error;
   }
-}
-
-/** Adds them until there are more than `most`. */
-async function addEntries(table: BlobTable, { packs, ids, columns }: IndexEntries, most: number): Promise<void> {
-  const pause = new Pause();
-  for (let at = 0, column = 0; at < ids.length && table.size <= most; at += ID_BYTES, column += 4) {
-    table.add(ids.subarray(at, at + ID_BYTES), {
-      pack: packs[columns[column] ?? 0] ?? "",
-      offset: columns[column + 1] ?? 0,
-      length: columns[column + 2] ?? 0,
-      uncompressedLength: columns[column + 3] ?? 0,
-    });
-    if (pause.due()) await pause.take();
-  }
-  release(ids);
-  release(columns);
 }

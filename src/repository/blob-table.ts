@@ -1,5 +1,7 @@
-import { hashOf, ID_BYTES, randomSeed, sameId } from "./blob-id.ts";
+import { ID_BYTES } from "./blob-id.ts";
 import { CRYPTO_OVERHEAD } from "./crypto.ts";
+import { grown } from "./grown.ts";
+import { IdTable } from "./id-table.ts";
 import type { IndexEntries } from "./index-file.ts";
 import { Pause } from "./pause.ts";
 import { release } from "./release.ts";
@@ -15,51 +17,78 @@ export interface BlobLocation {
   readonly uncompressedLength: number;
 }
 
-const COLUMNS = 4;
-const NONE = 0xffffffff;
+/** The memory of a table, to be kept elsewhere; shared with it. */
+export interface TableParts {
+  /** Ids of the packs, one behind the other. */
+  readonly packs: Uint8Array;
+  /** Ids of the blobs; none where the table is one of the blobs in another table. */
+  readonly ids: Uint8Array;
+  /** The first place of each blob; see {@link BlobTable}. */
+  readonly places: Uint32Array<ArrayBuffer>;
+  /** For each blob, the row of the place that was added last and one more; none where no blob has a second place. */
+  readonly last: Uint32Array<ArrayBuffer>;
+  /** Further places. */
+  readonly rows: Uint32Array<ArrayBuffer>;
+}
+
+/** pack, offset, length, uncompressed length; a length of 0 stands for no place. */
+const PLACE = 4;
+/** A place, and the row of the place of the same blob that was added before and one more; 0 is its first place. */
+const ROW = PLACE + 1;
 /** Copies of one blob that are known, at most: a prune leaves a few, if any. */
 const COPIES = 8;
-const SEED = randomSeed();
+
+interface Options {
+  /** Blobs that fit without growing. */
+  readonly room?: number | undefined;
+  /** The blobs that it is about, in a table that somebody else holds; without one, it takes whatever is added. */
+  readonly of?: IdTable | undefined;
+}
 
 /**
- * Blob id → where its copies lie, in typed arrays: 56 bytes a blob, however many there are.
+ * Blob id → where its copies lie, in typed arrays: 16 bytes a blob and its pack's 40 bytes, beside what the ids take in their table.
  */
 export class BlobTable {
-  #ids: Uint8Array;
-  /** pack, offset, length, uncompressed length of each entry. */
-  #columns: Uint32Array;
-  /** The entry with the same hash slot that was added before, or NONE. */
-  #next: Uint32Array;
-  #slots: Uint32Array;
-  #count = 0;
-  readonly #most: number;
-  readonly #packs: string[] = [];
-  readonly #packNumbers = new Map<string, number>();
+  readonly #ids: IdTable;
+  readonly #isOwn: boolean;
+  /** Blobs that it has room for. */
+  #room: number;
+  readonly #packs: IdTable;
+  #places: Uint32Array<ArrayBuffer>;
+  #last: Uint32Array<ArrayBuffer>;
+  #rows: Uint32Array<ArrayBuffer>;
+  #rowCount = 0;
+  #size = 0;
 
-  /**
-   * @param capacity entries that fit without growing; to grow takes a pause of some milliseconds per 100,000 entries
-   * @param most entries that there will be: room for more is not made in advance
-   */
-  constructor(capacity = 1024, most = Number.POSITIVE_INFINITY) {
-    this.#most = most;
-    this.#ids = new Uint8Array(capacity * ID_BYTES);
-    this.#columns = new Uint32Array(capacity * COLUMNS);
-    this.#next = new Uint32Array(capacity);
-    this.#slots = new Uint32Array(capacity).fill(NONE);
+  constructor({ room = 1024, of }: Options = {}) {
+    this.#isOwn = of === undefined;
+    this.#ids = of ?? IdTable.withRoom(room);
+    this.#room = of?.size ?? room;
+    this.#packs = IdTable.withRoom(64);
+    this.#places = new Uint32Array(this.#room * PLACE);
+    this.#last = new Uint32Array(0);
+    this.#rows = new Uint32Array(0);
   }
 
-  /** A table of what {@link BlobTable.entries} gave; takes over its memory. */
-  static async of({ packs, ids, columns }: IndexEntries): Promise<BlobTable> {
-    const count = ids.length / ID_BYTES;
-    const table = new BlobTable(0);
-    table.#ids = ids;
-    table.#columns = columns;
-    table.#next = new Uint32Array(count);
-    table.#slots = new Uint32Array(count).fill(NONE);
-    for (const pack of packs) table.#packNumber(pack);
+  /**
+   * A table of what {@link BlobTable.parts} gave; takes over its memory.
+   *
+   * @param of the table whose blobs it is about, where the parts hold no ids
+   */
+  static async from({ packs, ids, places, last, rows }: TableParts, of?: IdTable): Promise<BlobTable> {
+    const table = new BlobTable({ room: 0, of });
+    await table.#packs.addAll(packs);
+    if (of === undefined) await table.#ids.addAll(ids);
+    table.#room = places.length / PLACE;
+    release(table.#places);
+    table.#places = places;
+    table.#last = last;
+    table.#rows = rows;
+    table.#rowCount = rows.length / ROW;
+    table.#size = table.#rowCount;
     const pause = new Pause();
-    for (; table.#count < count; table.#count++) {
-      table.#link(table.#count);
+    for (let at = 2; at < places.length; at += PLACE) {
+      if (places[at] !== 0) table.#size++;
       if (pause.due()) await pause.take();
     }
     return table;
@@ -67,44 +96,44 @@ export class BlobTable {
 
   /** Copies in the table; a blob in two packs counts twice. */
   get size(): number {
-    return this.#count;
+    return this.#size;
   }
 
-  /** Of a blob with very many copies, further ones are left out. */
-  add(id: Uint8Array, location: BlobLocation): void {
-    if (this.#copies(id) >= COPIES) return;
-    if (this.#count === this.#next.length) this.#grow();
-    const entry = this.#count++;
-    this.#ids.set(id, entry * ID_BYTES);
-    const at = entry * COLUMNS;
-    this.#columns[at] = this.#packNumber(location.pack);
-    this.#columns[at + 1] = location.offset;
-    this.#columns[at + 2] = location.length;
-    this.#columns[at + 3] = location.uncompressedLength;
-    this.#link(entry);
+  /**
+   * Adds what was kept of an index file, and takes over its memory. One call at a time. Of a blob with very many copies, further
+   * ones are left out.
+   *
+   * @param most copies; with more in the table, the rest is left out
+   */
+  async add({ packs, ids, numbers, columns }: IndexEntries, most = Number.POSITIVE_INFINITY): Promise<void> {
+    const count = columns.length / PLACE;
+    const packNumbers = await this.#packs.addAll(packs);
+    if (this.#isOwn) await this.#reserve(count);
+    const pause = new Pause();
+    for (let index = 0; index < count && this.#size <= most; index++) {
+      const number = this.#isOwn ? this.#ids.add(ids, index * ID_BYTES) : (numbers[index] ?? this.#room);
+      const at = index * PLACE;
+      columns[at] = packNumbers[columns[at] ?? 0] ?? 0;
+      // The table of the blobs may have grown since the file was read; this one is about what was in it before.
+      if (number < this.#room && !this.#addFirst(number, columns, at)) await this.#addCopy(number, columns, at);
+      if (pause.due()) await pause.take();
+    }
+    for (const part of [packs, ids, numbers, columns]) release(part);
   }
 
   has(id: Uint8Array): boolean {
-    return this.#first(id, 0) !== NONE;
-  }
-
-  /** Everything in it, in the order in which it was added; shares the table's memory until more is added. */
-  entries(): IndexEntries {
-    return {
-      packs: this.#packs,
-      ids: new Uint8Array(this.#ids.buffer, 0, this.#count * ID_BYTES) as Uint8Array<ArrayBuffer>,
-      columns: this.#columns.subarray(0, this.#count * COLUMNS) as Uint32Array<ArrayBuffer>,
-    };
+    return this.#lengthAt(this.#ids.find(id)) !== 0;
   }
 
   /** Every copy of a blob, the last one added first; empty where it is unknown. */
   locations(id: Uint8Array): BlobLocation[] {
+    const number = this.#ids.find(id);
+    if (this.#lengthAt(number) === 0) return [];
     const found: BlobLocation[] = [];
-    for (let entry = this.#first(id, 0); entry !== NONE; entry = this.#from(this.#next[entry] ?? NONE, id, 0)) {
-      const at = entry * COLUMNS;
-      const [pack = 0, offset = 0, length = 0, uncompressedLength = 0] = this.#columns.subarray(at, at + COLUMNS);
-      found.push({ pack: this.#packs[pack] ?? "", offset, length, uncompressedLength });
+    for (let row = this.#last[number] ?? 0; row !== 0; row = this.#before(row)) {
+      found.push(this.#location(this.#rows, (row - 1) * ROW));
     }
+    found.push(this.#location(this.#places, number * PLACE));
     return found;
   }
 
@@ -114,74 +143,81 @@ export class BlobTable {
    * @returns -1 where the blob is unknown, -2 where two copies of it do not agree
    */
   plainLength(ids: Uint8Array, at: number): number {
-    let entry = this.#first(ids, at);
-    if (entry === NONE) return -1;
-    const length = this.#plainLengthOf(entry);
-    while (entry !== NONE) {
-      if (this.#plainLengthOf(entry) !== length) return -2;
-      entry = this.#from(this.#next[entry] ?? NONE, ids, at);
+    const number = this.#ids.find(ids, at);
+    if (this.#lengthAt(number) === 0) return -1;
+    const length = plainLengthOf(this.#places, number * PLACE);
+    for (let row = this.#last[number] ?? 0; row !== 0; row = this.#before(row)) {
+      if (plainLengthOf(this.#rows, (row - 1) * ROW) !== length) return -2;
     }
     return length;
   }
 
-  /** Gives its memory back at once; nothing of it may be used any more, what `entries` gave neither. */
+  /** Its memory, while nothing is added. */
+  parts(): TableParts {
+    const count = this.#isOwn ? this.#ids.size : this.#room;
+    return {
+      packs: this.#packs.ids,
+      ids: this.#isOwn ? this.#ids.ids : new Uint8Array(0),
+      places: this.#places.subarray(0, count * PLACE),
+      last: this.#last.subarray(0, count),
+      rows: this.#rows.subarray(0, this.#rowCount * ROW),
+    };
+  }
+
+  /** Gives its memory back at once; nothing of it may be used any more, its parts neither. */
   release(): void {
-    for (const part of [this.#ids, this.#columns, this.#next, this.#slots]) release(part);
-    this.#count = 0;
+    for (const part of [this.#places, this.#last, this.#rows]) release(part);
+    this.#packs.release();
+    if (this.#isOwn) this.#ids.release();
+    this.#size = 0;
   }
 
-  #copies(id: Uint8Array): number {
-    let count = 0;
-    for (let entry = this.#first(id, 0); entry !== NONE; entry = this.#from(this.#next[entry] ?? NONE, id, 0)) count++;
-    return count;
+  /** 0 where the blob is unknown. */
+  #lengthAt(number: number): number {
+    return number < 0 ? 0 : (this.#places[number * PLACE + 2] ?? 0);
   }
 
-  #plainLengthOf(entry: number): number {
-    const uncompressed = this.#columns[entry * COLUMNS + 3] ?? 0;
-    return uncompressed > 0 ? uncompressed : (this.#columns[entry * COLUMNS + 2] ?? 0) - CRYPTO_OVERHEAD;
+  #before(row: number): number {
+    return this.#rows[(row - 1) * ROW + PLACE] ?? 0;
   }
 
-  #first(ids: Uint8Array, at: number): number {
-    if (this.#slots.length === 0) return NONE;
-    return this.#from(this.#slots[this.#slot(ids, at)] ?? NONE, ids, at);
+  #location(from: Uint32Array, at: number): BlobLocation {
+    const [pack = 0, offset = 0, length = 0, uncompressedLength = 0] = from.subarray(at, at + PLACE);
+    return { pack: this.#packs.hex(pack), offset, length, uncompressedLength };
   }
 
-  /** The first entry of the chain from `entry` on that has the id at `at`. */
-  #from(entry: number, ids: Uint8Array, at: number): number {
-    let found = entry;
-    while (found !== NONE && !sameId(this.#ids, found * ID_BYTES, ids, at)) found = this.#next[found] ?? NONE;
-    return found;
+  /** False where the blob has a place already. */
+  #addFirst(number: number, columns: Uint32Array, at: number): boolean {
+    const place = number * PLACE;
+    if (this.#places[place + 2] !== 0) return false;
+    for (let index = 0; index < PLACE; index++) this.#places[place + index] = columns[at + index] ?? 0;
+    this.#size++;
+    return true;
   }
 
-  #slot(ids: Uint8Array, at: number): number {
-    return hashOf(ids, at, SEED) % this.#slots.length;
+  async #addCopy(number: number, columns: Uint32Array, at: number): Promise<void> {
+    this.#last = await grown(this.#last, number + 1, this.#room);
+    const last = this.#last[number] ?? 0;
+    let copies = 1;
+    for (let row = last; row !== 0; row = this.#before(row)) copies++;
+    if (copies >= COPIES) return;
+    const row = this.#rowCount;
+    this.#rows = await grown(this.#rows, (row + 1) * ROW);
+    for (let index = 0; index < PLACE; index++) this.#rows[row * ROW + index] = columns[at + index] ?? 0;
+    this.#rows[row * ROW + PLACE] = last;
+    this.#rowCount++;
+    this.#last[number] = this.#rowCount;
+    this.#size++;
   }
 
-  #link(entry: number): void {
-    const slot = this.#slot(this.#ids, entry * ID_BYTES);
-    this.#next[entry] = this.#slots[slot] ?? NONE;
-    this.#slots[slot] = entry;
+  async #reserve(more: number): Promise<void> {
+    await this.#ids.reserve(more);
+    this.#room = this.#ids.capacity;
+    this.#places = await grown(this.#places, this.#room * PLACE);
   }
+}
 
-  #grow(): void {
-    const capacity = Math.max(1024, this.#count + 1, Math.min(this.#most, Math.ceil(this.#next.length * 1.5)));
-    const ids = new Uint8Array(capacity * ID_BYTES);
-    ids.set(this.#ids);
-    const columns = new Uint32Array(capacity * COLUMNS);
-    columns.set(this.#columns);
-    for (const part of [this.#ids, this.#columns, this.#next, this.#slots]) release(part);
-    this.#ids = ids;
-    this.#columns = columns;
-    this.#next = new Uint32Array(capacity);
-    this.#slots = new Uint32Array(capacity).fill(NONE);
-    for (let entry = 0; entry < this.#count; entry++) this.#link(entry);
-  }
-
-  #packNumber(pack: string): number {
-    const known = this.#packNumbers.get(pack);
-    if (known !== undefined) return known;
-    this.#packs.push(pack);
-    this.#packNumbers.set(pack, this.#packs.length - 1);
-    return this.#packs.length - 1;
-  }
+function plainLengthOf(from: Uint32Array, at: number): number {
+  const uncompressed = from[at + 3] ?? 0;
+  return uncompressed > 0 ? uncompressed : (from[at + 2] ?? 0) - CRYPTO_OVERHEAD;
 }

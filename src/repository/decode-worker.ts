@@ -3,9 +3,9 @@ import { parentPort, workerData } from "node:worker_threads";
 import { VmRestoreError } from "../base/errors.ts";
 import { decodeBlob } from "./blob-codec.ts";
 import type { CryptoKey } from "./crypto.ts";
-import type { DecodeReply, DecodeRequest, IndexFilter } from "./decoder.ts";
-import { IdSet } from "./id-set.ts";
-import { type IndexEntries, parseIndex } from "./index-file.ts";
+import type { DecodeReply, DecodeRequest } from "./decoder.ts";
+import { IdTable } from "./id-table.ts";
+import { parseIndex } from "./index-file.ts";
 import { release } from "./release.ts";
 import { parseTree } from "./tree.ts";
 import { decodeUnpacked } from "./unpacked.ts";
@@ -36,20 +36,18 @@ function answer(request: DecodeRequest): [Value, ArrayBuffer[]] {
       const { buffer, byteOffset, length } = request.sealed;
       const file = { type: "index", name: request.name } as const;
       const plain = decodeUnpacked(key, Buffer.from(buffer, byteOffset, length), file);
-      const entries = keep(request.name, plain, request.filter);
+      const { selection } = request;
+      const entries = parseIndex(
+        request.name,
+        plain,
+        typeof selection === "string" ? selection : IdTable.from(selection),
+      );
       release(plain);
-      return [entries, [entries.ids.buffer, entries.columns.buffer]];
+      return [entries, Object.values(entries).map(({ buffer: part }) => part)];
     }
     case "zeros":
       return [hashOfZeros(request.length), []];
   }
-}
-
-function keep(name: string, plain: Buffer, filter: IndexFilter): IndexEntries {
-  if (filter === "all") return parseIndex(name, plain, () => true);
-  if (filter === "trees") return parseIndex(name, plain, (type) => type === "tree");
-  const wanted = IdSet.from(filter);
-  return parseIndex(name, plain, (type, id) => type === "data" && wanted.has(id));
 }
 
 function hashOfZeros(length: number): string {

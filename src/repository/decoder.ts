@@ -4,11 +4,9 @@ import { workerUrl } from "../base/worker-url.ts";
 import type { BlobLocation } from "./blob-table.ts";
 import type { CryptoKey } from "./crypto.ts";
 import { RepositoryError, type RepositoryErrorCode } from "./errors.ts";
-import type { IndexEntries } from "./index-file.ts";
+import type { IdMemory } from "./id-table.ts";
+import type { IndexEntries, Selection } from "./index-file.ts";
 import type { Tree } from "./tree.ts";
-
-/** Which blobs of an index file are kept: those of directories, all, or the data blobs in an `IdSet`. */
-export type IndexFilter = "trees" | "all" | SharedArrayBuffer;
 
 export type DecodeRequest =
   | {
@@ -23,7 +21,7 @@ export type DecodeRequest =
       readonly kind: "index";
       readonly name: string;
       readonly sealed: Uint8Array;
-      readonly filter: IndexFilter;
+      readonly selection: "all" | "trees" | IdMemory;
     }
   /** The id that a blob of `length` zeros has. */
   | { readonly kind: "zeros"; readonly length: number };
@@ -40,7 +38,11 @@ interface Thread {
 }
 
 function startWorker(key: CryptoKey): Worker {
-  return new Worker(workerUrl(import.meta.url, "./decode-worker"), { workerData: key });
+  return new Worker(workerUrl(import.meta.url, "./decode-worker"), {
+    workerData: key,
+    // What it makes of a file is a few large pieces; small garbage is not to pile up to 48 MiB in each thread.
+    resourceLimits: { maxYoungGenerationSizeMb: 3 },
+  });
 }
 
 /**
@@ -75,8 +77,9 @@ export class Decoder {
     return (await this.#ask({ kind: "tree", id, pack, sealed, uncompressedLength }, sealed)) as Tree;
   }
 
-  async index(name: string, sealed: Buffer, filter: IndexFilter): Promise<IndexEntries> {
-    return (await this.#ask({ kind: "index", name, sealed, filter }, sealed)) as IndexEntries;
+  async index(name: string, sealed: Buffer, selected: Selection): Promise<IndexEntries> {
+    const selection = typeof selected === "string" ? selected : selected.memory;
+    return (await this.#ask({ kind: "index", name, sealed, selection }, sealed)) as IndexEntries;
   }
 
   async zeroId(length: number): Promise<string> {

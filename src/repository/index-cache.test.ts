@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { IdSet } from "./id-set.ts";
+import { BlobTable, type TableParts } from "./blob-table.ts";
+import { IdTable } from "./id-table.ts";
 import { IndexCache, type IndexKey } from "./index-cache.ts";
-import type { IndexEntries } from "./index-file.ts";
 
-const key: IndexKey = { repository: "r", files: ["b", "a"], filter: "all", most: 1000 };
+const key: IndexKey = { repository: "r", files: ["b", "a"], selection: "all", most: 1000 };
 let directory: string;
 let cache: IndexCache;
 
@@ -18,11 +18,15 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
-function entries(packs: number, blobs: number): IndexEntries {
+/** Two places of every third blob. */
+function entries(packs: number, blobs: number): TableParts {
+  const more = Math.ceil(blobs / 3);
   return {
-    packs: Array.from({ length: packs }, () => randomBytes(32).toString("hex")),
+    packs: new Uint8Array(randomBytes(packs * 32)),
     ids: new Uint8Array(randomBytes(blobs * 32)),
-    columns: Uint32Array.from({ length: blobs * 4 }, (_, index) => (index % 4 === 0 ? index % packs : index * 7)),
+    places: Uint32Array.from({ length: blobs * 4 }, (_, index) => (index % 4 === 0 ? index % packs : index * 7)),
+    last: Uint32Array.from({ length: blobs }, (_, index) => (index % 3 === 0 ? index / 3 + 1 : 0)),
+    rows: Uint32Array.from({ length: more * 5 }, (_, index) => (index % 5 === 4 ? 0 : index)),
   };
 }
 
@@ -42,9 +46,11 @@ test.each([
   await cache.save(key, saved);
   const found = await new IndexCache(directory).load({ ...key, files: ["a", "b"] });
   if (found === undefined || found === "tooMany") throw new Error("not found");
-  expect(found.packs).toEqual(saved.packs);
-  expect(Buffer.from(found.ids).equals(saved.ids)).toBe(true);
-  expect(Buffer.from(found.columns.buffer).equals(Buffer.from(saved.columns.buffer))).toBe(true);
+  for (const part of ["packs", "ids", "places", "last", "rows"] as const) {
+    expect(Buffer.compare(Buffer.from(found[part].buffer), Buffer.from(saved[part].buffer))).toBe(0);
+  }
+  const table = await BlobTable.from(found);
+  expect(table.size).toBe(blobs + Math.ceil(blobs / 3));
 });
 
 test("that an index is too large is kept as well", async () => {
@@ -52,26 +58,26 @@ test("that an index is too large is kept as well", async () => {
   expect(await cache.load(key)).toBe("tooMany");
 });
 
-test("another index, repository, filter or limit is something else", async () => {
+test("another index, repository, selection or limit is something else", async () => {
   await cache.save(key, entries(1, 1));
-  const one = (await IdSet.of([randomBytes(32)])).shared;
+  const one = await IdTable.of([randomBytes(32)]);
   const others: Partial<IndexKey>[] = [
     { files: ["a", "c"] },
     { files: ["a"] },
     { repository: "s" },
-    { filter: "trees" },
-    { filter: one },
+    { selection: "trees" },
+    { selection: one },
     { most: 999 },
   ];
   for (const other of others) expect(await cache.load({ ...key, ...other })).toBeUndefined();
-  await cache.save({ ...key, filter: one }, entries(1, 2));
-  expect(await cache.load({ ...key, filter: (await IdSet.of([randomBytes(32)])).shared })).toBeUndefined();
-  expect(await cache.load({ ...key, filter: one })).toMatchObject({ packs: [expect.any(String)] });
+  await cache.save({ ...key, selection: one }, entries(1, 2));
+  expect(await cache.load({ ...key, selection: await IdTable.of([randomBytes(32)]) })).toBeUndefined();
+  expect(await cache.load({ ...key, selection: one })).toMatchObject({ packs: expect.any(Uint8Array) });
 });
 
 test("the files of an index that has changed go, those of another repository stay", async () => {
   await cache.save(key, entries(1, 1));
-  await cache.save({ ...key, filter: "trees" }, entries(1, 1));
+  await cache.save({ ...key, selection: "trees" }, entries(1, 1));
   await cache.save({ ...key, repository: "s" }, entries(1, 1));
   await cache.save({ ...key, files: ["c"] }, entries(1, 1));
   expect(await readdir(directory)).toHaveLength(2);

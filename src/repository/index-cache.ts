@@ -2,24 +2,23 @@ import { createHash, type Hash } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { ID_BYTES } from "./blob-id.ts";
-import type { IndexFilter } from "./decoder.ts";
-import { IdSet } from "./id-set.ts";
-import type { IndexEntries } from "./index-file.ts";
+import type { TableParts } from "./blob-table.ts";
+import { bytesOf } from "./grown.ts";
+import type { Selection } from "./index-file.ts";
 
-const MAGIC = Buffer.from("VMRIDX01");
-/** Magic, number of packs, number of blobs. */
-const HEADER_BYTES = 16;
-const COLUMN_BYTES = 16;
+const MAGIC = Buffer.from("VMRIDX02");
+/** Magic, then the length of each part in bytes; the checksum comes last. */
+const HEADER_BYTES = 32;
 const HASH_BYTES = 32;
-/** About 1.5 GB: more than an agent could hold. */
-const BLOBS_LIMIT = 32 * 1024 * 1024;
-/** Number of blobs that stands for an index which was too large to be kept as a whole. */
+const WORD = Uint32Array.BYTES_PER_ELEMENT;
+/** Bytes of a file; more than an agent could hold. */
+const FILE_LIMIT = 1536 * 1024 * 1024;
+/** Length of the ids that stands for an index which was too large to be kept as a whole. */
 const TOO_MANY = 0xffffffff;
 /** One part in so many of the file system may be taken: what else lies there counts on the rest. */
 const FILE_SYSTEM_SHARE = 32;
-/** Hashed and written between two turns of the event loop; about 3 ms. */
-const PIECE = 2 * 1024 * 1024;
+/** Hashed, read or written between two turns of the event loop; well below a millisecond. */
+const PIECE = 256 * 1024;
 
 /** Which reading of which index is meant. */
 export interface IndexKey {
@@ -27,7 +26,7 @@ export interface IndexKey {
   readonly repository: string;
   /** All index files: each is named by the hash of its content, so equal names are an equal index. */
   readonly files: readonly string[];
-  readonly filter: IndexFilter;
+  readonly selection: Selection;
   /** With how many entries the reading was to be given up. */
   readonly most: number;
 }
@@ -45,7 +44,7 @@ export class IndexCache {
   }
 
   /** What was kept; `tooMany` where it was found to be too large; undefined where it is to be read. Never rejects. */
-  async load(key: IndexKey): Promise<IndexEntries | "tooMany" | undefined> {
+  async load(key: IndexKey): Promise<TableParts | "tooMany" | undefined> {
     try {
       const path = join(this.#directory, await nameOf(key));
       const handle = await open(path, "r");
@@ -65,8 +64,8 @@ export class IndexCache {
   }
 
   /** Resolves when it is written, or was given up; never rejects, as nobody depends on it. */
-  save(key: IndexKey, entries: IndexEntries | "tooMany"): Promise<void> {
-    this.#saving = this.#saving.then(() => this.#save(key, entries)).catch(() => undefined);
+  save(key: IndexKey, parts: TableParts | "tooMany"): Promise<void> {
+    this.#saving = this.#saving.then(() => this.#save(key, parts)).catch(() => undefined);
     return this.#saving;
   }
 
@@ -75,17 +74,18 @@ export class IndexCache {
     return this.#saving;
   }
 
-  async #save(key: IndexKey, entries: IndexEntries | "tooMany"): Promise<void> {
+  async #save(key: IndexKey, parts: TableParts | "tooMany"): Promise<void> {
     const name = await nameOf(key);
     const path = join(this.#directory, name);
     const temporary = `${path}.part`;
     await mkdir(this.#directory, { recursive: true });
     const { blocks, bsize } = await statfs(this.#directory);
-    if (entries !== "tooMany" && entries.columns.length * 12 > (blocks * bsize) / FILE_SYSTEM_SHARE) return;
+    const bytes = parts === "tooMany" ? 0 : inOrder(parts).reduce((sum, { length }) => sum + length, 0);
+    if (bytes > (blocks * bsize) / FILE_SYSTEM_SHARE) return;
     try {
       const handle = await open(temporary, "w", 0o600);
       try {
-        await write(handle, entries);
+        await write(handle, parts);
       } finally {
         await handle.close();
       }
@@ -107,56 +107,68 @@ export class IndexCache {
   }
 }
 
-async function nameOf({ repository, files, filter, most }: IndexKey): Promise<string> {
+async function nameOf({ repository, files, selection, most }: IndexKey): Promise<string> {
   const short = (hash: Hash): string => hash.digest("hex").slice(0, 32);
-  const wanted = createHash("sha256").update(`${most} ${typeof filter === "string" ? filter : "these"}`);
-  if (typeof filter !== "string") await update(wanted, IdSet.from(filter).ids);
+  const wanted = createHash("sha256").update(`${most} ${typeof selection === "string" ? selection : "these"}`);
+  if (typeof selection !== "string") {
+    for (const piece of pieces(selection.ids)) {
+      wanted.update(piece);
+      await setImmediate();
+    }
+  }
   const index = createHash("sha256");
   for (const file of [...files].sort()) index.update(file);
   return [short(createHash("sha256").update(repository)), short(index), short(wanted)].join("-");
 }
 
-async function read(handle: FileHandle): Promise<IndexEntries | "tooMany" | undefined> {
+async function read(handle: FileHandle): Promise<TableParts | "tooMany" | undefined> {
   const hash = createHash("sha256");
   const header = Buffer.alloc(HEADER_BYTES);
   await fill(handle, header, 0, hash);
-  const packCount = header.readUInt32LE(8);
-  const count = header.readUInt32LE(12);
-  const kept = count === TOO_MANY ? 0 : count;
-  const length = HEADER_BYTES + packCount * ID_BYTES + kept * (ID_BYTES + COLUMN_BYTES) + HASH_BYTES;
-  const isPossible = header.subarray(0, 8).equals(MAGIC) && kept <= BLOBS_LIMIT && packCount <= kept;
-  if (!isPossible || (await handle.stat()).size !== length) return undefined;
-  const packNames = Buffer.alloc(packCount * ID_BYTES);
-  const ids = new Uint8Array(kept * ID_BYTES);
-  const columns = new Uint32Array(kept * (COLUMN_BYTES / 4));
+  if (!header.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
+  const lengths = [8, 12, 16, 20, 24].map((at) => header.readUInt32LE(at));
+  const isTooMany = lengths[1] === TOO_MANY;
+  const length = isTooMany ? 0 : lengths.reduce((sum, each) => sum + each, 0);
+  if (length > FILE_LIMIT || (await handle.stat()).size !== HEADER_BYTES + length + HASH_BYTES) return undefined;
+  const [packs = 0, ids = 0, places = 0, last = 0, rows = 0] = isTooMany ? [] : lengths;
+  const parts = {
+    packs: new Uint8Array(packs),
+    ids: new Uint8Array(ids),
+    places: new Uint32Array(places / WORD),
+    last: new Uint32Array(last / WORD),
+    rows: new Uint32Array(rows / WORD),
+  };
   let at = HEADER_BYTES;
-  for (const part of [packNames, ids, bytesOf(columns)]) at = await fill(handle, part, at, hash);
+  for (const part of inOrder(parts)) at = await fill(handle, part, at, hash);
   const checksum = Buffer.alloc(HASH_BYTES);
   await fill(handle, checksum, at, undefined);
   if (!hash.digest().equals(checksum)) return undefined;
-  if (count === TOO_MANY) return "tooMany";
-  const packs = Array.from({ length: packCount }, (_, index) =>
-    packNames.toString("hex", index * ID_BYTES, (index + 1) * ID_BYTES),
-  );
-  return { packs, ids, columns };
+  return isTooMany ? "tooMany" : parts;
 }
 
-async function write(handle: FileHandle, entries: IndexEntries | "tooMany"): Promise<void> {
-  const { packs, ids, columns } =
-    entries === "tooMany" ? { packs: [], ids: new Uint8Array(0), columns: new Uint32Array(0) } : entries;
+async function write(handle: FileHandle, parts: TableParts | "tooMany"): Promise<void> {
+  const content = parts === "tooMany" ? [] : inOrder(parts);
   const header = Buffer.alloc(HEADER_BYTES);
   MAGIC.copy(header);
-  header.writeUInt32LE(packs.length, 8);
-  header.writeUInt32LE(entries === "tooMany" ? TOO_MANY : ids.length / ID_BYTES, 12);
+  if (parts === "tooMany") header.writeUInt32LE(TOO_MANY, 12);
+  for (const [index, { length }] of content.entries()) header.writeUInt32LE(length, 8 + 4 * index);
   const hash = createHash("sha256");
-  for (const part of [header, Buffer.from(packs.join(""), "hex"), ids, bytesOf(columns)]) {
-    for (let at = 0; at < part.length; at += PIECE) {
-      const piece = part.subarray(at, at + PIECE);
+  for (const part of [header, ...content]) {
+    for (const piece of pieces(part)) {
       hash.update(piece);
       await handle.writeFile(piece);
     }
   }
   await handle.writeFile(hash.digest());
+}
+
+/** Words in the machine's order, as nobody else reads them. */
+function inOrder({ packs, ids, places, last, rows }: TableParts): Uint8Array[] {
+  return [packs, ids, bytesOf(places), bytesOf(last), bytesOf(rows)];
+}
+
+function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += PIECE) yield bytes.subarray(at, at + PIECE);
 }
 
 /** Reads exactly as much as fits, and gives back where it ends; rejects where the file ends before. */
@@ -169,16 +181,4 @@ async function fill(handle: FileHandle, into: Uint8Array, from: number, hash: Ha
     done += bytesRead;
   }
   return from + into.length;
-}
-
-async function update(hash: Hash, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length; at += PIECE) {
-    hash.update(bytes.subarray(at, at + PIECE));
-    await setImmediate();
-  }
-}
-
-/** In the machine's order, as nobody else reads them. */
-function bytesOf(columns: Uint32Array): Uint8Array {
-  return new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength);
 }

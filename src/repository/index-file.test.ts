@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { type IndexEntries, parseIndex } from "./index-file.ts";
+import { IdTable } from "./id-table.ts";
+import { type IndexEntries, parseIndex, type Selection } from "./index-file.ts";
 
 const hexId = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("hex"));
 const blob = fc.record(
@@ -15,50 +16,54 @@ const blob = fc.record(
 );
 const pack = fc.record({ id: hexId, blobs: fc.array(blob, { maxLength: 5 }) });
 
-const parse = (value: unknown, wanted: (type: string, id: Uint8Array) => boolean = () => true): IndexEntries =>
-  parseIndex("name", Buffer.from(typeof value === "string" ? value : JSON.stringify(value)), wanted);
+const parse = (value: unknown, selection: Selection = "all"): IndexEntries =>
+  parseIndex("name", Buffer.from(typeof value === "string" ? value : JSON.stringify(value)), selection);
 
-/** The entries as rows, one per blob. */
-function rows({ packs, ids, columns }: IndexEntries): unknown[] {
-  const found: unknown[] = [];
-  for (let index = 0; index * 32 < ids.length; index++) {
+/** The entries as rows, one per blob. @param of the table whose numbers they bear */
+function rows({ packs, ids, numbers, columns }: IndexEntries, of?: IdTable): unknown[] {
+  const hex = (list: Uint8Array, at: number): string =>
+    Buffer.from(list.subarray(at * 32, at * 32 + 32)).toString("hex");
+  expect([ids.length / 32, numbers.length]).toEqual(of ? [0, columns.length / 4] : [columns.length / 4, 0]);
+  return Array.from({ length: columns.length / 4 }, (_, index) => {
     const [number = -1, offset, length, uncompressed] = columns.subarray(index * 4, index * 4 + 4);
-    const id = Buffer.from(ids.subarray(index * 32, index * 32 + 32)).toString("hex");
-    found.push([packs[number], id, offset, length, uncompressed]);
-  }
-  return found;
+    const id = of?.hex(numbers[index] ?? -1) ?? hex(ids, index);
+    return [hex(packs, number), id, offset, length, uncompressed];
+  });
 }
 
-test("keeps exactly what is wanted, with its pack", () => {
-  const order = fc.constantFrom("id first", "id last");
-  fc.assert(
-    fc.property(
+test("keeps exactly what is wanted, with its pack", async () => {
+  await fc.assert(
+    fc.asyncProperty(
       fc.array(pack, { maxLength: 6 }),
-      order,
-      fc.constantFrom("data", "tree", "any"),
-      (packs, idAt, wanted) => {
-        const written = packs.map(({ id, blobs }) => (idAt === "id first" ? { id, blobs } : { blobs, id }));
-        const expected = packs.flatMap(({ id, blobs }) =>
-          blobs
-            .filter(({ type }) => wanted === "any" || type === wanted)
-            .map((each) => [id, each.id, each.offset, each.length, each.uncompressed_length ?? 0]),
-        );
-        const entries = parse({ supersedes: ["x"], packs: written, extra: { a: [null] } }, (type) => {
-          return wanted === "any" || type === wanted;
+      fc.constantFrom("id first", "id last", "as restic writes it"),
+      fc.constantFrom("all", "trees", "wanted"),
+      fc.nat(3),
+      async (packs, order, kind, nth) => {
+        const written = packs.map(({ id, blobs }) => {
+          if (order !== "as restic writes it") return order === "id first" ? { id, blobs } : { blobs, id };
+          const ordered = blobs.map((each) => ({
+            id: each.id,
+            type: each.type,
+            offset: each.offset,
+            length: each.length,
+            uncompressed_length: each.uncompressed_length,
+          }));
+          return { id, blobs: ordered };
         });
-        expect(rows(entries)).toEqual(expected);
+        const every = packs.flatMap(({ id, blobs }) => blobs.map((each) => ({ ...each, pack: id })));
+        const chosen = every.filter((_, index) => index % (nth + 1) === 0);
+        const wanted = await IdTable.of(chosen.map(({ id }) => Buffer.from(id, "hex")));
+        const expected = every
+          .filter((each) => {
+            if (kind === "trees") return each.type === "tree";
+            return kind === "all" || (each.type === "data" && chosen.includes(each));
+          })
+          .map((each) => [each.pack, each.id, each.offset, each.length, each.uncompressed_length ?? 0]);
+        const index = { supersedes: ["x"], packs: written, extra: { a: [null] } };
+        const entries = parse(index, kind === "wanted" ? wanted : kind);
+        expect(rows(entries, kind === "wanted" ? wanted : undefined)).toEqual(expected);
       },
     ),
-  );
-});
-
-test("gives the filter each blob's own id", () => {
-  fc.assert(
-    fc.property(fc.array(pack, { maxLength: 4 }), (packs) => {
-      const seen: string[] = [];
-      parse({ packs }, (_type, id) => seen.push(Buffer.from(id).toString("hex")) < 0);
-      expect(seen).toEqual(packs.flatMap(({ blobs }) => blobs.map(({ id }) => id)));
-    }),
   );
 });
 
@@ -89,7 +94,7 @@ describe("an index that cannot be true is refused as a whole", () => {
     ["an id in capitals", { id: id.toUpperCase() }],
   ])("%s", (_what, change) => {
     const blobs = [good, { ...good, ...change }];
-    expect(() => parse({ packs: [{ id, blobs }] }, () => false)).toThrow(
+    expect(() => parse({ packs: [{ id, blobs }] }, "trees")).toThrow(
       expect.objectContaining({ code: "REPOSITORY_OBJECT_DAMAGED", message: expect.stringContaining("index/name") }),
     );
   });
@@ -108,7 +113,7 @@ test("altered bytes: refused, or read as far as they go, but nothing else", () =
     fc.property(genuine, fc.nat(), fc.integer({ min: 0, max: 255 }), (plain, position, value) => {
       plain[position % plain.length] = value;
       try {
-        for (const length of parseIndex("name", plain, () => true).columns) expect(length).toBeLessThan(2 ** 32);
+        for (const length of parseIndex("name", plain, "all").columns) expect(length).toBeLessThan(2 ** 32);
       } catch (error) {
         expect(error).toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
       }

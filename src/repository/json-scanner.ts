@@ -31,14 +31,36 @@ export class JsonScanner {
    * @param keys the keys that are told apart; `member` gets a key's position in it, or -1 for any other.
    */
   object(keys: readonly Uint8Array[], member: (key: number) => void): void {
+    if (!this.enter()) return;
+    do member(this.key(keys, 0));
+    while (this.next());
+  }
+
+  /**
+   * Goes into the object that begins here: the same as {@link object} without a function, for objects that there are millions
+   * of. Where it gives back true, a {@link key} and its value come next, and then {@link next} says whether another pair does.
+   */
+  enter(): boolean {
     this.#expect(OPEN_OBJECT);
-    if (this.#take(CLOSE_OBJECT)) return;
-    do {
-      const [start, end] = this.#stringBounds();
-      this.#expect(COLON);
-      member(this.#positionIn(keys, start, end));
-    } while (this.#take(COMMA));
+    return !this.#take(CLOSE_OBJECT);
+  }
+
+  /**
+   * A member's key: its position in `keys`, or -1 where it is none of them.
+   *
+   * @param guess the position of the one that is likely
+   */
+  key(keys: readonly Uint8Array[], guess: number): number {
+    const position = this.#matches(keys[guess]) ? guess : this.#position(keys);
+    this.#expect(COLON);
+    return position;
+  }
+
+  /** Whether the object has another member; else it is left. */
+  next(): boolean {
+    if (this.#take(COMMA)) return true;
     this.#expect(CLOSE_OBJECT);
+    return false;
   }
 
   /** Calls `element` for each element of the array that begins here, which must read it; `null` counts as an empty array. */
@@ -64,8 +86,7 @@ export class JsonScanner {
 
   /** A string: its position in `texts`, or -1 where it is none of them. */
   choice(texts: readonly Uint8Array[]): number {
-    const [start, end] = this.#stringBounds();
-    return this.#positionIn(texts, start, end);
+    return this.#matches(texts[0]) ? 0 : this.#position(texts);
   }
 
   /** A string of `2 · length` lower-case hexadecimal digits, written to `into` as bytes. */
@@ -167,7 +188,20 @@ export class JsonScanner {
     }
   }
 
-  #positionIn(texts: readonly Uint8Array[], start: number, end: number): number {
+  /** Whether the string that begins here is this one; then it is read. */
+  #matches(text: Uint8Array | undefined): boolean {
+    if (text === undefined || this.#peek() !== QUOTE) return false;
+    const bytes = this.#bytes;
+    const start = this.#at + 1;
+    const { length } = text;
+    for (let index = 0; index < length; index++) if (bytes[start + index] !== text[index]) return false;
+    if (bytes[start + length] !== QUOTE) return false;
+    this.#at = start + length + 1;
+    return true;
+  }
+
+  #position(texts: readonly Uint8Array[]): number {
+    const [start, end] = this.#stringBounds();
     for (let index = 0; index < texts.length; index++) {
       const text = texts[index];
       if (text === undefined || text.length !== end - start) continue;

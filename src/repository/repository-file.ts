@@ -1,4 +1,4 @@
-import { ID_BYTES } from "./blob-id.ts";
+import type { IdTable } from "./id-table.ts";
 
 /** One blob of a file and the bytes of the file that it holds. */
 export interface FileBlob {
@@ -13,20 +13,23 @@ export interface FileBlob {
   readonly zero: boolean;
 }
 
-/** A file of a snapshot as the ordered list of its blobs, in typed arrays: 41 bytes a blob. */
+/** A file of a snapshot as the ordered list of its blobs, in typed arrays: 13 bytes a blob, beside the table of their ids. */
 export class RepositoryFile {
   /** Absolute path in the snapshot. */
   readonly path: string;
   readonly size: number;
   readonly blobCount: number;
-  readonly #ids: Buffer;
+  readonly #ids: IdTable;
+  readonly #numbers: Uint32Array;
   /** Where each blob begins, and at the end the file's size. */
   readonly #offsets: Float64Array;
   readonly #zero: Uint8Array;
 
-  constructor(path: string, ids: Uint8Array, offsets: Float64Array, zero: Uint8Array) {
+  /** @param numbers of its blobs in the table `ids`. @param zero 1 for each blob of zeros */
+  constructor(path: string, ids: IdTable, numbers: Uint32Array, offsets: Float64Array, zero: Uint8Array) {
     this.path = path;
-    this.#ids = Buffer.from(ids.buffer, ids.byteOffset, ids.length);
+    this.#ids = ids;
+    this.#numbers = numbers;
     this.#offsets = offsets;
     this.#zero = zero;
     this.blobCount = zero.length;
@@ -40,7 +43,7 @@ export class RepositoryFile {
     if (offset === undefined || end === undefined) throw new RangeError(`blob ${index} of ${this.blobCount}`);
     return {
       index,
-      id: this.#ids.toString("hex", index * ID_BYTES, (index + 1) * ID_BYTES),
+      id: this.#ids.hex(this.#numbers[index] ?? 0),
       offset,
       length: end - offset,
       zero: this.#zero[index] === 1,

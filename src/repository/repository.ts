@@ -3,20 +3,21 @@ import { errorCode } from "../base/errors.ts";
 import type { Backend } from "./backends/backend.ts";
 import { type BackendCounters, CountedBackend } from "./backends/counted.ts";
 import { EarlyReads } from "./backends/early-reads.ts";
-import { isHexId } from "./blob-id.ts";
+import { ID_BYTES, isHexId } from "./blob-id.ts";
 import { beginIndex, loadIndex } from "./blob-index.ts";
 import { type BlobLocation, BlobTable } from "./blob-table.ts";
 import type { CryptoKey } from "./crypto.ts";
 import { Decoder } from "./decoder.ts";
 import { RepositoryError } from "./errors.ts";
-import { layOut } from "./file-layout.ts";
+import { layOut, type NumberedFile } from "./file-layout.ts";
 import { GroupedReads } from "./grouped-reads.ts";
-import { IdSet } from "./id-set.ts";
+import { IdTable } from "./id-table.ts";
 import { IndexCache } from "./index-cache.ts";
 import { openMasterKey } from "./key-file.ts";
 import type { LockOwner } from "./lock.ts";
 import { findPins, pinSnapshot } from "./pin.ts";
 import { readAgainIfDamaged } from "./read-again.ts";
+import { release } from "./release.ts";
 import type { RepositoryFile } from "./repository-file.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { toSnapshot } from "./snapshot.ts";
@@ -29,8 +30,8 @@ export type { DirectoryEntry, FileNode, SnapshotTree } from "./snapshot-tree.ts"
 
 const config = z.object({ version: z.int(), id: z.string().max(128) });
 
-/** Up to so many blobs (about 60 MB) the whole index is kept, and read once only. */
-const WHOLE_INDEX_LIMIT = 1_000_000;
+/** Up to so many blobs (about 35 MB) the whole index is kept, and read once only. */
+const WHOLE_INDEX_LIMIT = 500_000;
 
 /** Copies of one blob that are read, at most; a prune leaves a few, if any. */
 const COPIES_TRIED = 8;
@@ -46,7 +47,7 @@ export interface RepositoryCounters extends BackendCounters {
 interface OpenOptions {
   /** Worker threads that decode. */
   readonly threads?: number;
-  /** Blobs up to which the whole index is kept in memory, at about 60 bytes each. */
+  /** Blobs up to which the whole index is kept in memory, at about 70 bytes each. */
   readonly wholeIndexLimit?: number;
   /** A directory that may be lost at any time, where what was kept of the index is found again by the next process. */
   readonly indexCache?: string | undefined;
@@ -58,7 +59,7 @@ const CONFIG = { type: "config", name: "" } as const;
 
 /**
  * A restic repository, format 1 or 2, opened for reading. The index of a small one is held in memory as a whole; of a large one,
- * only what the files that were opened need: about 60 bytes for each of their blobs.
+ * only what the files that were opened need: about 75 bytes for each of their blobs.
  */
 export class Repository {
   readonly id: string;
@@ -78,8 +79,10 @@ export class Repository {
   #table = new BlobTable();
   /** Whether the table holds all blobs; undefined before the index was read. */
   #whole: boolean | undefined;
-  /** Blob ids of the opened files. */
-  readonly #wanted: Uint8Array[] = [];
+  /** Blobs of the opened files. */
+  readonly #wanted = IdTable.withRoom(0, true);
+  /** Files are taken note of one after the other. */
+  #opening: Promise<unknown> = Promise.resolve();
   /** The reading of the index under way or done last, and one that waits for it. */
   #loading: Promise<void> = Promise.resolve();
   #queued: Promise<void> | undefined;
@@ -157,19 +160,19 @@ export class Repository {
 
   /**
    * Opens files for random access. In a large repository one more pass over the index, in which only their blobs are kept. May
-   * be called again for further files.
+   * be called again for further files. Takes over the memory of the nodes: each is good for one call.
    *
    * @throws RepositoryError REPOSITORY_BLOB_UNKNOWN where the index lacks one of their blobs, REPOSITORY_OBJECT_DAMAGED
    */
   async openFiles(nodes: readonly FileNode[]): Promise<RepositoryFile[]> {
-    this.#wanted.push(...nodes.map((node) => node.content));
+    const files = await this.#note(nodes);
     if (this.#whole !== true) await this.reloadIndex();
     try {
-      return await this.#layOut(nodes);
+      return await this.#layOut(files);
     } catch (error) {
       if (!isOutdated(error)) throw error;
       await this.reloadIndex();
-      return this.#layOut(nodes);
+      return this.#layOut(files);
     }
   }
 
@@ -241,7 +244,22 @@ export class Repository {
     await this.#backend.close();
   }
 
-  async #layOut(nodes: readonly FileNode[]): Promise<RepositoryFile[]> {
+  /** Files as lists of numbers in the table of what is wanted. */
+  #note(nodes: readonly FileNode[]): Promise<NumberedFile[]> {
+    const noted = this.#opening.then(async () => {
+      await this.#wanted.reserve(nodes.reduce((sum, { content }) => sum + content.length / ID_BYTES, 0));
+      const files: NumberedFile[] = [];
+      for (const { path, size, content } of nodes) {
+        files.push({ path, size, ids: this.#wanted, numbers: await this.#wanted.addAll(content) });
+        release(content);
+      }
+      return files;
+    });
+    this.#opening = noted.catch(() => undefined);
+    return noted;
+  }
+
+  async #layOut(nodes: readonly NumberedFile[]): Promise<RepositoryFile[]> {
     const files: RepositoryFile[] = [];
     for (const node of nodes) {
       files.push(await layOut(node, this.#table, (length) => this.#decoder.zeroId(length)));
@@ -259,18 +277,14 @@ export class Repository {
 
   async #load(): Promise<void> {
     if (this.#whole !== false) {
-      const limits = { most: this.#wholeIndexLimit, expected: this.#table.size, kept: this.#kept };
+      const limits = { most: this.#wholeIndexLimit, kept: this.#kept };
       const all = await loadIndex(this.#backend, this.#decoder, "all", limits);
       this.#whole = all !== undefined;
       if (all !== undefined) this.#table = all;
     }
     if (this.#whole) return;
-    if (this.#wanted.length === 0) return;
-    const wanted = await IdSet.of(this.#wanted);
-    const table = await loadIndex(this.#backend, this.#decoder, wanted.shared, {
-      expected: wanted.size,
-      kept: this.#kept,
-    });
+    if (this.#wanted.size === 0) return;
+    const table = await loadIndex(this.#backend, this.#decoder, this.#wanted, { kept: this.#kept });
     if (table !== undefined) this.#table = table;
   }
 

@@ -1,5 +1,6 @@
 import { ID_BYTES } from "./blob-id.ts";
 import { RepositoryError } from "./errors.ts";
+import { release } from "./release.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { splitPath, type Tree, type TreeNode } from "./tree.ts";
 
@@ -22,7 +23,7 @@ export interface FileNode {
   readonly path: string;
   /** Bytes, as the tree says; checked against the blobs when the file is opened. */
   readonly size: number;
-  /** The ids of its blobs, 32 bytes each, one behind the other. */
+  /** The ids of its blobs, 32 bytes each, one behind the other; until it is opened. */
   readonly content: Uint8Array;
 }
 
@@ -59,7 +60,11 @@ export class SnapshotTree {
       });
     }
     const start = found.contentStart * ID_BYTES;
-    const content = tree.contents.slice(start, start + found.contentCount * ID_BYTES);
+    const end = start + found.contentCount * ID_BYTES;
+    // A large disk's list is most of its directory's, which was read for this call only: it is not held twice.
+    const isMostOfIt = 2 * (end - start) > tree.contents.length;
+    const content = isMostOfIt ? tree.contents.subarray(start, end) : tree.contents.slice(start, end);
+    if (!isMostOfIt) release(tree.contents);
     return { path: `/${[...parts, name].join("/")}`, size: found.size, content };
   }
 

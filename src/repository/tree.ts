@@ -3,6 +3,8 @@ import { RepositoryError } from "./errors.ts";
 import { JsonScanner, keys } from "./json-scanner.ts";
 
 const NAME_LIMIT = 4096;
+/** Bytes of JSON for one id in a list: its digits, quotes and a comma. */
+const JSON_PER_ID = 2 * ID_BYTES + 2;
 /** Directories with more entries than that hold no disks; each costs some hundred bytes in memory. */
 const NODE_LIMIT = 1_000_000;
 /** Letters of all names together. */
@@ -51,13 +53,15 @@ export function parseTree(id: string, plain: Uint8Array): Tree {
 class TreeReader {
   readonly #json: JsonScanner;
   readonly #nodes: TreeNode[] = [];
-  #contents = new Uint8Array(64 * ID_BYTES);
+  readonly #contents: Uint8Array<ArrayBuffer>;
   #letters = 0;
   /** Ids in `#contents`. */
   #count = 0;
 
   constructor(plain: Uint8Array) {
     this.#json = new JsonScanner(plain);
+    // Room for as many as there can be: what is not used of it is never touched, and so takes no memory.
+    this.#contents = new Uint8Array(Math.ceil(plain.length / JSON_PER_ID) * ID_BYTES);
   }
 
   read(): Tree {
@@ -66,7 +70,7 @@ class TreeReader {
       else this.#json.skip();
     });
     this.#json.end();
-    return { nodes: this.#nodes, contents: this.#contents.slice(0, this.#count * ID_BYTES) };
+    return { nodes: this.#nodes, contents: this.#contents.subarray(0, this.#count * ID_BYTES) };
   }
 
   #node(): void {
@@ -99,11 +103,6 @@ class TreeReader {
   }
 
   #contentId(): void {
-    if ((this.#count + 1) * ID_BYTES > this.#contents.length) {
-      const larger = new Uint8Array(2 * this.#contents.length);
-      larger.set(this.#contents);
-      this.#contents = larger;
-    }
     this.#json.hex(this.#contents, this.#count * ID_BYTES, ID_BYTES);
     this.#count++;
   }

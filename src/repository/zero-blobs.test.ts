@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { IdTable } from "./id-table.ts";
 import { findZeroBlobs } from "./zero-blobs.ts";
 
 const MIB = 1024 * 1024;
@@ -17,7 +18,9 @@ async function find(blobs: readonly { length: number; zero: boolean }[]): Promis
   const ids = blobs.map(({ length, zero }, index) => (zero ? zeroIdOf(length) : sha256(Buffer.from([index, 1]))));
   const offsets = new Float64Array(blobs.length + 1);
   for (const [index, { length }] of blobs.entries()) offsets[index + 1] = (offsets[index] ?? 0) + length;
-  const found = await findZeroBlobs(Buffer.concat(ids), offsets, async (length) => zeroIdOf(length).toString("hex"));
+  const table = IdTable.withRoom(ids.length);
+  const numbers = Uint32Array.from(ids, (id) => table.add(id));
+  const found = await findZeroBlobs(table, numbers, offsets, async (length) => zeroIdOf(length).toString("hex"));
   return [...found];
 }
 
