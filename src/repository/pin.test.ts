@@ -185,6 +185,20 @@ describe("pins and whoever else is at work", () => {
     expect(await locks()).toBe("");
   });
 
+  test("a snapshot that is gone is asked for without a lock: a prune would refuse to begin", async () => {
+    const written: FileName[] = [];
+    class WatchedBackend extends LocalBackend {
+      override async save(file: FileName, content: Buffer): Promise<void> {
+        written.push(file);
+        return super.save(file, content);
+      }
+    }
+    const watched = new WatchedBackend(restic.directory);
+    const pinning = pinSnapshot({ ...writer, backend: watched }, list, "f".repeat(64), "w");
+    await expect(pinning).rejects.toMatchObject({ code: "SNAPSHOT_NOT_FOUND" });
+    expect(written).toEqual([]);
+  });
+
   /** A prune of restic itself that died while it held its exclusive lock. */
   async function deadPrune(): Promise<string> {
     const rclone = await RcloneServer.start(restic.directory);

@@ -29,8 +29,10 @@ export async function pinSnapshot(
   // An agent that restarts: its own pin may be all that is left of the snapshot. To find it needs no lock.
   const mine = (await findPins(snapshots, uid)).find((pin) => pin.original === snapshotId);
   if (mine !== undefined) return mine.id;
+  const file = { type: "snapshots", name: snapshotId } as const;
+  // Who asks again and again for what is gone is to be in nobody's way: a prune refuses to begin while there is a lock.
+  if (!(await backend.exists(file))) throw forgotten(snapshotId);
   return withLock(writer, `${PIN_HOST_PREFIX}${uid}`, async () => {
-    const file = { type: "snapshots", name: snapshotId } as const;
     if (!(await backend.exists(file))) throw forgotten(snapshotId);
     const original = toSnapshot(snapshotId, await readUnpackedJson(backend, key, file));
     const pin = await saveUnpackedJson(backend, key, version, "snapshots", {
