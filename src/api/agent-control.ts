@@ -83,6 +83,18 @@ export const diskStatus = z.strictObject({
   relocation: relocationProgress.optional(),
 });
 
+/** How much of what the disks need is in the agent's cache, in bytes. */
+export const hydration = z.strictObject({
+  needed: z.int().nonnegative(),
+  safe: z.int().nonnegative(),
+  /** What neither the cache has nor the repository can give any more. */
+  lost: z.int().nonnegative(),
+  /** Nothing more is going to be fetched. */
+  done: z.boolean(),
+  /** The cache has no room for all that could be fetched. */
+  cacheFull: z.boolean(),
+});
+
 export const agentStatus = z.strictObject({
   /** Changes with every start of the process. */
   instance: z.string(),
@@ -109,6 +121,8 @@ export const agentStatus = z.strictObject({
     bytesFetched: z.int(),
     pinned: z.boolean(),
     pinMessage: z.string(),
+    /** Only while the backup may vanish, as its snapshot was forgotten or parts of it are gone already. */
+    hydration: hydration.optional(),
     /** Milliseconds that the oldest read under way, guest's or relocation's, has been waiting for what is not cached. */
     longestWait: z.number().nonnegative().optional(),
   }),

@@ -11,6 +11,7 @@ import { overlayDirectory } from "../disk/overlay/files.ts";
 import { Overlay } from "../disk/overlay/overlay.ts";
 import { NbdServer } from "../nbd/server.ts";
 import { NfsServer } from "../nfs/server.ts";
+import type { SnapshotTree } from "../repository/repository.ts";
 import type { AgentState } from "./agent-state.ts";
 import { isLaunchable } from "./boot-set/launch.ts";
 import { BootWatch } from "./boot-watch.ts";
@@ -72,6 +73,8 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   #stagingSince = 0;
   #overlayFree = 0;
   #manifest: Promise<unknown> | undefined;
+  /** Something was gone from the repository when it was read. */
+  #isMissing = false;
 
   constructor(options: AgentOptions) {
     const { state, tls, log } = options;
@@ -112,6 +115,8 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       metrics,
       relocated: (disk) => state.disk(disk).relocation?.cursor ?? 0,
       onGuestRead: (disk, offset, length, missed) => this.#boot.imageRead(disk, offset, length, missed),
+      onMissing: () => this.#missed(),
+      onHydrated: () => this.#hydrated(),
     });
     const directory = overlayDirectory(this.#options.overlayDirectory);
     const disks: ExportedDisk[] = [];
@@ -127,12 +132,14 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       this.nbd.addExport(nbdDisk(name, overlay, this));
     }
     const { snapshot } = config;
+    const onLost = (): void => this.#hydrate();
     const pin = new Pins(
       source.snapshots.map(
-        ({ id, repository, pinUid }) => new Pin({ repository, snapshot: id, uid: pinUid, clock, log }),
+        ({ id, repository, pinUid }) => new Pin({ repository, snapshot: id, uid: pinUid, clock, log, onLost }),
       ),
     );
     this.#serving = { source, reads, disks, images, pin };
+    if (source.tree === undefined) this.#missed();
     if (state.current.phase !== undefined) reads.enter(state.current.phase);
 
     const { signal } = this.#stopping;
@@ -176,6 +183,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         bytesFetched: (source?.repositories ?? []).reduce((sum, { counters }) => sum + counters.bytesFetched, 0),
         pinned: pin?.pinned ?? false,
         pinMessage: pin?.message ?? "not pinned yet",
+        ...(reads?.hydrator.progress === undefined ? {} : { hydration: reads.hydrator.progress }),
         longestWait: Math.max(0, ...images.map(({ longestWait }) => longestWait)),
       },
       ...(relocationLimit === undefined ? {} : { relocationLimit }),
@@ -201,18 +209,20 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
 
   /** What lies beside the manifest: hostile until whoever uses it has checked it. */
   async objects(): Promise<unknown[]> {
-    const { repository, tree } = this.#opened().source;
+    const { repository } = this.#opened().source;
+    const tree = this.#tree();
     const paths = (await findLayout(tree))?.objects ?? [];
     return readObjects(tree, repository.readFile.bind(repository), paths);
   }
 
   async stateFiles(): Promise<StateListing> {
-    const { tree } = this.#opened().source;
+    const tree = this.#tree();
     return listState(tree, (await findLayout(tree))?.manifestPath);
   }
 
   async machineState(): Promise<MachineState> {
-    const { repository, tree } = this.#opened().source;
+    const { repository } = this.#opened().source;
+    const tree = this.#tree();
     return readState(tree, repository.readFile.bind(repository), (await findLayout(tree))?.manifestPath);
   }
 
@@ -298,6 +308,35 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     });
   }
 
+  /** Something is gone from the repository: more may go, and the pin is looked for at once. */
+  #missed(): void {
+    if (this.#isMissing) return;
+    this.#isMissing = true;
+    this.#options.log.error("parts of the backup are gone from the repository");
+    this.#hydrate();
+    const { snapshot } = this.#options.config;
+    if (snapshot.pin && !this.#options.state.current.unpinned) void this.#serving?.pin.check();
+  }
+
+  /** Nothing was missing after all, and a pin keeps the rest: a prune that was running has moved what was read just then. */
+  #hydrated(): void {
+    const { pin, reads, source } = this.#serving ?? {};
+    const { lost = 0, cacheFull = true } = reads?.hydrator.progress ?? {};
+    if (source?.tree === undefined || pin?.pinned !== true || lost > 0 || cacheFull) return;
+    this.#isMissing = false;
+    this.#hydrate();
+  }
+
+  /** While the backup may vanish, all that the disks need is brought into the cache. */
+  #hydrate(): void {
+    const { pin, reads } = this.#serving ?? {};
+    if (reads === undefined) return;
+    const isActive = this.#isMissing || pin?.lost === true;
+    if (isActive && reads.hydrator.progress === undefined)
+      this.#options.log.error("the backup may vanish: bringing all of it into the cache");
+    reads.hydrator.active = isActive;
+  }
+
   #opened(): Serving {
     if (this.#serving === undefined) throw new AgentError("NOT_SERVING", this.#waiting);
     return this.#serving;
@@ -316,7 +355,15 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     this.#options.log.info({ source }, "staging the boot set");
   }
 
-  async #readManifest({ repository, tree }: RepositorySource): Promise<unknown> {
+  /** @throws AgentError NOT_FOUND where the snapshot is gone */
+  #tree(): SnapshotTree {
+    const { tree } = this.#opened().source;
+    if (tree !== undefined) return tree;
+    throw new AgentError("NOT_FOUND", `snapshot ${this.#options.config.snapshot.id} is gone, and its files with it`);
+  }
+
+  async #readManifest({ repository }: RepositorySource): Promise<unknown> {
+    const tree = this.#tree();
     const path = (await findLayout(tree))?.manifestPath;
     if (path === undefined) return undefined;
     return (await readManifest(tree, repository.readFile.bind(repository), path)).content;

@@ -99,6 +99,12 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
       () => status().repository.bytesFetched,
     );
     this.#gauge("snapshot_pinned", "1 while a pin keeps the snapshot's data", () => +status().repository.pinned);
+    const hydration = (): AgentStatus["repository"]["hydration"] => status().repository.hydration;
+    this.#gauge("hydration_needed_bytes", "What the disks need of a backup that may vanish, else 0", () => {
+      return hydration()?.needed ?? 0;
+    });
+    this.#gauge("hydration_safe_bytes", "Of that, what is in the cache", () => hydration()?.safe ?? 0);
+    this.#gauge("hydration_lost_bytes", "Of that, what is gone for good", () => hydration()?.lost ?? 0);
     this.#gauge("cache_bytes", "Bytes in the cache", () => cache().bytes);
     this.#gauge("cache_limit_bytes", "Bytes that the cache may take", () => cache().limit);
     this.#total("cache_evicted_total", "Blobs evicted", () => cache().evicted);

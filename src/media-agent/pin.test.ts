@@ -9,6 +9,7 @@ const MINUTE = 60_000;
 class PinnedRepository {
   failure: RepositoryErrorCode | undefined;
   there = false;
+  forgotten = false;
   calls: string[] = [];
 
   async pin(): Promise<string> {
@@ -20,6 +21,11 @@ class PinnedRepository {
   async isPinned(): Promise<boolean> {
     this.#ask("isPinned");
     return this.there;
+  }
+
+  async snapshot(): Promise<void> {
+    if (this.forgotten) throw new RepositoryError("SNAPSHOT_NOT_FOUND", "it was forgotten");
+    if (this.failure === "REPOSITORY_UNREACHABLE") throw new RepositoryError(this.failure, "away");
   }
 
   async unpin(): Promise<void> {
@@ -38,14 +44,16 @@ let clock: ManualClock;
 let warnings: string[];
 let pin: Pin;
 let stopping: AbortController;
+let told: boolean[];
 
 beforeEach(() => {
   repository = new PinnedRepository();
   clock = new ManualClock();
   warnings = [];
   stopping = new AbortController();
+  told = [];
   const log = { warn: (_: unknown, text: string) => warnings.push(text) } as never;
-  pin = new Pin({ repository, snapshot: "s", uid: "u", clock, log });
+  pin = new Pin({ repository, snapshot: "s", uid: "u", clock, log, onLost: (lost) => told.push(lost) });
 });
 
 /** Begins, and lets it come to rest. */
@@ -86,7 +94,41 @@ test("a pin that is gone together with the snapshot: unpinned, in so many words"
     throw new RepositoryError("SNAPSHOT_NOT_FOUND", "it was forgotten");
   };
   await clock.advance(10 * MINUTE);
-  expect(pin).toMatchObject({ pinned: false, message: "not pinned: it was forgotten" });
+  expect(pin).toMatchObject({ pinned: false, message: "not pinned: it was forgotten", lost: true });
+  expect(told).toEqual([true]);
+  repository.pin = PinnedRepository.prototype.pin;
+  await clock.advance(MINUTE);
+  expect(pin).toMatchObject({ pinned: true, lost: false });
+  expect(told).toEqual([true, false]);
+  stopping.abort();
+});
+
+test.each(["REPOSITORY_READ_ONLY", "REPOSITORY_LOCKED"] as const)(
+  "%s: a snapshot that was forgotten meanwhile is noticed all the same",
+  async (failure) => {
+    repository.failure = failure;
+    await keep();
+    expect(told).toEqual([]);
+    repository.forgotten = true;
+    await clock.advance(MINUTE);
+    expect(told).toEqual([true]);
+    stopping.abort();
+  },
+);
+
+test("a repository that is away has lost nothing", async () => {
+  repository.failure = "REPOSITORY_UNREACHABLE";
+  await keep();
+  await clock.advance(5 * MINUTE);
+  expect(told).toEqual([]);
+  stopping.abort();
+});
+
+test("something is missing in the repository: the pin is looked for at once", async () => {
+  await keep();
+  repository.there = false;
+  await pin.check();
+  expect(repository.calls).toEqual(["pin", "isPinned", "pin"]);
   stopping.abort();
 });
 

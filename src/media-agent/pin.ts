@@ -16,6 +16,8 @@ interface PinnableRepository {
   ): Promise<string>;
   isPinned(uid: string): Promise<boolean>;
   unpin(uid: string): Promise<void>;
+  /** Rejects with SNAPSHOT_NOT_FOUND where it was forgotten. */
+  snapshot(id: string): Promise<unknown>;
 }
 
 export interface PinOptions {
@@ -24,6 +26,8 @@ export interface PinOptions {
   readonly uid: string;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Told when {@link Pin.lost} changes. */
+  readonly onLost?: (lost: boolean) => void;
 }
 
 /**
@@ -34,6 +38,7 @@ export class Pin {
   readonly #options: PinOptions;
   #last: Promise<unknown> = Promise.resolve();
   #removed = false;
+  #lost = false;
   pinned = false;
   message = "not pinned yet";
 
@@ -47,6 +52,16 @@ export class Pin {
       await this.#inTurn(() => this.#ensure());
       await this.#options.clock.sleep(this.pinned ? CHECK_MS : RETRY_MS, signal).catch(() => undefined);
     }
+  }
+
+  /** The snapshot and the pin are gone: whoever prunes next deletes what the VM runs from, and there is nothing left to pin. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /** Looks now, out of turn: something is missing in the repository. */
+  check(): Promise<void> {
+    return this.#inTurn(() => this.#ensure());
   }
 
   /** Takes the pin away for good. Rejects where the repository cannot be written; then it is still there. */
@@ -78,10 +93,31 @@ export class Pin {
       await repository.pin(snapshot, uid, { hostname: hostname(), pid: process.pid }, () => clock.now());
       this.pinned = true;
       this.message = "";
+      this.#setLost(false);
     } catch (error) {
       this.message = `not pinned: ${errorMessage(error)}`;
       log.warn({ code: errorCode(error), reason: errorMessage(error) }, "cannot pin the snapshot");
+      await this.#lookForSnapshot(error);
     }
+  }
+
+  /** A repository that cannot be written, or not now, may have lost the snapshot all the same. */
+  async #lookForSnapshot(failure: unknown): Promise<void> {
+    const { repository, snapshot } = this.#options;
+    const isGone = (error: unknown): boolean => errorCode(error) === "SNAPSHOT_NOT_FOUND";
+    if (isGone(failure)) return this.#setLost(true);
+    await repository.snapshot(snapshot).then(
+      () => this.#setLost(false),
+      (error: unknown) => {
+        if (isGone(error)) this.#setLost(true);
+      },
+    );
+  }
+
+  #setLost(lost: boolean): void {
+    if (lost === this.#lost) return;
+    this.#lost = lost;
+    this.#options.onLost?.(lost);
   }
 
   #inTurn<T>(body: () => Promise<T>): Promise<T> {
@@ -110,6 +146,16 @@ export class Pins {
 
   set message(message: string) {
     for (const pin of this.#pins) pin.message = message;
+  }
+
+  /** Whether one of the snapshots is gone, and its pin with it. */
+  get lost(): boolean {
+    return this.#pins.some(({ lost }) => lost);
+  }
+
+  /** See {@link Pin.check}. */
+  async check(): Promise<void> {
+    await Promise.all(this.#pins.map((pin) => pin.check()));
   }
 
   async keep(signal: AbortSignal): Promise<void> {

@@ -11,6 +11,7 @@ import { BootSetStager } from "./boot-set/stager.ts";
 import { CopyStream } from "./copy-stream.ts";
 import { AgentError } from "./errors.ts";
 import { type ReadImage, readImage } from "./format-image.ts";
+import { type HydratedPart, Hydrator } from "./hydrator.ts";
 import { LeadStager } from "./lead-stager.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { ReadScheduler } from "./read-scheduler.ts";
@@ -18,6 +19,7 @@ import { Readahead } from "./readahead.ts";
 import { RelocationCursor } from "./relocation-cursor.ts";
 import { isTransient, RepositoryReader } from "./repository-reader.ts";
 import type { RepositorySource } from "./repository-source.ts";
+import type { SnapshotDisk } from "./snapshot-disk.ts";
 
 const MIB = 1024 * 1024;
 /** Below it the largest blobs (8 MiB) of a few readers would push one another out. */
@@ -48,6 +50,10 @@ export interface ReadPathOptions {
   readonly relocated: (disk: string) => number;
   /** A guest's read from the image. */
   readonly onGuestRead: (disk: string, offset: number, length: number, missed: boolean) => void;
+  /** Told each time that something turns out to be gone from the repository. */
+  readonly onMissing: () => void;
+  /** Told each time that what the disks need is in the cache, as far as that is possible. */
+  readonly onHydrated: () => void;
 }
 
 /** Everything between the overlays and the repository: cache, scheduler, and what is staged. */
@@ -59,6 +65,7 @@ export class ReadPath {
   readonly cacheLimit: number;
   readonly tracker: BlobTracker;
   readonly bootSet: BootSetStager;
+  readonly hydrator: Hydrator;
   readonly #lead: LeadStager;
   readonly #options: ReadPathOptions;
   #phase: AgentPhase | undefined;
@@ -71,7 +78,7 @@ export class ReadPath {
     this.cache = cache;
     this.cacheLimit = cacheLimit;
     this.tracker = tracker;
-    this.reader = new RepositoryReader(source.blobs, clock);
+    this.reader = new RepositoryReader(source.blobs, clock, options.onMissing);
     const scheduler = new ReadScheduler({
       slots: config.repositorySlots,
       clock,
@@ -110,6 +117,8 @@ export class ReadPath {
       atOnce,
       isWanted: () => !tracker.bootFinished,
     });
+    const parts = source.disks.flatMap((disk, index) => hydratedParts(disk, disks[index]?.cursor));
+    this.hydrator = new Hydrator({ parts, cache, scheduler, clock, atOnce, onDone: options.onHydrated });
     this.#lead = new LeadStager({
       disks: disks.map(({ order, cursor }) => ({ file: order, cursor })),
       cache,
@@ -153,7 +162,7 @@ export class ReadPath {
   }
 
   /**
-   * Stages the boot set, then what the relocation will read, until the signal is aborted.
+   * Stages the boot set, then what the relocation will read, until the signal is aborted; and all there is while the backup may vanish.
    *
    * @param onChosen told where the boot set comes from, before it is staged
    */
@@ -174,11 +183,12 @@ export class ReadPath {
       this.bootSet.chosen = true;
       await staging;
     };
+    const hydrating = this.hydrator.run(signal);
     await Promise.all([this.bootSet.run(sets, signal), guess()]);
     this.bootSet.complete = true;
     this.#chooseLead();
     const walks = this.disks.map(({ walk }) => walk(signal, () => this.#lead.wake()));
-    await Promise.all([this.#lead.run(signal), this.#saveUses(signal), ...walks]);
+    await Promise.all([this.#lead.run(signal), this.#saveUses(signal), hydrating, ...walks]);
   }
 
   async #saveUses(signal: AbortSignal): Promise<void> {
@@ -213,4 +223,12 @@ export class ReadPath {
     else if (this.bootSet.complete && this.#phase === "Booting") this.#lead.lead = { reason: "ahead", pace: "gentle" };
     else this.#lead.lead = undefined;
   }
+}
+
+/**
+ * What has to be kept of a disk. A raw one in the order of its relocation; of another format every blob of its files, as its tables and
+ * headers are needed as much as its data.
+ */
+function hydratedParts({ format, files }: SnapshotDisk, cursor = new RelocationCursor()): HydratedPart[] {
+  return files.map((file) => ({ file, cursor: format === "raw" ? cursor : new RelocationCursor() }));
 }

@@ -42,7 +42,7 @@ class Simulation {
   }
 
   /** Stages one blob after the other, several at once, without end. */
-  stage(reason: "boot" | "lead" | "ahead" | "readahead", atOnce: number): void {
+  stage(reason: "boot" | "hydrate" | "lead" | "ahead" | "readahead", atOnce: number): void {
     this.#endless(atOnce, (id) => this.scheduler.stage(id, reason));
   }
 
@@ -92,7 +92,7 @@ test("before relocation a demand read waits for a slot for one request at most, 
   await fc.assert(
     fc.asyncProperty(arrivals, async (plan) => {
       const simulation = new Simulation();
-      for (const reason of ["boot", "readahead", "lead", "ahead"] as const) simulation.stage(reason, SLOTS);
+      for (const reason of ["boot", "readahead", "hydrate", "lead", "ahead"] as const) simulation.stage(reason, SLOTS);
       for (const [pause, together] of plan) {
         await simulation.clock.advance(pause);
         const reads = Array.from({ length: together }, () => simulation.readOnce("guest"));

@@ -13,13 +13,14 @@ function drain(queue: ReadQueue, slots = IDLE): string[] {
 test("demand before staged, the boot set before what lies ahead, first come first served", () => {
   const queue = new ReadQueue();
   queue.add("a1", "ahead");
+  queue.add("y1", "hydrate");
   queue.add("b1", "boot");
   queue.add("r1", "relocation");
   queue.add("g1", "guest");
   queue.add("b2", "boot");
   queue.add("h1", "readahead");
   queue.add("g2", "guest");
-  expect(drain(queue)).toEqual(["g1", "g2", "r1", "b1", "b2", "h1", "a1"]);
+  expect(drain(queue)).toEqual(["g1", "g2", "r1", "b1", "b2", "h1", "y1", "a1"]);
 });
 
 test("guest reads and the relocation take turns while it runs", () => {

@@ -1,9 +1,9 @@
 /**
  * Why a blob is wanted, the most urgent first. `guest` and `relocation` are demand reads: somebody waits. The others are staged:
- * `boot` is the boot set, `readahead` what a guest that reads in sequence asks for next, `lead` what the running relocation reads
- * next, `ahead` the same before relocation runs.
+ * `boot` is the boot set, `readahead` what a guest that reads in sequence asks for next, `hydrate` anything at all while the
+ * backup may vanish, `lead` what the running relocation reads next, `ahead` the same before relocation runs.
  */
-export const READ_REASONS = ["guest", "relocation", "boot", "readahead", "lead", "ahead"] as const;
+export const READ_REASONS = ["guest", "relocation", "boot", "readahead", "hydrate", "lead", "ahead"] as const;
 export type ReadReason = (typeof READ_REASONS)[number];
 
 /** What the repository's slots are doing. */
@@ -38,6 +38,7 @@ export class ReadQueue {
     relocation: new Set(),
     boot: new Set(),
     readahead: new Set(),
+    hydrate: new Set(),
     lead: new Set(),
     ahead: new Set(),
   };
@@ -75,14 +76,18 @@ export class ReadQueue {
     if (this.relocating) return this.#takeTurns(slots, mayStage);
     const demand = this.#first("guest", "relocation");
     if (demand !== undefined || !mayStage) return demand;
-    return this.#first("boot", "readahead") ?? (slots.runningDemand > 0 ? undefined : this.#first("lead", "ahead"));
+    return (
+      this.#first("boot", "readahead", "hydrate") ??
+      (slots.runningDemand > 0 ? undefined : this.#first("lead", "ahead"))
+    );
   }
 
   #takeTurns(slots: SlotUse, mayStage: boolean): ReadReason | undefined {
     // In its turn against reads that wait, a side's staged read may take the last free slot if another serves a demand read.
     const mayAgainst = (other: ReadReason): boolean =>
       mayStage || (this.#first(other) !== undefined && slots.free + slots.runningDemand >= 2);
-    const guest = this.#first("guest") ?? (mayAgainst("relocation") ? this.#first("boot", "readahead") : undefined);
+    const guest =
+      this.#first("guest") ?? (mayAgainst("relocation") ? this.#first("boot", "readahead", "hydrate") : undefined);
     const relocation = this.#first("relocation") ?? (mayAgainst("guest") ? this.#first("lead", "ahead") : undefined);
     const chosen = this.#isRelocationsTurn ? (relocation ?? guest) : (guest ?? relocation);
     if (chosen !== undefined) this.#isRelocationsTurn = chosen === guest;

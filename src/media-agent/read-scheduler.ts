@@ -98,7 +98,7 @@ export class ReadScheduler {
   }
 
   /** Resolves when the blob was stored. */
-  stage(id: string, reason: "boot" | "readahead" | "lead" | "ahead"): Promise<void> {
+  stage(id: string, reason: "boot" | "readahead" | "hydrate" | "lead" | "ahead"): Promise<void> {
     return this.#request(id, reason).stored.promise;
   }
 

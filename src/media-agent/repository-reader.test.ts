@@ -1,4 +1,4 @@
-import { expect, test } from "@jest/globals";
+import { beforeEach, expect, test } from "@jest/globals";
 import { ManualClock } from "../base/testing/manual-clock.ts";
 import { RepositoryError, type RepositoryErrorCode } from "../repository/errors.ts";
 import { isTransient, RepositoryReader } from "./repository-reader.ts";
@@ -7,8 +7,13 @@ function fail(code: RepositoryErrorCode): never {
   throw new RepositoryError(code, `it is ${code}`);
 }
 
+let missed = 0;
+beforeEach(() => {
+  missed = 0;
+});
+
 function reader(readBlob: () => Promise<Buffer>, reloadIndex: () => Promise<void>, clock = new ManualClock()) {
-  return new RepositoryReader({ readBlob, reloadIndex }, clock);
+  return new RepositoryReader({ readBlob, reloadIndex }, clock, () => void missed++);
 }
 
 test("a pack that a prune replaced is found through a new index", async () => {
@@ -20,6 +25,7 @@ test("a pack that a prune replaced is found through a new index", async () => {
   expect(String(await subject.read("a"))).toBe("x");
   expect(reloads).toBe(1);
   expect(subject).toMatchObject({ reachable: true, message: "" });
+  expect(missed).toBe(0);
 });
 
 test("a repository whose index is gone too is away, not damaged", async () => {
@@ -33,6 +39,7 @@ test("a repository whose index is gone too is away, not damaged", async () => {
   expect(isTransient(error)).toBe(true);
   expect(subject.reachable).toBe(false);
   expect(subject.message).toContain("REPOSITORY_OBJECT_MISSING");
+  expect(missed).toBe(0);
   there = true;
   await subject.read("a");
   expect(subject).toMatchObject({ reachable: true, message: "" });
@@ -48,6 +55,8 @@ test.each(["REPOSITORY_BLOB_DAMAGED", "REPOSITORY_PACK_MISSING", "REPOSITORY_BLO
     const error = await subject.read("a").catch((thrown: unknown) => thrown);
     expect(isTransient(error)).toBe(false);
     expect(subject).toMatchObject({ reachable: true, message: `it is ${code}` });
+    // What is damaged was not deleted by anybody.
+    expect(missed).toBe(code === "REPOSITORY_BLOB_DAMAGED" ? 0 : 1);
   },
 );
 

@@ -15,6 +15,9 @@ const OUTDATED = new Set<string>([
   "REPOSITORY_OBJECT_DAMAGED",
 ]);
 
+/** It is not where the newest index says: somebody has deleted it, and may delete more. */
+const MISSING = new Set<string>(["REPOSITORY_PACK_MISSING", "REPOSITORY_BLOB_UNKNOWN", "REPOSITORY_OBJECT_MISSING"]);
+
 /** What the reader needs of a repository. */
 export interface BlobRepository {
   readBlob(id: string): Promise<Buffer>;
@@ -39,10 +42,13 @@ export class RepositoryReader {
   #away: string | undefined;
   /** Why blobs cannot be read, by their ids, until they can. */
   readonly #damaged = new Map<string, string>();
+  readonly #onMissing: () => void;
 
-  constructor(repository: BlobRepository, clock: Clock) {
+  /** @param onMissing told each time that something is gone from the repository, whatever the newest index says */
+  constructor(repository: BlobRepository, clock: Clock, onMissing: () => void = () => undefined) {
     this.#repository = repository;
     this.#clock = clock;
+    this.#onMissing = onMissing;
   }
 
   /** False while requests fail for a reason that may pass. */
@@ -68,6 +74,7 @@ export class RepositoryReader {
       else {
         this.#away = undefined;
         if (this.#damaged.size < DAMAGED_LIMIT) this.#damaged.set(id, errorMessage(error));
+        if (error instanceof RepositoryError && MISSING.has(error.code)) this.#onMissing();
       }
       throw error;
     }

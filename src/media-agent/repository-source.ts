@@ -1,17 +1,23 @@
+import { createHash } from "node:crypto";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AgentConfig } from "../api/agent-config.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import type { Backend } from "../repository/backends/backend.ts";
+import { ID_BYTES } from "../repository/blob-id.ts";
 import { type FileNode, Repository, type SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
+import type { KeptDisks } from "./kept-disks.ts";
 import { RepositoryGroup } from "./repository-group.ts";
 import type { BlobRepository } from "./repository-reader.ts";
 import { openSnapshotDisk, type SnapshotDisk } from "./snapshot-disk.ts";
 
 const RETRY_MS = 2000;
+/** Looked at between two turns of the event loop. */
+const BLOBS_AT_ONCE = 2048;
 /** What may mend itself: a volume that is not mounted yet looks like an empty directory, and credentials are changed. */
 const PASSING = new Set([
   "REPOSITORY_UNREACHABLE",
@@ -20,6 +26,9 @@ const PASSING = new Set([
   "REPOSITORY_FORBIDDEN",
   "REPOSITORY_UNTRUSTED",
 ]);
+
+/** The snapshot, or what it consists of, was deleted. */
+const GONE = new Set(["SNAPSHOT_NOT_FOUND", "REPOSITORY_PACK_MISSING", "REPOSITORY_BLOB_UNKNOWN"]);
 
 /** A snapshot that disks are served from. */
 export interface SourceSnapshot {
@@ -35,7 +44,8 @@ export interface RepositorySource {
   readonly blobs: BlobRepository;
   /** The first one, with the first snapshot's tree: where the machine's manifest is looked for. */
   readonly repository: Repository;
-  readonly tree: SnapshotTree;
+  /** Undefined where a snapshot is gone from its repository: then the disks are what was known of them before. */
+  readonly tree: SnapshotTree | undefined;
   readonly repositories: readonly Repository[];
   readonly snapshots: readonly SourceSnapshot[];
   /** In the order of the configuration's. */
@@ -54,6 +64,8 @@ export interface OpenSourceOptions {
   readonly config: AgentConfig;
   /** `config.repository` first, then `config.otherRepositories`. */
   readonly places: readonly RepositoryPlace[];
+  /** Where it is kept of which blobs the disks are made; may be lost at any time. */
+  readonly keptDisks?: KeptDisks;
   readonly clock: Clock;
   readonly log: Logger;
   /** Told why it waits. */
@@ -79,7 +91,8 @@ export async function openSource(options: OpenSourceOptions, signal: AbortSignal
   }
 }
 
-async function openOnce({ config, places }: OpenSourceOptions): Promise<RepositorySource> {
+async function openOnce(options: OpenSourceOptions): Promise<RepositorySource> {
+  const { config, places } = options;
   const repositories: Repository[] = [];
   try {
     for (const [index, { backend, password, indexCache }] of places.entries()) {
@@ -88,32 +101,89 @@ async function openOnce({ config, places }: OpenSourceOptions): Promise<Reposito
       const expect = index === 0 ? config.snapshot.id : firstOf(config, index);
       repositories.push(await Repository.open(await backend(), password, { indexCache, expect, ...threads }));
     }
-    const snapshots = snapshotsOf(config, repositories);
-    const trees: SnapshotTree[] = [];
-    for (const snapshot of snapshots) trees.push(await snapshot.repository.browse(await findSnapshot(snapshot)));
-    const disks: SnapshotDisk[] = [];
-    for (const [index, { repository }] of snapshots.entries()) {
-      const own = config.disks.filter(({ snapshot = 0 }) => snapshot === index);
-      const tree = trees[index];
-      if (tree === undefined || own.length === 0) continue;
-      // One after the other: each reads a directory, and the lists of large disks' blobs take tens of megabytes.
-      const nodes: FileNode[] = [];
-      for (const { path } of own) nodes.push(await tree.file(path));
-      const files = await repository.openFiles(nodes);
-      for (const [at, file] of files.entries()) {
-        const disk = own[at];
-        if (disk !== undefined) disks[config.disks.indexOf(disk)] = await openDisk(repository, tree, file, disk);
-      }
-    }
     const [repository] = repositories;
-    const [tree] = trees;
-    if (repository === undefined || tree === undefined) throw invalid("there is no repository");
-    const { length } = disks.filter((disk) => disk !== undefined);
-    if (length !== config.disks.length) throw invalid("a disk is of a snapshot that is not named");
+    if (repository === undefined) throw invalid("there is no repository");
+    const snapshots = snapshotsOf(config, repositories);
+    const { tree, disks } = await openOrRecall(options, snapshots);
     return { blobs: new RepositoryGroup(repositories), repository, tree, repositories, snapshots, disks };
   } catch (error) {
     await Promise.all(repositories.map((repository) => repository.close()));
     throw error;
+  }
+}
+
+type Opened = Pick<RepositorySource, "tree" | "disks">;
+
+/** Where a snapshot is gone, what was kept of the disks is served, as far as their blobs are to be had. */
+async function openOrRecall(
+  { config, keptDisks, log }: OpenSourceOptions,
+  snapshots: readonly SourceSnapshot[],
+): Promise<Opened> {
+  try {
+    const opened = await openSnapshots(config, snapshots);
+    void keptDisks?.save(snapshotIdentity(config), opened.disks);
+    return opened;
+  } catch (error) {
+    if (!GONE.has(errorCode(error) ?? "")) throw error;
+    const disks = await keptDisks?.load(snapshotIdentity(config));
+    if (disks === undefined || !fits(disks, config)) throw error;
+    log.error({ code: errorCode(error), reason: errorMessage(error) }, "serving what was kept of the backup");
+    for (const [index, disk] of disks.entries()) {
+      const repository = snapshots[config.disks[index]?.snapshot ?? 0]?.repository;
+      if (repository !== undefined) await lookFor(repository, disk);
+    }
+    return { tree: undefined, disks };
+  }
+}
+
+async function openSnapshots(config: AgentConfig, snapshots: readonly SourceSnapshot[]): Promise<Opened> {
+  const trees: SnapshotTree[] = [];
+  for (const snapshot of snapshots) trees.push(await snapshot.repository.browse(await findSnapshot(snapshot)));
+  const disks: SnapshotDisk[] = [];
+  for (const [index, { repository }] of snapshots.entries()) {
+    const own = config.disks.filter(({ snapshot = 0 }) => snapshot === index);
+    const tree = trees[index];
+    if (tree === undefined || own.length === 0) continue;
+    // One after the other: each reads a directory, and the lists of large disks' blobs take tens of megabytes.
+    const nodes: FileNode[] = [];
+    for (const { path } of own) nodes.push(await tree.file(path));
+    const files = await repository.openFiles(nodes);
+    for (const [at, file] of files.entries()) {
+      const disk = own[at];
+      if (disk !== undefined) disks[config.disks.indexOf(disk)] = await openDisk(repository, tree, file, disk);
+    }
+  }
+  const [tree] = trees;
+  if (tree === undefined) throw invalid("there is no snapshot");
+  const { length } = disks.filter((disk) => disk !== undefined);
+  if (length !== config.disks.length) throw invalid("a disk is of a snapshot that is not named");
+  return { tree, disks };
+}
+
+/** What lies under the overlays: another one must never be put there. */
+export function snapshotIdentity({ snapshot, otherSnapshots = [] }: AgentConfig): string {
+  if (otherSnapshots.length === 0) return snapshot.id;
+  const ids = [snapshot.id, ...otherSnapshots.map(({ id }) => id)];
+  return createHash("sha256").update(ids.join()).digest("hex");
+}
+
+function fits(disks: readonly SnapshotDisk[], config: AgentConfig): boolean {
+  const isAsConfigured = ({ size, files }: SnapshotDisk, index: number): boolean =>
+    size === config.disks[index]?.size && files[0].path === config.disks[index]?.path;
+  return disks.length === config.disks.length && disks.every(isAsConfigured);
+}
+
+/** Lets the repository find out where the disk's blobs lie that it still has. */
+async function lookFor(repository: Repository, { files }: SnapshotDisk): Promise<void> {
+  for (const file of files) {
+    const content = new Uint8Array(file.blobCount * ID_BYTES);
+    for (let index = 0; index < file.blobCount; index++) {
+      content.set(Buffer.from(file.blob(index).id, "hex"), index * ID_BYTES);
+      if (index % BLOBS_AT_ONCE === 0) await nextTurn();
+    }
+    await repository.openFiles([{ path: file.path, size: file.size, content }]).catch((error: unknown) => {
+      if (!GONE.has(errorCode(error) ?? "")) throw error;
+    });
   }
 }
 

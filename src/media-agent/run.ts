@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AGENT_PORTS, type AgentConfig } from "../api/agent-config.ts";
@@ -13,11 +12,12 @@ import { readConfig, readProfile, readTls } from "./configuration.ts";
 import { controlRoutes } from "./control-routes.ts";
 import { serveControl } from "./control-server.ts";
 import { reserveIoThreads } from "./io-threads.ts";
+import { KeptDisks } from "./kept-disks.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import type { MediaAgentOptions } from "./options.ts";
 import { openBackend, otherAccess, readPassword } from "./repository-access.ts";
-import { openSource, type RepositoryPlace } from "./repository-source.ts";
+import { openSource, type RepositoryPlace, snapshotIdentity } from "./repository-source.ts";
 
 /** An agent that was killed lets go of the overlay at once, one that was asked to end within its grace period. */
 const LOCK_WAIT_MS = 30_000;
@@ -81,8 +81,9 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
       await serveMetrics({ address, port: AGENT_PORTS.metrics, registry, notReady: () => agent.notReady }),
       await serveControl({ address, port: AGENT_PORTS.control, tls, routes: controlRoutes(agent), log }),
     );
+    const keptDisks = new KeptDisks(join(options.cacheDir, "disks"));
     const onWait = (message: string): void => agent.waitFor(message);
-    await agent.serve(await openSource({ config, places, clock: systemClock, log, onWait }, ending));
+    await agent.serve(await openSource({ config, places, keptDisks, clock: systemClock, log, onWait }, ending));
     agent.observeMetrics();
     await agent.nbd.listen({ address, port: AGENT_PORTS.nbd });
     await agent.nfs.listen(address, AGENT_PORTS.nfs);
@@ -117,13 +118,6 @@ async function repositoryPlaces(config: AgentConfig, options: MediaAgentOptions)
       indexCache: join(options.cacheDir, index === 0 ? "index" : `index-${index}`),
     })),
   );
-}
-
-/** What lies under the overlays: another one must never be put there. */
-function snapshotIdentity({ snapshot, otherSnapshots = [] }: AgentConfig): string {
-  if (otherSnapshots.length === 0) return snapshot.id;
-  const ids = [snapshot.id, ...otherSnapshots.map(({ id }) => id)];
-  return createHash("sha256").update(ids.join()).digest("hex");
 }
 
 /** Waits until an agent before this one has let go. */

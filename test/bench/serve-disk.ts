@@ -36,6 +36,8 @@ const reads = await ReadPath.open({
   metrics,
   relocated: () => 0,
   onGuestRead: () => undefined,
+  onMissing: () => undefined,
+  onHydrated: () => undefined,
 });
 const server = new NbdServer();
 for (const { name, image } of reads.disks) {

@@ -81,6 +81,11 @@ export class BlockCache {
     return this.#bytes;
   }
 
+  /** Bytes that fit before anything has to go. */
+  get free(): number {
+    return this.#limit - this.#bytes;
+  }
+
   get size(): number {
     return this.#entries.size;
   }

@@ -1,10 +1,14 @@
 import { expect, test } from "@jest/globals";
+import type { AgentStatus } from "../../api/agent-control.ts";
 import { degraded } from "./degraded.ts";
 import type { Observed } from "./observed.ts";
 
+type Repository = AgentStatus["repository"];
 const well = { reachable: true, message: "", pinned: true, pinMessage: "", longestWait: 0 };
+const GIB = 2 ** 30;
+const hydration = { needed: 10 * GIB, safe: 4 * GIB, lost: 0, done: false, cacheFull: false };
 
-function observe(repository: Partial<typeof well>): Observed {
+function observe(repository: Partial<Repository>): Observed {
   const status = { serving: true, overlay: { full: false }, repository: { ...well, ...repository } };
   const spec = { mediaAgent: { repositoryPatience: "30s" } };
   return { restore: { status: {} }, spec, agent: { status } } as unknown as Observed;
@@ -20,4 +24,17 @@ test.each([
 ] as const)("a repository like %j", (repository, status, reason, message) => {
   const told = degraded(observe(repository));
   expect(told).toMatchObject({ type: "Degraded", status, reason, message: expect.stringContaining(message) });
+});
+
+test.each([
+  [{}, ["Of the 10.0 GiB", "4.0 GiB are in", "being fetched", "do not prune"], ["too small", "gone:", "All that"]],
+  [{ done: true, cacheFull: true }, ["4.0 GiB are in", "too small", "do not prune"], ["being fetched", "gone:"]],
+  [{ done: true, safe: 10 * GIB }, ["All that the disks need (10.0 GiB)"], ["do not prune", "too small", "gone:"]],
+  [{ done: true, safe: 7 * GIB, lost: 3 * GIB }, ["7.0 GiB are in", "3.0 GiB are gone"], ["do not prune", "too small"]],
+])("a backup that may vanish, hydrated like %j: how much is safe, and what to do", (change, said, unsaid) => {
+  const repository = { pinned: false, message: "pack abc is missing", hydration: { ...hydration, ...change } };
+  const { reason, message } = degraded(observe(repository));
+  expect(reason).toBe("BackupVanishing");
+  for (const text of [...said, "Relocate now"]) expect(message).toContain(text);
+  for (const text of unsaid) expect(message).not.toContain(text);
 });

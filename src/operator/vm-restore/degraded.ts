@@ -1,8 +1,12 @@
+import type { AgentStatus } from "../../api/agent-control.ts";
 import { formatDuration, parseDuration } from "../../api/duration.ts";
+import { formatBytes } from "../../base/format-bytes.ts";
 import { isTrue } from "../conditions.ts";
 import { guestTrouble } from "./guest.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { no, yes } from "./step.ts";
+
+type Hydration = NonNullable<AgentStatus["repository"]["hydration"]>;
 
 /** What people should look at while the machine depends on the agent. The first that is true is told. */
 export function degraded(observed: Observed) {
@@ -41,7 +45,11 @@ export function degraded(observed: Observed) {
       `Reads that are not cached wait: ${agent.status.repository.message}`,
     );
   }
-  // a blob is damaged or gone, and the index read anew knows no other copy
+  // nothing keeps the backup any more, or parts of it are deleted already
+  if (agent.status?.repository.hydration !== undefined) {
+    return yes("Degraded", "BackupVanishing", vanishing(agent.status.repository.hydration));
+  }
+  // a blob is damaged, and the index read anew knows no other copy
   if (agent.status?.serving === true && agent.status.repository.message !== "") {
     return yes(
       "Degraded",
@@ -70,4 +78,21 @@ export function degraded(observed: Observed) {
     );
   }
   return no("Degraded", "AsExpected", "Nothing is wrong.");
+}
+
+/** What is safe, what is not, and what to do. */
+function vanishing({ needed, safe, lost, done, cacheFull }: Hydration): string {
+  const isAllSafe = done && safe === needed;
+  const told = [
+    "The backup may vanish: its snapshot was forgotten, or parts of it were deleted.",
+    isAllSafe
+      ? `All that the disks need (${formatBytes(needed)}) is in the media agent's cache.`
+      : `Of the ${formatBytes(needed)} that the disks need, ${formatBytes(safe)} are in the media agent's cache.`,
+  ];
+  if (lost > 0) told.push(`${formatBytes(lost)} are gone: reads of them fail.`);
+  if (cacheFull)
+    told.push("The cache is too small for the rest (spec.mediaAgent.cache.size); do not prune the repository.");
+  else if (!done) told.push("The rest is being fetched; do not prune the repository.");
+  told.push("Relocate now: let the relocation begin and the cutover happen, and keep the agent's cache until then.");
+  return told.join(" ");
 }
