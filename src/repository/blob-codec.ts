@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 import { type CryptoKey, decrypt } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
-import { release } from "./release.ts";
+import { release, roomFor } from "./release.ts";
 
 /**
  * The plain bytes of a blob: MAC checked, decompressed to exactly the announced length, SHA-256 equal to its id.
@@ -30,7 +30,7 @@ export function decodeBlob(
     release(sealed);
     if (uncompressedLength > 0) {
       // Room for all of it and a byte more: it is decompressed in one piece, which is five times as fast as in many.
-      const options = { maxOutputLength: uncompressedLength, chunkSize: Math.max(64, uncompressedLength + 1) };
+      const options = { maxOutputLength: uncompressedLength, chunkSize: roomFor(Math.max(64, uncompressedLength + 1)) };
       const packed = plain;
       plain = zstdDecompressSync(packed, options);
       release(packed);

@@ -1,6 +1,6 @@
 import { ID_BYTES } from "./blob-id.ts";
 import { CRYPTO_OVERHEAD } from "./crypto.ts";
-import { grown } from "./grown.ts";
+import { grown, words32 } from "./grown.ts";
 import { IdTable } from "./id-table.ts";
 import type { IndexEntries } from "./index-file.ts";
 import { Pause } from "./pause.ts";
@@ -65,7 +65,7 @@ export class BlobTable {
     this.#ids = of ?? IdTable.withRoom(room);
     this.#room = of?.size ?? room;
     this.#packs = IdTable.withRoom(64);
-    this.#places = new Uint32Array(this.#room * PLACE);
+    this.#places = words32(this.#room * PLACE);
     this.#last = new Uint32Array(0);
     this.#rows = new Uint32Array(0);
   }

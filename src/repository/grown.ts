@@ -1,5 +1,5 @@
 import { Pause } from "./pause.ts";
-import { release } from "./release.ts";
+import { release, roomFor } from "./release.ts";
 
 /** Bytes copied between two looks at the clock, about 50 µs. */
 const PIECE = 256 * 1024;
@@ -24,10 +24,15 @@ export async function grown(
   likely = 0,
 ): Promise<Uint32Array<ArrayBuffer>> {
   if (wanted <= words.length) return words;
-  const larger = new Uint32Array(Math.max(wanted, likely, Math.ceil(words.length * 1.5)));
+  const larger = words32(Math.max(wanted, likely, Math.ceil(words.length * 1.5)));
   await copied(bytesOf(words), bytesOf(larger));
   release(words);
   return larger;
+}
+
+/** An array of that many zeros; see {@link roomFor}. */
+export function words32(length: number): Uint32Array<ArrayBuffer> {
+  return new Uint32Array(new ArrayBuffer(roomFor(4 * length)), 0, length);
 }
 
 /** In the machine's order. */

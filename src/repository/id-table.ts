@@ -1,7 +1,7 @@
 import { hashOf, ID_BYTES, randomSeed, sameId } from "./blob-id.ts";
 import { copied } from "./grown.ts";
 import { Pause } from "./pause.ts";
-import { release } from "./release.ts";
+import { release, roomFor } from "./release.ts";
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
 const SEED_WORDS = ID_BYTES / 2;
@@ -146,7 +146,7 @@ export class IdTable {
 
 function newMemory(capacity: number, isShared: boolean, seed: Uint32Array): IdMemory {
   const slotCount = Math.max(LEAST_SLOTS, 2 ** Math.ceil(Math.log2(1.5 * capacity + 1)));
-  const bytes = (HEADER_WORDS + slotCount) * WORD + capacity * ID_BYTES;
+  const bytes = roomFor((HEADER_WORDS + slotCount) * WORD + capacity * ID_BYTES);
   const memory = isShared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
   const header = new Uint32Array(memory, 0, HEADER_WORDS);
   header[0] = slotCount;

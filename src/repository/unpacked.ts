@@ -5,15 +5,14 @@ import { type CryptoKey, decrypt, encrypt } from "./crypto.ts";
 import { RepositoryError } from "./errors.ts";
 import { parseJson } from "./json.ts";
 import { readAgainIfDamaged } from "./read-again.ts";
-import { release } from "./release.ts";
+import { release, roomFor } from "./release.ts";
 
 /** Snapshots, locks and config are small, and read by the event loop. */
 export const SMALL_FILE_LIMIT = 4 * 1024 * 1024;
 /** restic splits index files at 50,000 blobs, about 8 MiB of JSON. */
 const INDEX_LIMIT = 256 * 1024 * 1024;
-/** JSON with ids in hexadecimal shrinks to a quarter or so: pieces of that size make for few of them. */
+/** JSON with ids in hexadecimal shrinks to a quarter or so: with so much room it is decompressed in one piece. */
 const EXPECTED_RATIO = 6;
-const PIECE_LIMIT = 16 * 1024 * 1024;
 /** First byte of a compressed file in repository format 2; JSON begins with `{` or `[`. */
 const COMPRESSED = 2;
 
@@ -29,7 +28,7 @@ export function decodeUnpacked(key: CryptoKey, sealed: Buffer, file: FileName): 
   const plain = decrypt(key, sealed, what);
   if (plain[0] !== COMPRESSED) return plain;
   try {
-    const chunkSize = Math.min(limit, PIECE_LIMIT, 1024 + EXPECTED_RATIO * plain.length);
+    const chunkSize = roomFor(Math.min(limit, 1024 + EXPECTED_RATIO * plain.length));
     const unpacked = zstdDecompressSync(plain.subarray(1), { maxOutputLength: limit, chunkSize });
     release(plain);
     return unpacked;
