@@ -143,7 +143,7 @@ describe("many blobs", () => {
   ])("%s: no more memory than they need, and the event loop goes on", async (_what, wholeIndexLimit) => {
     const { blobs, usedMiB, longestTurn } = await load(wholeIndexLimit);
     expect(blobs).toBe(needed);
-    expect(usedMiB).toBeLessThan(120);
+    expect(usedMiB).toBeLessThan(100);
     expect(longestTurn).toBeLessThan(40);
   });
 });

@@ -14,6 +14,7 @@ export interface CryptoKey {
 
 const NONCE_BYTES = 16;
 const MAC_BYTES = 16;
+const PIECE = 64 * 1024;
 /** What encryption adds to a plaintext: nonce before it, MAC behind it. */
 export const CRYPTO_OVERHEAD = NONCE_BYTES + MAC_BYTES;
 
@@ -30,6 +31,19 @@ function oneTimeKey(key: CryptoKey, nonce: Uint8Array): Buffer {
  * @throws RepositoryError REPOSITORY_OBJECT_DAMAGED where the MAC does not fit, or it is too short to be one.
  */
 export function decrypt(key: CryptoKey, sealed: Uint8Array, what: string): Buffer {
+  const { nonce, ciphertext } = opened(key, sealed, what);
+  return createDecipheriv("aes-256-ctr", key.encryption, nonce).update(ciphertext);
+}
+
+/** As {@link decrypt}, in pieces. The MAC is checked before the first one. */
+export function* decryptInPieces(key: CryptoKey, sealed: Uint8Array, what: string): Generator<Buffer> {
+  const { nonce, ciphertext } = opened(key, sealed, what);
+  const decipher = createDecipheriv("aes-256-ctr", key.encryption, nonce);
+  for (let at = 0; at < ciphertext.length; at += PIECE) yield decipher.update(ciphertext.subarray(at, at + PIECE));
+}
+
+/** What is sealed, once its MAC was checked. */
+function opened(key: CryptoKey, sealed: Uint8Array, what: string): { nonce: Buffer; ciphertext: Buffer } {
   if (sealed.length < CRYPTO_OVERHEAD) {
     throw new RepositoryError(
       "REPOSITORY_OBJECT_DAMAGED",
@@ -45,7 +59,7 @@ export function decrypt(key: CryptoKey, sealed: Uint8Array, what: string): Buffe
       hint: "Run `restic check --read-data`, and restore from another copy of the repository.",
     });
   }
-  return createDecipheriv("aes-256-ctr", key.encryption, nonce).update(ciphertext);
+  return { nonce, ciphertext };
 }
 
 /** `nonce || ciphertext || MAC` under a fresh random nonce. */

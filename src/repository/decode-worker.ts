@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
 import { VmRestoreError } from "../base/errors.ts";
-import { decodeBlob } from "./blob-codec.ts";
+import { decodeBlob, decodeTreeInPieces } from "./blob-codec.ts";
 import type { CryptoKey } from "./crypto.ts";
 import type { DecodeReply, DecodeRequest } from "./decoder.ts";
 import { IdTable } from "./id-table.ts";
@@ -17,7 +17,7 @@ const key = workerData as CryptoKey;
 const ZEROS = Buffer.alloc(64 * 1024);
 
 /** The answer, and what of it is given away rather than copied. */
-function answer(request: DecodeRequest): [Value, ArrayBuffer[]] {
+async function answer(request: DecodeRequest): Promise<[Value, ArrayBuffer[]]> {
   switch (request.kind) {
     case "data": {
       const plain = decodeBlob(key, request.id, request.pack, request.sealed, request.uncompressedLength);
@@ -27,9 +27,9 @@ function answer(request: DecodeRequest): [Value, ArrayBuffer[]] {
       return [own, [own.buffer as ArrayBuffer]];
     }
     case "tree": {
-      const plain = decodeBlob(key, request.id, request.pack, request.sealed, request.uncompressedLength);
-      const tree = parseTree(request.id, plain);
-      release(plain);
+      const { id, pack, sealed, uncompressedLength } = request;
+      const pieces = decodeTreeInPieces(key, id, pack, sealed, uncompressedLength);
+      const tree = await parseTree(id, pieces, uncompressedLength > 0 ? uncompressedLength : sealed.length);
       return [tree, [tree.contents.buffer]];
     }
     case "index": {
@@ -56,9 +56,9 @@ function hashOfZeros(length: number): string {
   return hash.digest("hex");
 }
 
-parentPort?.on("message", (request: DecodeRequest & { number: number }) => {
+parentPort?.on("message", async (request: DecodeRequest & { number: number }) => {
   try {
-    const [value, transfer] = answer(request);
+    const [value, transfer] = await answer(request);
     parentPort?.postMessage({ number: request.number, value } satisfies DecodeReply, transfer);
   } catch (error) {
     const ours = error instanceof VmRestoreError ? error : undefined;

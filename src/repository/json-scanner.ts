@@ -18,11 +18,32 @@ for (const [value, digit] of [..."0123456789abcdef"].entries()) HEX[digit.charCo
  * a large disk is a list of millions of ids. Every method throws a `SyntaxError` where the text is something else.
  */
 export class JsonScanner {
-  readonly #bytes: Uint8Array;
+  #bytes: Uint8Array;
   #at = 0;
+  /** Where the bytes begin in the text. */
+  #base = 0;
+  /** Whether the text goes on behind the bytes: then nothing that ends with them counts as ended. */
+  isPartial: boolean;
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, isPartial = false) {
     this.#bytes = bytes;
+    this.isPartial = isPartial;
+  }
+
+  /** How many of the bytes were read. */
+  get position(): number {
+    return this.#at;
+  }
+
+  set position(at: number) {
+    this.#at = at;
+  }
+
+  /** Goes on in other bytes, which begin `skipped` bytes behind where these do. */
+  moveTo(bytes: Uint8Array, skipped: number): void {
+    this.#bytes = bytes;
+    this.#base += skipped;
+    this.#at -= skipped;
   }
 
   /**
@@ -42,7 +63,7 @@ export class JsonScanner {
    */
   enter(): boolean {
     this.#expect(OPEN_OBJECT);
-    return !this.#take(CLOSE_OBJECT);
+    return !this.#takeOrMore(CLOSE_OBJECT);
   }
 
   /**
@@ -65,15 +86,26 @@ export class JsonScanner {
 
   /** Calls `element` for each element of the array that begins here, which must read it; `null` counts as an empty array. */
   array(element: () => void): void {
+    if (!this.enterArray()) return;
+    do element();
+    while (this.nextElement());
+  }
+
+  /** Goes into the array that begins here: the same as {@link array} without a function. Gives back whether it has an element. */
+  enterArray(): boolean {
     if (this.#peek() !== OPEN_ARRAY) {
       this.#literal("null");
-      return;
+      return false;
     }
     this.#expect(OPEN_ARRAY);
-    if (this.#take(CLOSE_ARRAY)) return;
-    do element();
-    while (this.#take(COMMA));
+    return !this.#takeOrMore(CLOSE_ARRAY);
+  }
+
+  /** Whether the array has another element; else it is left. */
+  nextElement(): boolean {
+    if (this.#take(COMMA)) return true;
     this.#expect(CLOSE_ARRAY);
+    return false;
   }
 
   /** A string; `limit` bytes at most. */
@@ -114,7 +146,7 @@ export class JsonScanner {
     }
     const digits = this.#at - start;
     const next = this.#bytes[this.#at];
-    const goesOn = next === 0x2e || next === 0x65 || next === 0x45; // . e E
+    const goesOn = next === 0x2e || next === 0x65 || next === 0x45 || this.#isCutOff(next); // . e E
     if (digits === 0 || digits > INTEGER_DIGITS || goesOn) throw this.#wrong("an integer that is not negative");
     return value;
   }
@@ -155,14 +187,15 @@ export class JsonScanner {
 
   /** Nothing but white space may follow. */
   end(): void {
-    if (this.#peek() !== undefined) throw this.#wrong("the end");
+    if (this.#peek() !== undefined || this.isPartial) throw this.#wrong("the end");
   }
 
   #number(): void {
     const start = this.#at;
     for (let byte = this.#bytes[this.#at]; byte !== undefined && isNumberByte(byte); byte = this.#bytes[++this.#at]);
     const text = Buffer.from(this.#bytes.subarray(start, this.#at)).toString("latin1");
-    if (!/^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(text)) throw this.#wrong("a value");
+    if (this.#isCutOff(this.#bytes[this.#at]) || !/^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(text))
+      throw this.#wrong("a value");
   }
 
   #literal(text: string): void {
@@ -225,12 +258,23 @@ export class JsonScanner {
     return true;
   }
 
+  /** As {@link #take}, where something must come. */
+  #takeOrMore(byte: number): boolean {
+    if (this.#peek() === undefined) throw this.#wrong("more");
+    return this.#take(byte);
+  }
+
+  /** Whether a number that this byte comes after may go on. */
+  #isCutOff(next: number | undefined): boolean {
+    return next === undefined && this.isPartial;
+  }
+
   #expect(byte: number): void {
     if (!this.#take(byte)) throw this.#wrong(`'${String.fromCharCode(byte)}'`);
   }
 
   #wrong(expected: string): SyntaxError {
-    return new SyntaxError(`expected ${expected} at byte ${this.#at}`);
+    return new SyntaxError(`expected ${expected} at byte ${this.#base + this.#at}`);
   }
 }
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { LocalBackend } from "./backends/local.ts";
 import { Repository } from "./repository.ts";
+import { inPieces } from "./testing/in-pieces.ts";
 import { ResticRepository } from "./testing/restic.ts";
 import { parseTree, splitPath, type Tree } from "./tree.ts";
 
@@ -21,13 +22,16 @@ const node = fc.record(
   { requiredKeys: ["name", "type"] },
 );
 
-const parse = (value: unknown): Tree =>
-  parseTree("id", Buffer.from(typeof value === "string" ? value : JSON.stringify(value)));
+/** @param pieceLength bytes that arrive at once */
+function parse(value: unknown, pieceLength = 1000): Promise<Tree> {
+  const text = Buffer.from(typeof value === "string" ? value : JSON.stringify(value));
+  return parseTree("id", inPieces(text, pieceLength), text.length);
+}
 
-test("reads names, types, sizes, subtrees and contents", () => {
-  fc.assert(
-    fc.property(fc.array(node, { maxLength: 8 }), (nodes) => {
-      const tree = parse({ nodes });
+test("reads names, types, sizes, subtrees and contents", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(node, { maxLength: 8 }), fc.integer({ min: 1, max: 600 }), async (nodes, pieceLength) => {
+      const tree = await parse({ nodes }, pieceLength);
       const read = tree.nodes.map(({ contentStart, contentCount, ...rest }) => {
         const ids = Buffer.from(tree.contents.subarray(contentStart * 32, (contentStart + contentCount) * 32));
         return { ...rest, content: ids.toString("hex") };
@@ -45,9 +49,9 @@ test("reads names, types, sizes, subtrees and contents", () => {
   );
 });
 
-test("a directory that is empty", () => {
-  expect(parse({ nodes: null }).nodes).toEqual([]);
-  expect(parse({ nodes: [] }).nodes).toEqual([]);
+test("a directory that is empty", async () => {
+  expect((await parse({ nodes: null })).nodes).toEqual([]);
+  expect((await parse({ nodes: [] })).nodes).toEqual([]);
 });
 
 describe("what is no tree is refused", () => {
@@ -62,17 +66,18 @@ describe("what is no tree is refused", () => {
     ["a content id that is none", { content: ["ab"] }],
     ["content that is no list", { content: "ab".repeat(32) }],
     ["a subtree that is no id", { subtree: "../../config" }],
-  ])("%s", (_what, change) => {
-    expect(() => parse({ nodes: [good, { ...good, ...change }] })).toThrow(
-      expect.objectContaining({ code: "REPOSITORY_OBJECT_DAMAGED", message: expect.stringContaining("tree id") }),
-    );
+  ])("%s", async (_what, change) => {
+    await expect(parse({ nodes: [good, { ...good, ...change }] })).rejects.toMatchObject({
+      code: "REPOSITORY_OBJECT_DAMAGED",
+      message: expect.stringContaining("tree id"),
+    });
   });
 
-  test("whatever else it may be", () => {
-    fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+  test("whatever else it may be", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(fc.string(), fc.json()), async (text) => {
         try {
-          parse(text);
+          await parse(text, 7);
         } catch (error) {
           expect(error).toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
         }
@@ -81,7 +86,7 @@ describe("what is no tree is refused", () => {
   });
 });
 
-test("a disk of a million blobs costs what its ids cost", () => {
+test("a disk of a million blobs costs what its ids cost", async () => {
   const count = 1_000_000;
   const id = `"${"0123456789abcdef".repeat(4)}"`;
   const plain = Buffer.concat([
@@ -90,7 +95,7 @@ test("a disk of a million blobs costs what its ids cost", () => {
     Buffer.from("]}]}"),
   ]);
   const heapBefore = process.memoryUsage().heapUsed;
-  const tree = parseTree("id", plain);
+  const tree = await parseTree("id", inPieces(plain, 128 * 1024), plain.length);
   expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(20 * 1024 * 1024);
   expect(tree.nodes[0]?.contentCount).toBe(count);
   expect(tree.contents.length).toBe(count * 32);

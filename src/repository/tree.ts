@@ -1,6 +1,7 @@
 import { ID_BYTES } from "./blob-id.ts";
 import { RepositoryError } from "./errors.ts";
-import { JsonScanner, keys } from "./json-scanner.ts";
+import { keys } from "./json-scanner.ts";
+import { JsonStream, type Pieces, type Reading, readPieces } from "./json-stream.ts";
 
 const NAME_LIMIT = 4096;
 /** Bytes of JSON for one id in a list: its digits, quotes and a comma. */
@@ -37,11 +38,13 @@ const NODE = keys("name", "type", "size", "content", "subtree");
 /**
  * Reads a tree blob (restic doc/design.rst, "Trees and Data").
  *
+ * @param length bytes of all pieces
  * @throws RepositoryError REPOSITORY_OBJECT_DAMAGED
  */
-export function parseTree(id: string, plain: Uint8Array): Tree {
+export async function parseTree(id: string, pieces: Pieces, length: number): Promise<Tree> {
   try {
-    return new TreeReader(plain).read();
+    const reader = new TreeReader(length);
+    return await readPieces(reader.stream, reader.read(), pieces);
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     throw new RepositoryError("REPOSITORY_OBJECT_DAMAGED", `tree ${id} is not a tree of restic: ${cause.message}`, {
@@ -51,43 +54,43 @@ export function parseTree(id: string, plain: Uint8Array): Tree {
 }
 
 class TreeReader {
-  readonly #json: JsonScanner;
+  readonly stream = new JsonStream();
   readonly #nodes: TreeNode[] = [];
   readonly #contents: Uint8Array<ArrayBuffer>;
   #letters = 0;
   /** Ids in `#contents`. */
   #count = 0;
 
-  constructor(plain: Uint8Array) {
-    this.#json = new JsonScanner(plain);
+  constructor(length: number) {
     // Room for as many as there can be: what is not used of it is never touched, and so takes no memory.
-    this.#contents = new Uint8Array(Math.ceil(plain.length / JSON_PER_ID) * ID_BYTES);
+    this.#contents = new Uint8Array(Math.ceil(length / JSON_PER_ID) * ID_BYTES);
   }
 
-  read(): Tree {
-    this.#json.object(ROOT, (key) => {
-      if (key === 0) this.#json.array(() => this.#node());
-      else this.#json.skip();
-    });
-    this.#json.end();
+  *read(): Reading<Tree> {
+    const { stream } = this;
+    yield* stream.object(ROOT, (key) => (key === 0 ? stream.array(() => this.#node()) : stream.skip()));
+    yield* stream.end();
     return { nodes: this.#nodes, contents: this.#contents.subarray(0, this.#count * ID_BYTES) };
   }
 
-  #node(): void {
-    const json = this.#json;
+  *#node(): Reading {
+    const { stream } = this;
+    const { json } = stream;
     if (this.#nodes.length === NODE_LIMIT) throw new SyntaxError(`more than ${NODE_LIMIT} entries`);
     let name: string | undefined;
     let type = "";
     let size = 0;
     let subtree: string | undefined;
     const contentStart = this.#count;
-    json.object(NODE, (key) => {
-      if (key === 0) name = json.string(NAME_LIMIT);
-      else if (key === 1) type = json.string(32);
-      else if (key === 2) size = json.integer();
-      else if (key === 3) json.array(() => this.#contentId());
-      else if (key === 4) subtree = this.#subtreeId();
-      else json.skip();
+    yield* stream.object(NODE, (key) => {
+      if (key === 3) return stream.list(this.#contentId);
+      return stream.step(() => {
+        if (key === 0) name = json.string(NAME_LIMIT);
+        else if (key === 1) type = json.string(32);
+        else if (key === 2) size = json.integer();
+        else if (key === 4) subtree = this.#subtreeId();
+        else json.skip();
+      });
     });
     if (name === undefined || type === "") throw new SyntaxError("an entry has no name or type");
     this.#letters += name.length;
@@ -102,15 +105,17 @@ class TreeReader {
     });
   }
 
-  #contentId(): void {
-    this.#json.hex(this.#contents, this.#count * ID_BYTES, ID_BYTES);
+  readonly #contentId = (): void => {
+    if ((this.#count + 1) * ID_BYTES > this.#contents.length) throw new SyntaxError("more than its length");
+    this.stream.json.hex(this.#contents, this.#count * ID_BYTES, ID_BYTES);
     this.#count++;
-  }
+  };
 
   #subtreeId(): string | undefined {
-    if (this.#json.null()) return undefined;
+    const { json } = this.stream;
+    if (json.null()) return undefined;
     const id = Buffer.alloc(ID_BYTES);
-    this.#json.hex(id, 0, ID_BYTES);
+    json.hex(id, 0, ID_BYTES);
     return id.toString("hex");
   }
 }
