@@ -7,6 +7,7 @@ import { takeCommands } from "./commands.ts";
 import { benchDecode } from "./decode.ts";
 import { benchGuestWrites } from "./guest-writes.ts";
 import { benchIncrementals } from "./incrementals.ts";
+import { benchIndexLoad } from "./index-load.ts";
 import { benchNbd } from "./nbd.ts";
 import { benchNfs } from "./nfs.ts";
 import { benchRelocation } from "./relocation.ts";
@@ -26,6 +27,8 @@ const { values } = parseArgs({
     /** Of the link to the repository; several, with commas between, for the replay. */
     "delay-ms": { type: "string", default: "5" },
     "megabytes-per-second": { type: "string", default: "50" },
+    /** In the made-up repository whose index is loaded. */
+    "index-blobs": { type: "string", default: "20000000" },
   },
 });
 const root = join(import.meta.dirname, "../..");
@@ -80,6 +83,7 @@ const sections: Record<string, () => Promise<string>> = {
   relocation: async () => benchRelocation(await prepareNoise(place), cliEntry, rounds),
   decode,
   incrementals: async () => benchIncrementals(place, rounds),
+  index: async () => benchIndexLoad(place, join(root, "dist"), Number(values["index-blobs"])),
   resources: async () => {
     const workplace = await prepareWorkplace(root, place);
     return benchResources(workplace, await bootTrace(workplace));
