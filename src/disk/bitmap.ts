@@ -7,10 +7,11 @@ export class Bitmap {
   #count = 0;
 
   /** @param bytes initial content, e.g. from a checkpoint; taken over, not copied. */
-  constructor(length: number, bytes = new Uint8Array(Math.ceil(length / 8))) {
+  constructor(length: number, bytes?: Uint8Array) {
     this.length = length;
-    this.bytes = bytes;
-    for (const byte of bytes) this.#count += BITS[byte] ?? 0;
+    this.bytes = bytes ?? new Uint8Array(Math.ceil(length / 8));
+    // The pages of a large disk are tens of megabytes of bits: those that are known to be zero are not looked at.
+    for (const byte of bytes ?? []) this.#count += BITS[byte] ?? 0;
   }
 
   /** How many bits are set. */
