@@ -11,6 +11,8 @@ import { readAgainIfDamaged } from "./read-again.ts";
 
 /** Index files in memory at once; restic writes at most 50,000 blobs into one, some megabytes. */
 const FILES_AT_ONCE = 3;
+/** Of an index that is too large to be kept as a whole: then time is not what is short. */
+const FILES_OF_LARGE = 2;
 const BLOBS_PER_FILE = 50_000;
 const FILE_LIMIT = 256 * 1024 * 1024;
 /** A prune rewrites the index while it is read: so often it is read anew before that is an error. */
@@ -56,7 +58,7 @@ export async function loadIndex(
     const table = new BlobTable({ room, of });
     let adding: Promise<void> = Promise.resolve();
     let vanished = false;
-    await mapBounded(files, FILES_AT_ONCE, async (name) => {
+    await mapBounded(files, selection === "all" ? FILES_AT_ONCE : FILES_OF_LARGE, async (name) => {
       if (vanished || table.size > most) return;
       const entries = await readEntries(backend, decoder, name, selection);
       if (entries === undefined) vanished = true;

@@ -16,7 +16,10 @@ const EXPECTED_RATIO = 6;
 /** First byte of a compressed file in repository format 2; JSON begins with `{` or `[`. */
 const COMPRESSED = 2;
 
-/** The plain bytes of a file outside packs: decrypted, checked against its name, decompressed where it was compressed. */
+/**
+ * The plain bytes of a file outside packs: decrypted, checked against its name, decompressed where it was compressed. Of an index file, which
+ * is large, takes over the memory of `sealed`.
+ */
 export function decodeUnpacked(key: CryptoKey, sealed: Buffer, file: FileName): Buffer {
   const what = describeFile(file);
   if (file.type !== "config" && createHash("sha256").update(sealed).digest("hex") !== file.name) {
@@ -26,6 +29,7 @@ export function decodeUnpacked(key: CryptoKey, sealed: Buffer, file: FileName): 
   }
   const limit = file.type === "index" ? INDEX_LIMIT : SMALL_FILE_LIMIT;
   const plain = decrypt(key, sealed, what);
+  if (file.type === "index") release(sealed);
   if (plain[0] !== COMPRESSED) return plain;
   try {
     const chunkSize = roomFor(Math.min(limit, 1024 + EXPECTED_RATIO * plain.length));
