@@ -3,8 +3,9 @@ import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode } from "../../base/errors.ts";
 import { DiskError } from "../errors.ts";
-import { checksumsOf, EntryFile, PIECE } from "./entry-file.ts";
+import { EntryFile } from "./entry-file.ts";
 import { EvictionOrder, type EvictionRank } from "./eviction-order.ts";
+import { checksumsOf, PIECE } from "./piece-checksums.ts";
 import { Residency, type ResidentPieces, readFromDevice } from "./residency.ts";
 import { restoreUses, saveUses, useOrderBytes } from "./use-order.ts";
 

@@ -1,18 +1,21 @@
-import { close, open, read, readSync, readv } from "node:fs";
+import { close, open, read, readSync, readv, readvSync } from "node:fs";
 import { promisify } from "node:util";
-import { crc32 } from "node:zlib";
+import { isIntact, PIECE } from "./piece-checksums.ts";
 import type { Residency, ResidentPieces } from "./residency.ts";
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
 
-/** Checksums are kept for pieces of this size: a small read checks no more than what it touches. */
-export const PIECE = 4096;
 const NOTHING = Buffer.alloc(0);
-/** A longer read is left to a thread: what it costs to ask one is little beside it. */
+/** A longer read is left to a thread: it would keep the event loop for more than half a millisecond. */
+const AT_ONCE = 1024 * 1024;
+/** A longer one may wait for a turn of the event loop, and is not copied where it cuts pieces. */
 const SMALL = 64 * 1024;
 /** Where pieces are read to whose ends nobody asked for. Used only while nothing else can run. */
 const SCRATCH = Buffer.allocUnsafeSlow(SMALL + 2 * PIECE);
+/** The same for a long read: only the ends of the pieces that it cuts. */
+const BEFORE = Buffer.allocUnsafeSlow(PIECE);
+const AFTER = Buffer.allocUnsafeSlow(PIECE);
 
 /** A blob as it lies in the cache's directory: its bytes, then a CRC-32 for each 4 KiB of it. No byte leaves unchecked. */
 export class EntryFile {
@@ -65,12 +68,16 @@ export class EntryFile {
     if (into.length === 0) return;
     const { start, end } = this.#around(offset, into.length);
     const [first, count] = [start / PIECE, Math.ceil((end - start) / PIECE)];
-    if (into.length <= SMALL && this.#residency.has(this.#resident, first, count)) {
-      this.#residency.watch(into.length, () => this.#readNow(offset, into, start, end));
-      return;
-    }
+    const isBelieved = (): boolean => into.length <= AT_ONCE && this.#residency.has(this.#resident, first, count);
+    const readNow = (): void => this.#residency.watch(() => this.#readNow(offset, into, start, end));
+    const mayBeNow = isBelieved();
+    if (mayBeNow && this.#residency.take(into.length)) return readNow();
     this.#reading++;
     try {
+      if (mayBeNow && into.length > SMALL) {
+        await this.#residency.turn(into.length);
+        if (isBelieved()) return readNow();
+      }
       // What is asked for goes to its place at once; only the ends of pieces that it cuts lie elsewhere.
       const before = Buffer.allocUnsafe(offset - start);
       const after = Buffer.allocUnsafe(end - offset - into.length);
@@ -92,11 +99,22 @@ export class EntryFile {
   }
 
   #readNow(offset: number, into: Buffer, start: number, end: number): void {
-    const isWhole = end - start === into.length;
-    const pieces = isWhole ? into : SCRATCH.subarray(0, end - start);
-    if (readSync(this.#descriptor, pieces, 0, pieces.length, start) !== pieces.length) throw new Error("cut off");
-    this.#check(NOTHING, pieces, NOTHING, start / PIECE);
-    if (!isWhole) pieces.copy(into, 0, offset - start);
+    const first = start / PIECE;
+    const length = end - start;
+    if (length === into.length) {
+      if (readSync(this.#descriptor, into, 0, length, start) !== length) throw new Error("cut off");
+      this.#check(NOTHING, into, NOTHING, first);
+    } else if (into.length <= SMALL) {
+      const pieces = SCRATCH.subarray(0, length);
+      if (readSync(this.#descriptor, pieces, 0, length, start) !== length) throw new Error("cut off");
+      this.#check(NOTHING, pieces, NOTHING, first);
+      pieces.copy(into, 0, offset - start);
+    } else {
+      const before = BEFORE.subarray(0, offset - start);
+      const after = AFTER.subarray(0, end - offset - into.length);
+      if (readvSync(this.#descriptor, [before, into, after], start) !== length) throw new Error("cut off");
+      this.#check(before, into, after, first);
+    }
   }
 
   /** The whole pieces around a range; the last one may be short. */
@@ -105,26 +123,9 @@ export class EntryFile {
     return { start, end: Math.min(this.#length, Math.ceil((offset + length) / PIECE) * PIECE) };
   }
 
-  /** Checks pieces that lie in three parts; only the first one begins in `before`, only the last one ends in `after`. */
   #check(before: Buffer, middle: Buffer, after: Buffer, first: number): void {
-    let index = first;
-    let at = Math.min(middle.length, PIECE - before.length);
-    let sum = crc32(middle.subarray(0, at), crc32(before));
-    while (at < middle.length) {
-      if (sum !== this.#checksums[index++]) throw new Error("altered");
-      sum = crc32(middle.subarray(at, at + PIECE));
-      at += PIECE;
-    }
-    if (crc32(after, sum) !== this.#checksums[index]) throw new Error("altered");
+    if (!isIntact(before, middle, after, this.#checksums, first)) throw new Error("altered");
   }
-}
-
-export function checksumsOf(content: Buffer): Buffer {
-  const checksums = new Uint32Array(Math.ceil(content.length / PIECE));
-  for (let index = 0; index < checksums.length; index++) {
-    checksums[index] = crc32(content.subarray(index * PIECE, (index + 1) * PIECE));
-  }
-  return Buffer.from(checksums.buffer);
 }
 
 /** Without promises of its own at each step: a pool thread's answer costs half as much this way. */

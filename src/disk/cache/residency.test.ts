@@ -36,17 +36,17 @@ test("one read that waited for a device ends all belief, and none begins for two
   const pieces = [residency.none(8), residency.none(8)] as const;
   for (const each of pieces) residency.note(each, 0, 8);
   // Slow, but the thread only had to wait for a processor; and from a device, but fast.
-  residency.watch(1, () => {
+  residency.watch(() => {
     now += 50;
   });
-  residency.watch(1, () => {
+  residency.watch(() => {
     now += 3;
     fromDevice += 4096;
   });
   for (const each of pieces) expect(residency.has(each, 0, 8)).toBe(true);
 
   expect(() =>
-    residency.watch(1, () => {
+    residency.watch(() => {
       now += 4;
       fromDevice += 4096;
       throw new Error("the device failed after a while");
@@ -70,7 +70,7 @@ test("where nobody can say what came from a device, slow means that it did", () 
   );
   const pieces = residency.none(8);
   residency.note(pieces, 0, 8);
-  residency.watch(1, () => {
+  residency.watch(() => {
     now += 4;
   });
   expect(residency.has(pieces, 0, 1)).toBe(false);
@@ -87,13 +87,25 @@ test("one turn of the event loop reads 512 KiB, and no more", async () => {
     () => 1,
     () => 0,
   );
-  const pieces = residency.none(8);
-  residency.note(pieces, 0, 8);
-  for (let bytes = 0; bytes <= 512 * 1024; bytes += 4096) {
-    expect(residency.has(pieces, 0, 1)).toBe(true);
-    residency.watch(4096, () => undefined);
-  }
-  expect(residency.has(pieces, 0, 1)).toBe(false);
+  for (let bytes = 0; bytes <= 512 * 1024; bytes += 4096) expect(residency.take(4096)).toBe(true);
+  expect(residency.take(4096)).toBe(false);
   await new Promise((resolve) => setImmediate(resolve));
-  expect(residency.has(pieces, 0, 1)).toBe(true);
+  expect(residency.take(4096)).toBe(true);
+});
+
+test("what waits for its turn gets it in order, no more in one turn than that", async () => {
+  const residency = new Residency(
+    () => 1,
+    () => 0,
+  );
+  const granted: number[] = [];
+  for (let index = 0; index < 9; index++) void residency.turn(256 * 1024).then(() => granted.push(index));
+  const perTurn: number[] = [];
+  while (granted.length < 9) {
+    const before = granted.length;
+    await new Promise((resolve) => setImmediate(resolve));
+    perTurn.push(granted.length - before);
+  }
+  expect(granted).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(perTurn).toEqual([3, 3, 3]);
 });

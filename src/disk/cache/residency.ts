@@ -28,6 +28,8 @@ export class Residency {
   #era = 1;
   #believesFrom = 0;
   #turnBytes = 0;
+  #isTurnWatched = false;
+  readonly #waiting: { readonly bytes: number; readonly grant: () => void }[] = [];
 
   /**
    * @param now milliseconds, monotonic
@@ -44,9 +46,9 @@ export class Residency {
     return { bits: new Uint8Array(Math.ceil(pieces / 8)), era: 0 };
   }
 
-  /** Whether they may be read at once: all are believed to be there, and this turn of the event loop has not done much yet. */
+  /** Whether all are believed to be there. */
   has(pieces: ResidentPieces, first: number, count: number): boolean {
-    if (pieces.era !== this.#era || this.#turnBytes > TURN_BYTES) return false;
+    if (pieces.era !== this.#era) return false;
     for (let index = first; index < first + count; index++) {
       if (((pieces.bits[index >>> 3] ?? 0) & (1 << (index & 7))) === 0) return false;
     }
@@ -65,10 +67,23 @@ export class Residency {
     }
   }
 
-  /** Runs a read of so many bytes that is believed to need no device, and looks at the time it takes. */
-  watch<T>(bytes: number, read: () => T): T {
-    if (this.#turnBytes === 0) setImmediate(this.#turned);
+  /** Whether so many bytes may be read at once in this turn of the event loop, which has not done much yet. */
+  take(bytes: number): boolean {
+    if (this.#turnBytes > TURN_BYTES) return false;
     this.#turnBytes += bytes;
+    // A turn that does little need not be noticed: it makes the next one's share smaller at most.
+    if (this.#turnBytes > TURN_BYTES / 2) this.#watchTurn();
+    return true;
+  }
+
+  /** Resolves in a turn of the event loop that may read so many bytes at once: first come, first served. */
+  turn(bytes: number): Promise<void> {
+    this.#watchTurn();
+    return new Promise((resolve) => this.#waiting.push({ bytes, grant: resolve }));
+  }
+
+  /** Runs a read that is believed to need no device, and looks at the time it takes. */
+  watch<T>(read: () => T): T {
     const begun = this.#now();
     try {
       return read();
@@ -87,8 +102,22 @@ export class Residency {
     return before === undefined || before !== this.#fromDeviceSoFar;
   }
 
+  #watchTurn(): void {
+    if (this.#isTurnWatched) return;
+    this.#isTurnWatched = true;
+    setImmediate(this.#turned);
+  }
+
   readonly #turned = (): void => {
     this.#turnBytes = 0;
+    this.#isTurnWatched = false;
+    while (this.#turnBytes <= TURN_BYTES) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#turnBytes += next.bytes;
+      this.#watchTurn();
+      next.grant();
+    }
   };
 }
 
