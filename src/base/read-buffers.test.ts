@@ -36,6 +36,16 @@ test("the same buffer comes again, up to 16 MiB of them", () => {
   expect(again.filter((buffer) => many.includes(buffer))).toHaveLength(16);
 });
 
+test("buffers of a size that nobody asks for any more make room for those that are used", () => {
+  const buffers = new ReadBuffers();
+  const small = Array.from({ length: 64 }, () => buffers.take(256 * 1024));
+  for (const buffer of small) buffers.give(buffer);
+  const large = Array.from({ length: 16 }, () => buffers.take(1024 * 1024));
+  for (const buffer of large) buffers.give(buffer);
+  const again = Array.from({ length: 16 }, () => buffers.take(1024 * 1024));
+  expect(again.filter((buffer) => large.includes(buffer))).toHaveLength(16);
+});
+
 test("lends 16 MiB to one, 96 MiB to all, and always something to who has nothing", () => {
   const buffers = new ReadBuffers();
   const lent: Buffer[] = [];

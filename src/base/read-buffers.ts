@@ -6,13 +6,20 @@ const KEPT_BYTES = 16 * 1024 * 1024;
 const LENT_BYTES = 96 * 1024 * 1024;
 const LENT_TO_ONE_BYTES = 16 * 1024 * 1024;
 
+interface FreeBuffers {
+  readonly buffers: Buffer[];
+  /** Counts up with every use of the size. */
+  used: number;
+}
+
 /**
  * Buffers for data on its way to a socket, used again: making one for each read costs more than the read. Sizes are powers of two
  * from 4 KiB to 1 MiB; whatever is larger is made anew and forgotten.
  */
 export class ReadBuffers {
-  readonly #free = new Map<number, Buffer[]>();
+  readonly #free = new Map<number, FreeBuffers>();
   #kept = 0;
+  #takes = 0;
   #lent = 0;
 
   /**
@@ -27,7 +34,10 @@ export class ReadBuffers {
   take(length: number): Buffer {
     const size = bufferBytes(length);
     this.#lent += size;
-    const found = this.#free.get(size)?.pop();
+    const free = this.#free.get(size);
+    if (free === undefined) return Buffer.allocUnsafeSlow(size);
+    free.used = ++this.#takes;
+    const found = free.buffers.pop();
     if (found === undefined) return Buffer.allocUnsafeSlow(size);
     this.#kept -= size;
     return found;
@@ -37,16 +47,34 @@ export class ReadBuffers {
   give(buffer: Buffer): void {
     this.forget(buffer);
     const size = buffer.length;
-    if (size > LARGEST || this.#kept + size > KEPT_BYTES) return;
-    const free = this.#free.get(size);
-    if (free === undefined) this.#free.set(size, [buffer]);
-    else free.push(buffer);
+    if (size > LARGEST) return;
+    let free = this.#free.get(size);
+    if (free === undefined) {
+      free = { buffers: [], used: ++this.#takes };
+      this.#free.set(size, free);
+    }
+    if (this.#kept + size > KEPT_BYTES && !this.#makeRoom(size, free)) return;
+    free.buffers.push(buffer);
     this.#kept += size;
   }
 
   /** As {@link give}, for one that somebody may still read or write: it is not lent again. */
   forget(buffer: Buffer): void {
     this.#lent -= buffer.length;
+  }
+
+  /** Lets go of buffers of sizes that nobody has asked for as long: whoever came first must not keep all that may be kept. */
+  #makeRoom(bytes: number, own: FreeBuffers): boolean {
+    while (this.#kept + bytes > KEPT_BYTES) {
+      let oldest: FreeBuffers | undefined;
+      for (const free of this.#free.values()) {
+        if (free.buffers.length > 0 && free.used < (oldest ?? own).used) oldest = free;
+      }
+      const dropped = oldest?.buffers.pop();
+      if (dropped === undefined) return false;
+      this.#kept -= dropped.length;
+    }
+    return true;
   }
 }
 
