@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import { ByteQueue } from "../base/byte-queue.ts";
 import { ByteWriter } from "../base/bytes.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
@@ -20,11 +21,13 @@ import {
   STATE,
   STRUCTURED_REPLY_MAGIC,
 } from "./protocol.ts";
+import { SingleWrites } from "./single-writes.ts";
 
 /** Requests carried out at once for one connection, and bytes that their writes may hold together. */
 const REQUESTS_AT_ONCE = 128;
 const WRITTEN_AT_ONCE = 64 * 1024 * 1024;
-const UNSENT_LIMIT = 8 * 1024 * 1024;
+/** What was read before waits to be sent: reading on would only push it out of the processor's cache. */
+const UNSENT_LIMIT = 2 * 1024 * 1024;
 const CACHE_STEP = 1024 * 1024;
 /** A shorter read is answered with its zeros: looking for holes would cost more than sending them. */
 const HOLES_FROM = 16 * 1024;
@@ -75,6 +78,8 @@ export class Transmission {
   readonly #counters: NbdCounters;
   readonly #buffers: ReadBuffers;
   readonly #queue = new ByteQueue();
+  /** Where the connection is encrypted. */
+  readonly #singly: SingleWrites | undefined;
   /** The request whose payload is still on its way. */
   #head: Request | undefined;
   #running = 0;
@@ -88,6 +93,8 @@ export class Transmission {
   constructor(negotiated: Negotiated, counters: NbdCounters, buffers: ReadBuffers) {
     this.#negotiated = negotiated;
     this.#stream = negotiated.stream;
+    this.#singly =
+      negotiated.stream instanceof TLSSocket ? new SingleWrites(negotiated.stream, () => this.#proceed()) : undefined;
     this.#target = negotiated.target;
     this.#counters = counters;
     this.#buffers = buffers;
@@ -114,15 +121,15 @@ export class Transmission {
     if (isFull && !this.#stream.isPaused()) this.#stream.pause();
     else if (!isFull && this.#stream.isPaused()) this.#stream.resume();
     // The other side need not close its half: whoever said goodbye is not waited for.
-    if (this.#ending && this.#running === 0 && !this.#stream.writableEnded)
-      this.#stream.end(() => this.#stream.destroy());
+    const isAnswered = this.#running === 0 && (this.#singly?.isEmpty ?? true);
+    if (this.#ending && isAnswered && !this.#stream.writableEnded) this.#stream.end(() => this.#stream.destroy());
   }
 
   #mayBegin(): boolean {
     return (
       this.#running < REQUESTS_AT_ONCE &&
       this.#written < WRITTEN_AT_ONCE &&
-      this.#stream.writableLength < UNSENT_LIMIT &&
+      (this.#singly?.unsent ?? this.#stream.writableLength) < UNSENT_LIMIT &&
       this.#buffers.mayLend(this.#lent)
     );
   }
@@ -341,15 +348,19 @@ export class Transmission {
     if (!this.#corked) {
       // Answers that are ready together leave together.
       this.#corked = true;
-      this.#stream.cork();
-      process.nextTick(() => {
-        this.#corked = false;
-        this.#stream.uncork();
-      });
+      if (this.#singly === undefined) this.#stream.cork();
+      process.nextTick(this.#uncork);
     }
-    this.#stream.write(head);
-    if (data !== undefined) this.#stream.write(data, onSent);
+    const to = this.#singly ?? this.#stream;
+    to.write(head);
+    if (data !== undefined) to.write(data, onSent);
   }
+
+  readonly #uncork = (): void => {
+    this.#corked = false;
+    if (this.#singly === undefined) this.#stream.uncork();
+    else this.#singly.flush();
+  };
 }
 
 function cut(extent: NbdExtent, length: number): NbdExtent {
