@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
@@ -96,6 +96,34 @@ test("many at once: puts of one blob, reads while it is evicted", async () => {
   );
   expect(cache.bytes).toBeLessThanOrEqual(30 * 4096);
   expect(await bytesOnDisk()).toBeLessThanOrEqual(cache.bytes);
+  await cache.close();
+});
+
+test("many long reads at once give their bytes, or a miss where the entry is damaged or goes meanwhile", async () => {
+  const cache = await BlockCache.open(directory, 20e6, () => 0);
+  const content = randomBytes(3_000_000);
+  const id = "d".repeat(64);
+  const reads = (): Promise<(boolean | undefined)[]> =>
+    Promise.all(
+      Array.from({ length: 24 }, async (_, index) => {
+        const [offset, length] = [index * 4000 + 17, 100_000 + index * 50_000];
+        const into = Buffer.alloc(length);
+        const read = await cache.read(id, offset, length, into);
+        return read?.equals(content.subarray(offset, offset + length));
+      }),
+    );
+  await cache.put(id, content);
+  expect(await reads()).toEqual(Array(24).fill(true));
+  // A byte that every one of them reads.
+  const file = await open(join(directory, id), "r+");
+  await file.write(Buffer.from([(content[100_016] ?? 0) ^ 1]), 0, 1, 100_016);
+  await file.close();
+  expect(await reads()).toEqual(Array(24).fill(undefined));
+  await cache.put(id, content);
+  const underWay = reads();
+  const others = Array.from({ length: 6 }, (_, index) => cache.put(String(index).repeat(64), randomBytes(3_400_000)));
+  for (const result of await underWay) expect(result).not.toBe(false);
+  await Promise.all(others);
   await cache.close();
 });
 
