@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { Command } from "commander";
 import { inspectCommand } from "./commands/inspect.ts";
 import { labCommand } from "./commands/lab.ts";

@@ -23,6 +23,8 @@ import { Verification } from "./verification.ts";
 const POLL_MS = 250;
 /** How often it is looked whether the agent that answers is still the one that the connection leads to. Milliseconds. */
 const WATCH_MS = 5_000;
+/** Said once what the first pass copied is durable at the target, and the agent knows. */
+export const FIRST_PASS_DONE = "copied what holds data";
 /** A connection that held so long was a good one: the wait before the next one is short again. Milliseconds. */
 const STEADY_MS = 10_000;
 
@@ -88,6 +90,7 @@ export class DiskRelocation {
     await this.#connected(target, signal, async (source, attempt) => {
       if (progress.told.cursor < target.heldBackFrom) {
         await firstPass({ ...this.#options, source, target, progress }, isZeroed && attempt === 1, signal);
+        log.info({ disk: name, bytes: progress.told.bytesDurable }, FIRST_PASS_DONE);
       }
       await this.#passes(source, target, progress, signal);
     });
