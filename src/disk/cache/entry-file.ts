@@ -70,12 +70,14 @@ export class EntryFile {
     const [first, count] = [start / PIECE, Math.ceil((end - start) / PIECE)];
     const isBelieved = (): boolean => into.length <= AT_ONCE && this.#residency.has(this.#resident, first, count);
     const readNow = (): void => this.#residency.watch(() => this.#readNow(offset, into, start, end));
+    const isLong = into.length > SMALL;
     const mayBeNow = isBelieved();
-    if (mayBeNow && this.#residency.take(into.length)) return readNow();
+    const budget = isLong ? this.#residency.long : this.#residency.short;
+    if (mayBeNow && budget.take(into.length)) return readNow();
     this.#reading++;
     try {
-      if (mayBeNow && into.length > SMALL) {
-        await this.#residency.turn(into.length);
+      if (mayBeNow && isLong) {
+        await budget.wait(into.length);
         if (isBelieved()) return readNow();
       }
       // What is asked for goes to its place at once; only the ends of pieces that it cuts lie elsewhere.

@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
+import { TurnBudget } from "./turn-budget.ts";
 
 /** A read from the page cache takes microseconds; one that takes longer went to the device, or lost the processor. Milliseconds. */
 const SLOW_MS = 3;
 /** How long nothing is believed after that. Milliseconds. */
 const PAUSE_MS = 2_000;
-
-/** Bytes that are read in one turn of the event loop: well below a millisecond's worth. */
-const TURN_BYTES = 512 * 1024;
+/** How often the kernel is asked before a read, too, what came from devices. Milliseconds. */
+const ASK_EVERY_MS = 1_000;
 
 /** Which pieces of one file are believed to lie in the page cache. */
 export interface ResidentPieces {
@@ -25,11 +25,12 @@ export class Residency {
   readonly #now: () => number;
   readonly #fromDevice: () => number | undefined;
   #fromDeviceSoFar: number | undefined;
+  #askedAt: number;
   #era = 1;
   #believesFrom = 0;
-  #turnBytes = 0;
-  #isTurnWatched = false;
-  readonly #waiting: { readonly bytes: number; readonly grant: () => void }[] = [];
+  /** Of short reads and of long ones: a copy's long reads do not take the turn of a guest's short ones. */
+  readonly short = new TurnBudget();
+  readonly long = new TurnBudget();
 
   /**
    * @param now milliseconds, monotonic
@@ -39,6 +40,7 @@ export class Residency {
     this.#now = now;
     this.#fromDevice = fromDevice;
     this.#fromDeviceSoFar = fromDevice();
+    this.#askedAt = now();
   }
 
   /** For a file of so many pieces, of which none is noted. */
@@ -67,24 +69,14 @@ export class Residency {
     }
   }
 
-  /** Whether so many bytes may be read at once in this turn of the event loop, which has not done much yet. */
-  take(bytes: number): boolean {
-    if (this.#turnBytes > TURN_BYTES) return false;
-    this.#turnBytes += bytes;
-    // A turn that does little need not be noticed: it makes the next one's share smaller at most.
-    if (this.#turnBytes > TURN_BYTES / 2) this.#watchTurn();
-    return true;
-  }
-
-  /** Resolves in a turn of the event loop that may read so many bytes at once: first come, first served. */
-  turn(bytes: number): Promise<void> {
-    this.#watchTurn();
-    return new Promise((resolve) => this.#waiting.push({ bytes, grant: resolve }));
-  }
-
   /** Runs a read that is believed to need no device, and looks at the time it takes. */
   watch<T>(read: () => T): T {
     const begun = this.#now();
+    // What this thread read for another reason, long ago, says nothing of the next slow read.
+    if (begun - this.#askedAt > ASK_EVERY_MS) {
+      this.#fromDeviceSoFar = this.#fromDevice();
+      this.#askedAt = begun;
+    }
     try {
       return read();
     } finally {
@@ -101,24 +93,6 @@ export class Residency {
     this.#fromDeviceSoFar = this.#fromDevice();
     return before === undefined || before !== this.#fromDeviceSoFar;
   }
-
-  #watchTurn(): void {
-    if (this.#isTurnWatched) return;
-    this.#isTurnWatched = true;
-    setImmediate(this.#turned);
-  }
-
-  readonly #turned = (): void => {
-    this.#turnBytes = 0;
-    this.#isTurnWatched = false;
-    while (this.#turnBytes <= TURN_BYTES) {
-      const next = this.#waiting.shift();
-      if (next === undefined) return;
-      this.#turnBytes += next.bytes;
-      this.#watchTurn();
-      next.grant();
-    }
-  };
 }
 
 /** What the kernel has counted for the calling thread (proc_pid_io(5)). */
