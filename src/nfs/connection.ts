@@ -7,6 +7,7 @@ import { failWithAttributes, TRANSFER_LIMIT } from "./procedures/procedure.ts";
 import { readLength } from "./procedures/read.ts";
 import { PROCEDURE } from "./procedures/table.ts";
 import { RecordReader } from "./record-reader.ts";
+import { GATHERED_BYTES } from "./reply-buffers.ts";
 import { ACCEPT, acceptedReply, parseCall, type RpcCall, RpcDeniedError } from "./rpc.ts";
 import type { ServedExport } from "./served-export.ts";
 import type { NfsServer } from "./server.ts";
@@ -25,6 +26,8 @@ const QUEUED_BYTES = 2 * 1024 * 1024;
 const STRANGERS_BYTES = 128 * 1024;
 const LAST_FRAGMENT = 0x80000000;
 const MARK_BYTES = 4;
+/** A reply of so many bytes at most is copied beside others: what a guest's page takes. */
+const COPIED_REPLY = 8192;
 /** Reads that were answered with "try later" and still go on, and their bytes. Beyond, answers come late instead. */
 const PUT_OFF_READS = 64;
 const PUT_OFF_BYTES = 4 * 1024 * 1024;
@@ -74,6 +77,10 @@ export class NfsConnection {
   /** Bytes of reads that were handed to the socket and are not with the client. */
   #unsentBytes = 0;
   #corked = false;
+  #flushes = false;
+  /** Short replies that leave at the end of this turn, and how much of it they take. */
+  #gathered: Buffer | undefined;
+  #gatheredBytes = 0;
   readonly #arrival: Arrival;
   /** The same for the beginning of a record that is not whole. */
   #partialSince = 0;
@@ -319,17 +326,58 @@ export class NfsConnection {
 
   #send(pieces: readonly Buffer[]): void {
     if (this.#socket.destroyed || pieces.length === 0) return;
-    if (!this.#corked) {
+    if (!this.#flushes) {
       // Answers that are ready together leave together.
-      this.#corked = true;
-      this.#socket.cork();
-      process.nextTick(() => {
-        this.#corked = false;
-        this.#socket.uncork();
-      });
+      this.#flushes = true;
+      process.nextTick(this.#flush);
     }
     let length = 0;
     for (const piece of pieces) length += piece.length;
+    // For a client that does not keep up, nothing is held twice.
+    if (length <= COPIED_REPLY && !this.#socket.writableNeedDrain) this.#gather(pieces, length);
+    else this.#sendPieces(pieces, length);
+  }
+
+  /** Each piece that is handed to a socket costs more than copying 4 KiB. */
+  #gather(pieces: readonly Buffer[], length: number): void {
+    const { buffers } = this.#server;
+    if (this.#gatheredBytes + MARK_BYTES + length > GATHERED_BYTES) this.#sendGathered();
+    this.#gathered ??= buffers.gather();
+    this.#gathered.writeUInt32BE((LAST_FRAGMENT | length) >>> 0, this.#gatheredBytes);
+    let at = this.#gatheredBytes + MARK_BYTES;
+    for (const piece of pieces) {
+      this.#gathered.set(piece, at);
+      at += piece.length;
+      buffers.copied(piece);
+    }
+    this.#gatheredBytes = at;
+  }
+
+  #sendGathered(): void {
+    const buffer = this.#gathered;
+    if (buffer === undefined) return;
+    const bytes = this.#gatheredBytes;
+    this.#gathered = undefined;
+    this.#gatheredBytes = 0;
+    const { buffers } = this.#server;
+    if (this.#socket.destroyed) buffers.gathered(buffer);
+    else this.#socket.write(buffer.subarray(0, bytes), (error) => buffers.gathered(buffer, error));
+  }
+
+  readonly #flush = (): void => {
+    this.#flushes = false;
+    this.#sendGathered();
+    if (!this.#corked) return;
+    this.#corked = false;
+    this.#socket.uncork();
+  };
+
+  #sendPieces(pieces: readonly Buffer[], length: number): void {
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#socket.cork();
+    }
+    this.#sendGathered();
     const [head, ...rest] = pieces;
     // Marked in one piece with the reply's head, which is short: each piece costs as much as copying a few hundred bytes.
     const marked = Buffer.allocUnsafe(MARK_BYTES + (head?.length ?? 0));
@@ -341,6 +389,7 @@ export class NfsConnection {
 
   #closed(): void {
     this.#dispatcher.close();
+    this.#sendGathered();
     this.#records = [];
     this.#queuedReads = [];
     this.#queuedWrites = [];

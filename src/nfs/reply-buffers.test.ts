@@ -27,3 +27,22 @@ test("data that lies elsewhere, and pieces that are no data, are nobody's concer
   expect(buffers.whenSent(own)).toBeUndefined();
   await expect(buffers.read({ read: () => Promise.reject(new Error("no")) }, 0, 4096)).rejects.toThrow("no");
 });
+
+test("a copied piece's buffer is lent again, once; what was gathered only when it is with the system", async () => {
+  const buffers = new ReplyBuffers();
+  const first = await buffers.read(target, 1, 4096);
+  buffers.copied(first);
+  buffers.copied(first);
+  const second = await buffers.read(target, 2, 4096);
+  const third = await buffers.read(target, 3, 4096);
+  expect(second.buffer).toBe(first.buffer);
+  expect(third.buffer).not.toBe(first.buffer);
+  expect(buffers.whenSent(first)).toBeUndefined();
+
+  const lost = buffers.gather();
+  buffers.gathered(lost, new Error("reset"));
+  const sent = buffers.gather();
+  expect(sent).not.toBe(lost);
+  buffers.gathered(sent);
+  expect(buffers.gather()).toBe(sent);
+});
