@@ -86,11 +86,13 @@ export class Overlay implements BlockDevice {
   async read(offset: number, length: number, readClass: ReadClass, into?: Buffer): Promise<Buffer> {
     this.#check(offset, length);
     if (length === 0) return Buffer.alloc(0);
-    const parts: { readonly extent: Extent; readonly source: Source }[] = [];
-    for (const part of this.#sources(offset, length)) parts.push(part);
+    // What most reads are: nothing of it was ever written.
+    const end = offset + length;
+    const isBase = this.#sourceAt(offset) === "base" && this.#sameUntil(offset, "base", end) === end;
+    if (isBase) return this.#base.read(offset, length, readClass, into);
+    const parts = [...this.#sources(offset, length)];
     const [only] = parts;
-    if (parts.length === 1 && only !== undefined && only.source === "base")
-      return this.#base.read(offset, length, readClass, into);
+    if (parts.length === 1 && only?.source === "base") return this.#base.read(offset, length, readClass, into);
     const merged = into?.subarray(0, length) ?? Buffer.allocUnsafe(length);
     await Promise.all(
       parts.map(async ({ extent, source }) => {
