@@ -37,11 +37,16 @@ export function remove(type: ResourceType, object: KubernetesObject): Action {
   return { do: "delete", type, object };
 }
 
-/** Does them in order and stops at the first that fails. */
+/**
+ * Does them in order and stops at the first that fails.
+ *
+ * @param mayAct throws when this replica leads no more; asked before each word to the agent. The cluster asks for itself.
+ */
 export async function perform(
   actions: readonly Action[],
   cluster: Cluster,
   agent: AgentControl | undefined,
+  mayAct: () => void = () => undefined,
 ): Promise<void> {
   for (const action of actions) {
     if (action.do === "create") await cluster.create(action.type, action.object);
@@ -49,6 +54,9 @@ export async function perform(
     else if (action.do === "replace") await cluster.replace(action.type, action.object);
     else if (action.do === "delete") await cluster.delete(action.type, action.object);
     else if (action.do === "generate") await cluster.create(action.type, await action.make());
-    else if (agent !== undefined) await action.call(agent);
+    else if (agent !== undefined) {
+      mayAct();
+      await action.call(agent);
+    }
   }
 }

@@ -7,6 +7,7 @@ import { createLogger, type Logger } from "../base/logging.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
 import { runController } from "./runtime/controller.ts";
 import { EventRecorder } from "./runtime/event-recorder.ts";
+import { FencedCluster } from "./runtime/fenced-cluster.ts";
 import { serveHealth } from "./runtime/health-server.ts";
 import { LeaderElector } from "./runtime/leader-elector.ts";
 import { OperatorMetrics } from "./runtime/metrics.ts";
@@ -43,8 +44,6 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
   if (options.kubeconfig === undefined) config.loadFromDefault();
   else config.loadFromFile(options.kubeconfig);
   const transport = new Transport(config);
-  // Requests under way at the end are let finish: a write cut off is done half as far as anybody knows.
-  const cluster = new RestCluster(transport, new AbortController().signal);
   const metrics = new OperatorMetrics();
   let watches: Watches | undefined;
   const server = await serveHealth({
@@ -56,7 +55,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
   const { address, port } = server.address() as AddressInfo;
   logger.info({ address, port, namespace }, "health and metrics served");
   const elector = new LeaderElector({
-    cluster,
+    cluster: new RestCluster(transport, new AbortController().signal),
     namespace,
     name: LEASE,
     identity: `${hostname()}_${randomUUID()}`,
@@ -64,8 +63,11 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     logger,
   });
   try {
-    await elector.run(signal, async (leading) => {
+    await elector.run(signal, async (leading, term) => {
       metrics.leading(true);
+      // Requests under way at an orderly end are let finish: a write cut off is done half as far as anybody knows. They are cut
+      // off when leadership is lost, because another may act then.
+      const cluster = new FencedCluster(new RestCluster(transport, term.lost), () => term.check());
       const restores = new WorkQueue(clock);
       const repositories = new WorkQueue(clock);
       watches = new Watches({ transport, clock, logger, namespace, restores, repositories });
@@ -78,6 +80,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         events,
         metrics,
         logger,
+        mayAct: () => term.check(),
         ...(options.connector === undefined ? {} : { connector: options.connector }),
       });
       const common = { clock, logger, metrics };

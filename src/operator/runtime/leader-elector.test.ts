@@ -2,7 +2,8 @@ import { expect, test } from "@jest/globals";
 import { silentLogger } from "../../base/logging.ts";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { ApiError } from "./errors.ts";
-import { LeaderElector, LeadershipLostError } from "./leader-elector.ts";
+import { LeaderElector } from "./leader-elector.ts";
+import { LeadershipLostError } from "./leadership.ts";
 import { FakeCluster } from "./testing/fake-cluster.ts";
 
 function candidates() {

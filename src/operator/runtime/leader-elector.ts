@@ -1,18 +1,10 @@
 import type { Clock } from "../../base/clock.ts";
-import { errorMessage, VmRestoreError } from "../../base/errors.ts";
+import { errorMessage } from "../../base/errors.ts";
 import type { Logger } from "../../base/logging.ts";
 import type { Cluster } from "./cluster.ts";
 import { isConflict } from "./errors.ts";
+import { Leadership } from "./leadership.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "./objects.ts";
-
-/** The Lease could not be renewed in time: another may lead now. The process has to end. */
-export class LeadershipLostError extends VmRestoreError {
-  constructor() {
-    super("LEADERSHIP_LOST", "the Lease could not be renewed in time", {
-      hint: "see whether the API server answers; the operator starts again by itself",
-    });
-  }
-}
 
 interface Lease extends KubernetesObject {
   kind: "Lease";
@@ -44,100 +36,153 @@ export interface LeaderElectorOptions {
   readonly leaseMs?: number;
 }
 
+/** Another's Lease is taken for no longer than so many of ours, whatever it says of itself. */
+const MOST_LEASES = 4;
+
+/** What became of one attempt to make the Lease ours; unknown: it was refused, or nobody answered in time. */
+type Attempt = "ours" | "another's" | "unknown";
+
+/** A Lease as last seen, or that there was none, and when it was first seen so, by our monotonic clock. */
+interface Sighting {
+  readonly version: string;
+  readonly durationMs: number;
+  readonly at: number;
+}
+
 /**
  * At most one candidate leads, by a Lease, as client-go does it: another's Lease is over when it did not change for its
- * whole duration by *our* clock, so that clocks need not agree.
+ * whole duration by *our* clock, so that clocks need not agree. Ours counts from when its renewal was *sent*, however late the
+ * answer came, and a request that is not answered does not keep the time from running out.
  */
 export class LeaderElector {
   readonly #options: LeaderElectorOptions;
   readonly #leaseMs: number;
-  /** The Lease as last seen, and when it was first seen so. */
-  #seen: { version: string; at: number } | undefined;
+  readonly #retryMs: number;
+  #seen: Sighting | undefined;
 
   constructor(options: LeaderElectorOptions) {
     this.#options = options;
     this.#leaseMs = options.leaseMs ?? 15_000;
+    this.#retryMs = this.#leaseMs / 7;
   }
 
   /**
    * Waits to lead, then runs `lead` and renews meanwhile. Gives the Lease back at the end. The signal given to `lead` is
-   * aborted when leadership is lost; then this rejects with a {@link LeadershipLostError}.
+   * aborted at the end, and when leadership is lost; in that case this rejects with a {@link LeadershipLostError}.
    */
-  async run(signal: AbortSignal, lead: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async run(signal: AbortSignal, lead: (signal: AbortSignal, term: Leadership) => Promise<void>): Promise<void> {
     const { clock, logger, identity } = this.#options;
-    while (!(await this.#tryAcquire())) {
-      await clock.sleep(this.#leaseMs / 7, signal).catch(() => undefined);
+    const term = new Leadership(clock, (this.#leaseMs * 2) / 3);
+    while ((await this.#attempt(term, this.#leaseMs / 3)) !== "ours") {
+      if (signal.aborted) return;
+      await clock.sleep(this.#retryMs, signal).catch(() => undefined);
       if (signal.aborted) return;
     }
     logger.info({ identity }, "leading");
-    const lost = new AbortController();
     const over = new AbortController();
-    const leading = lead(AbortSignal.any([signal, lost.signal])).finally(() => over.abort());
-    const renewing = this.#renew(over.signal).catch(() => lost.abort(new LeadershipLostError()));
+    const leading = lead(AbortSignal.any([signal, term.lost]), term).finally(() => over.abort());
+    const renewing = this.#renew(term, over.signal);
     try {
       await leading;
     } finally {
       await renewing;
-      if (!lost.signal.aborted) await this.#release();
+      if (!term.lost.aborted) await this.#release();
     }
-    if (lost.signal.aborted) throw lost.signal.reason;
+    if (term.lost.aborted) throw term.lost.reason;
   }
 
-  async #renew(over: AbortSignal): Promise<void> {
+  /** Until the term is over: renews, or says that leadership is lost. */
+  async #renew(term: Leadership, over: AbortSignal): Promise<void> {
     const { clock, logger } = this.#options;
-    let renewed = clock.monotonic();
     while (!over.aborted) {
-      await clock.sleep(this.#leaseMs / 7, over).catch(() => undefined);
+      await clock.sleep(Math.min(this.#retryMs, term.timeLeft), over).catch(() => undefined);
       if (over.aborted) return;
-      const before = clock.monotonic();
-      if (await this.#tryAcquire()) renewed = before;
-      else logger.warn("the Lease was not renewed");
-      if (clock.monotonic() - renewed > (this.#leaseMs * 2) / 3) throw new LeadershipLostError();
+      const attempt = await this.#attempt(term, Math.min(this.#leaseMs / 3, term.timeLeft));
+      if (attempt === "unknown") logger.warn({ leftMs: term.timeLeft }, "the Lease was not renewed");
+      if (attempt === "another's" || term.timeLeft <= 0) {
+        logger.error("leadership is lost");
+        term.lose();
+        return;
+      }
     }
   }
 
-  /** Whether the Lease is ours now. */
-  async #tryAcquire(): Promise<boolean> {
-    const { cluster, namespace, name, identity, clock, logger } = this.#options;
-    try {
-      const lease = await cluster.get(LEASES, namespace, name);
-      const now = new Date(clock.now()).toISOString().replace("Z", "000Z");
-      const held = lease?.spec?.holderIdentity;
-      if (lease !== undefined && held !== undefined && held !== "" && held !== identity && !this.#isOver(lease))
-        return false;
-      const isOurs = held === identity;
-      const spec = {
-        holderIdentity: identity,
-        leaseDurationSeconds: Math.ceil(this.#leaseMs / 1000),
-        acquireTime: isOurs ? (lease?.spec?.acquireTime ?? now) : now,
-        renewTime: now,
-        leaseTransitions: (lease?.spec?.leaseTransitions ?? 0) + (isOurs || lease === undefined ? 0 : 1),
-      };
-      if (lease === undefined) await cluster.create(LEASES, this.#object({ name, namespace }, spec));
-      else await cluster.replace(LEASES, this.#object(lease.metadata, spec));
-      return true;
-    } catch (error) {
+  /** Tries once to make the Lease ours; waits for no longer than `limitMs`. */
+  async #attempt(term: Leadership, limitMs: number): Promise<Attempt> {
+    const { clock, logger } = this.#options;
+    const at = { monotonic: clock.monotonic(), wall: clock.now() };
+    const end = new AbortController();
+    const late = clock.sleep(limitMs, end.signal).then(
+      () => "unknown" as const,
+      () => "unknown" as const,
+    );
+    const trying = this.#tryAcquire(term.timeLeft > 0, end.signal).catch((error: unknown) => {
       if (!isConflict(error)) logger.warn({ error: errorMessage(error) }, "the Lease cannot be written");
-      return false;
-    }
+      return "unknown" as const;
+    });
+    const attempt = await Promise.race([trying, late]);
+    end.abort();
+    if (attempt === "ours") term.renewed(at);
+    return attempt;
   }
 
-  #isOver(lease: Lease): boolean {
-    const version = lease.metadata.resourceVersion ?? "";
+  /**
+   * @param leads whether we lead already
+   * @param late aborted when nobody waits for it any more: then nothing more is written
+   */
+  async #tryAcquire(leads: boolean, late: AbortSignal): Promise<Attempt> {
+    const { cluster, namespace, name, identity, clock } = this.#options;
+    const lease = await cluster.get(LEASES, namespace, name);
+    if (late.aborted) return "unknown";
+    // A leader whose Lease was deleted makes it anew; nobody else has taken it before that.
+    if (!(lease === undefined && leads) && this.#isAnothers(lease)) return "another's";
+    const now = new Date(clock.now()).toISOString().replace("Z", "000Z");
+    const isOurs = lease?.spec?.holderIdentity === identity;
+    const spec = {
+      holderIdentity: identity,
+      leaseDurationSeconds: Math.ceil(this.#leaseMs / 1000),
+      acquireTime: isOurs ? (lease?.spec?.acquireTime ?? now) : now,
+      renewTime: now,
+      leaseTransitions: (lease?.spec?.leaseTransitions ?? 0) + (isOurs || lease === undefined ? 0 : 1),
+    };
+    if (lease === undefined) await cluster.create(LEASES, this.#object({ name, namespace }, spec));
+    else await cluster.replace(LEASES, this.#object(lease.metadata, spec));
+    return "ours";
+  }
+
+  /**
+   * Whether another may still lead by it. A Lease that vanished is waited for as if its holder were there: that one makes it anew.
+   * Only who never saw one takes it at once, so that the first leader of all does not wait.
+   */
+  #isAnothers(lease: Lease | undefined): boolean {
     const now = this.#options.clock.monotonic();
-    if (this.#seen?.version !== version) this.#seen = { version, at: now };
-    return now - this.#seen.at > (lease.spec?.leaseDurationSeconds ?? 15) * 1000;
+    const before = this.#seen;
+    if (lease === undefined && before === undefined) return false;
+    const { holderIdentity: holder = "", leaseDurationSeconds = 0 } = lease?.spec ?? {};
+    const version = lease === undefined ? "none" : `${lease.metadata.uid}/${lease.metadata.resourceVersion}`;
+    // Whatever is written there, the others' Leases last about as long as ours.
+    const durationMs = Math.min(Math.max(leaseDurationSeconds * 1000, this.#leaseMs), MOST_LEASES * this.#leaseMs);
+    const seen = before?.version === version ? before : { version, durationMs, at: now };
+    this.#seen = seen;
+    if (lease !== undefined && (holder === "" || holder === this.#options.identity)) return false;
+    return now - seen.at <= seen.durationMs;
   }
 
+  /** Lets the others take over at once. They wait until the Lease runs out where that cannot be written. */
   async #release(): Promise<void> {
+    const { clock } = this.#options;
+    const end = new AbortController();
+    const late = clock.sleep(this.#leaseMs / 3, end.signal);
+    await Promise.race([this.#giveBack(), late]).catch(() => undefined);
+    end.abort();
+    late.catch(() => undefined);
+  }
+
+  async #giveBack(): Promise<void> {
     const { cluster, namespace, name, identity } = this.#options;
-    try {
-      const lease = await cluster.get(LEASES, namespace, name);
-      if (lease?.spec?.holderIdentity !== identity) return;
-      await cluster.replace(LEASES, this.#object(lease.metadata, { ...lease.spec, holderIdentity: "" }));
-    } catch {
-      // Then the others wait until it runs out.
-    }
+    const lease = await cluster.get(LEASES, namespace, name);
+    if (lease?.spec?.holderIdentity !== identity) return;
+    await cluster.replace(LEASES, this.#object(lease.metadata, { ...lease.spec, holderIdentity: "" }));
   }
 
   #object(metadata: KubernetesObject["metadata"], spec: object): Manifest {

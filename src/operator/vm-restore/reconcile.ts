@@ -30,6 +30,8 @@ export interface RestoreReconcilerOptions {
   readonly metrics: OperatorMetrics;
   readonly logger: Logger;
   readonly connector?: AgentConnector;
+  /** Throws when this replica leads no more. */
+  readonly mayAct?: () => void;
 }
 
 /** Gathers, decides, writes: one step at a time for each VMRestore. */
@@ -64,7 +66,7 @@ export class RestoreReconciler {
     const outcome = decide(observed);
     const actions = outcome.actions ?? [];
     try {
-      await perform(actions, cluster, session.control);
+      await perform(actions, cluster, session.control, this.#options.mayAct);
     } catch (error) {
       if (isConflict(error)) throw error;
       const failed = statusAfter(observed, { conditions: [actionFailed(error)], passes: false });
