@@ -30,6 +30,8 @@ export interface WatchOptions {
   readonly repositories: WorkQueue;
 }
 
+type Is = "present" | "gone";
+
 /**
  * What wakes the controllers: their own objects, what they made (found by labels), and what bad input may be mended by. What is
  * told here is only that something changed; the reconcilers read for themselves.
@@ -51,9 +53,9 @@ export class Watches {
       namespace,
     };
     this.#reflectors = [
-      this.#watch(VM_RESTORES, { onChange: (object) => this.#own(object, this.#restores, options.restores) }),
+      this.#watch(VM_RESTORES, { onChange: (object, is) => this.#own(object, is, this.#restores, options.restores) }),
       this.#watch(BACKUP_REPOSITORIES as ResourceType, {
-        onChange: (object) => this.#repository(object as BackupRepository),
+        onChange: (object, is) => this.#repository(object as BackupRepository, is),
       }),
       this.#watch(STORAGE_CLASSES, { onChange: () => this.#wakeRestores("") }),
       ...[JOBS, PODS, CLAIMS, VIRTUAL_MACHINES, INSTANCES].map((type) => this.#watch(type as ResourceType, made)),
@@ -73,20 +75,21 @@ export class Watches {
 
   #watch(
     type: ResourceType,
-    how: { labelSelector?: string; namespace?: string; onChange: (object: KubernetesObject) => void },
+    how: { labelSelector?: string; namespace?: string; onChange: (object: KubernetesObject, is: Is) => void },
   ): Reflector<KubernetesObject> {
     const { transport, clock, logger } = this.#options;
     return new Reflector({ transport, clock, logger, type, ...how });
   }
 
-  #own({ metadata }: KubernetesObject, keys: Map<string, string>, queue: WorkQueue): void {
+  #own({ metadata }: KubernetesObject, is: Is, keys: Map<string, string>, queue: WorkQueue): void {
     const key = `${metadata.namespace}/${metadata.name}`;
-    keys.set(metadata.uid ?? "", key);
+    if (is === "gone") keys.delete(metadata.uid ?? "");
+    else keys.set(metadata.uid ?? "", key);
     queue.add(key);
   }
 
-  #repository(object: BackupRepository): void {
-    this.#own(object, this.#repositories, this.#options.repositories);
+  #repository(object: BackupRepository, is: Is): void {
+    this.#own(object, is, this.#repositories, this.#options.repositories);
     const allowed = backupRepositorySpec.safeParse(object.spec).data?.allowedNamespaces ?? [];
     for (const namespace of [object.metadata.namespace, ...allowed]) this.#wakeRestores(`${namespace}/`);
   }

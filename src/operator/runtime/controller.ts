@@ -1,7 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { errorCode, errorMessage } from "../../base/errors.ts";
 import type { Logger } from "../../base/logging.ts";
-import { isConflict } from "./errors.ts";
+import { ApiError, isConflict } from "./errors.ts";
 import type { OperatorMetrics } from "./metrics.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
@@ -39,7 +39,7 @@ async function work({ name, queue, reconcile, clock, logger, metrics }: Controll
       metrics.reconciled(name, isConflict(error) ? "conflict" : "error", clock.monotonic() - start);
       if (!isConflict(error))
         logger.error({ key, code: errorCode(error), error: errorMessage(error) }, "reconcile failed");
-      queue.addRateLimited(key);
+      queue.addRateLimited(key, error instanceof ApiError ? error.retryAfterMs : undefined);
     } finally {
       queue.done(key);
     }

@@ -8,10 +8,17 @@ export class ApiError extends VmRestoreError {
   readonly status: number | undefined;
   readonly reason: string | undefined;
 
-  constructor(message: string, options: { status?: number; reason?: string | undefined; cause?: unknown } = {}) {
+  /** When a server that was too busy to do anything wants to be asked again. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    message: string,
+    options: { status?: number; reason?: string | undefined; retryAfterMs?: number | undefined; cause?: unknown } = {},
+  ) {
     super("KUBERNETES_API", message, { ...("cause" in options ? { cause: options.cause } : {}) });
     this.status = options.status;
     this.reason = options.reason;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 

@@ -119,7 +119,7 @@ test("lists anew where the server no longer knows the place, and tells what vani
   const { seen } = reflect(transport);
   await until(() => asked.length === 4);
   // b did not change: it is not told again; a is gone: it is.
-  expect(seen).toEqual(["a@3", "b@4", "c@15", "a@3"]);
+  expect(seen).toEqual(["a@3", "b@4", "a@3", "c@15"]);
   expect(asked[3]?.searchParams.get("resourceVersion")).toBe("20");
 });
 
@@ -149,4 +149,22 @@ test("a refusal is an error with the server's own reason, and never bears the to
   });
   expect(JSON.stringify(error)).not.toContain("secret");
   expect(asked).toHaveLength(1);
+});
+
+test("a server that is too busy is asked again when it says, a few times, and only where that is soon", async () => {
+  const busy = (seconds: string): Script => {
+    return (_, response) => response.writeHead(429, { "retry-after": seconds }).end("{}");
+  };
+  const { transport, asked } = await serve([busy("0"), busy("0"), list("1")]);
+  expect(await transport.request({ method: "GET", path: "/api/v1/pods" })).toMatchObject({ items: [] });
+  expect(asked).toHaveLength(3);
+  const never = await serve([busy("0")]);
+  await expect(never.transport.request({ method: "GET", path: "/api/v1/pods" })).rejects.toMatchObject({ status: 429 });
+  expect(never.asked).toHaveLength(4);
+  const later = await serve([busy("60")]);
+  await expect(later.transport.request({ method: "GET", path: "/api/v1/pods" })).rejects.toMatchObject({
+    status: 429,
+    retryAfterMs: 60_000,
+  });
+  expect(later.asked).toHaveLength(1);
 });

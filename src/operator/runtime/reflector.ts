@@ -2,12 +2,17 @@ import type { Clock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { Logger } from "../../base/logging.ts";
 import { ApiError, isExpired } from "./errors.ts";
+import { listPages } from "./list-pages.ts";
 import { type KubernetesObject, type ResourceType, resourcePath } from "./objects.ts";
 import type { Transport } from "./transport.ts";
 
 const RETRY_MS = { first: 200, most: 30_000 };
+/** A watch that lasted so long was a good one: its end is no reason to wait. */
+const STEADY_MS = 10_000;
 /** The server ends a watch after this long; it is taken up again where it was. */
 const WATCH_SECONDS = 300;
+/** Bookmarks come once a minute at the latest: a watch that is silent for longer is dead, or looks at another past than ours. */
+const SILENCE_MS = 150_000;
 
 export interface ReflectorOptions<T extends KubernetesObject> {
   readonly transport: Pick<Transport, "request" | "watch">;
@@ -15,10 +20,12 @@ export interface ReflectorOptions<T extends KubernetesObject> {
   /** Undefined: all namespaces. */
   readonly namespace?: string;
   readonly labelSelector?: string;
-  /** Called for each object at the beginning, when it changes, and when it is gone. Must not throw. */
-  readonly onChange: (object: T) => void;
+  /** Called for each object at the beginning, when it changes, and with its last state when it is gone. Must not throw. */
+  readonly onChange: (object: T, is: "present" | "gone") => void;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** From 0 to 1, 1 excluded; spreads retries. Default: Math.random. */
+  readonly random?: () => number;
 }
 
 interface WatchEvent<T> {
@@ -28,13 +35,14 @@ interface WatchEvent<T> {
 
 /**
  * Tells of every change of one kind's objects, whatever happens to the connection: lists, watches from there, takes the
- * watch up again where it was lost, and lists anew where the server no longer knows that place (410). What vanished while
- * nobody watched is told when the next list lacks it.
+ * watch up again where it was lost, and lists anew where the server no longer knows that place (410), where it is at an earlier
+ * place than ours (it was put back from a backup), and where the watch fell silent. What vanished while nobody watched is told
+ * when the next list lacks it. Retries wait longer each time, and at different times each.
  */
 export class Reflector<T extends KubernetesObject> {
   readonly #options: ReflectorOptions<T>;
   /** The last that was told of each object, by uid. */
-  readonly #known = new Map<string, T>();
+  #known = new Map<string, T>();
   #synced = false;
 
   constructor(options: ReflectorOptions<T>) {
@@ -48,83 +56,130 @@ export class Reflector<T extends KubernetesObject> {
 
   /** Runs until the signal. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, logger, type } = this.#options;
+    const { clock, logger, type, random = Math.random } = this.#options;
     let version: string | undefined;
     let delay = RETRY_MS.first;
     while (!signal.aborted) {
+      const began = clock.monotonic();
+      let moved = false;
       try {
         version ??= await this.#list(signal);
         for await (const next of this.#watch(version, signal)) {
           version = next;
-          delay = RETRY_MS.first;
+          moved = true;
         }
-        // A server that ends each watch at once is not asked in a tight loop.
-        await clock.sleep(RETRY_MS.first, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (isExpired(error)) {
-          version = undefined;
-          await clock.sleep(RETRY_MS.first, signal).catch(() => undefined);
-          continue;
-        }
-        logger.warn({ kind: type.kind, error: errorMessage(error), retryMs: delay }, "watch lost");
-        await clock.sleep(delay, signal).catch(() => undefined);
-        delay = Math.min(RETRY_MS.most, delay * 2);
+        if (!mayResume(error)) version = undefined;
+        if (!isExpired(error))
+          logger.warn({ kind: type.kind, error: errorMessage(error), retryMs: delay }, "watch lost");
       }
+      // A server that ends each watch at once, or expires each place at once, is not asked in a tight loop.
+      if (moved || clock.monotonic() - began >= STEADY_MS) delay = RETRY_MS.first;
+      await clock.sleep(delay * (1 + random() / 2), signal).catch(() => undefined);
+      delay = Math.min(RETRY_MS.most, delay * 2);
     }
   }
 
   async #list(signal: AbortSignal): Promise<string> {
-    const { transport, type, onChange } = this.#options;
-    const query = this.#query();
-    const answer = (await transport.request({
-      method: "GET",
-      path: `${this.#path()}${query.size > 0 ? `?${query}` : ""}`,
-      signal,
-    })) as { items?: T[]; metadata?: { resourceVersion?: string } };
-    const gone = new Map(this.#known);
-    this.#known.clear();
-    for (const item of answer.items ?? []) {
-      const object: T = { ...item, apiVersion: type.apiVersion, kind: type.kind };
-      const uid = object.metadata.uid ?? "";
-      const before = gone.get(uid);
-      gone.delete(uid);
-      this.#known.set(uid, object);
-      if (before?.metadata.resourceVersion !== object.metadata.resourceVersion || before === undefined)
-        onChange(object);
+    const { transport, type, labelSelector, onChange } = this.#options;
+    const request = (path: string) => transport.request({ method: "GET", path, signal });
+    const { items, resourceVersion } = await listPages(request, type, this.#path(), labelSelector);
+    const before = this.#known;
+    const now = new Map(items.map((object) => [object.metadata.uid ?? "", object]));
+    this.#known = now;
+    for (const [uid, object] of before) if (!now.has(uid)) onChange(object, "gone");
+    for (const [uid, object] of now) {
+      const old = before.get(uid);
+      if (old === undefined || old.metadata.resourceVersion !== object.metadata.resourceVersion)
+        onChange(object, "present");
     }
-    for (const object of gone.values()) onChange(object);
     this.#synced = true;
-    return answer.metadata?.resourceVersion ?? "";
+    return resourceVersion;
   }
 
   async *#watch(version: string, signal: AbortSignal): AsyncGenerator<string> {
-    const query = this.#query();
-    query.set("watch", "true");
-    query.set("allowWatchBookmarks", "true");
-    query.set("timeoutSeconds", String(WATCH_SECONDS));
-    query.set("resourceVersion", version);
-    for await (const line of this.#options.transport.watch(`${this.#path()}?${query}`, signal)) {
-      const { type, object } = line as WatchEvent<T>;
-      if (type === "ERROR") {
-        throw new ApiError(object.message ?? "the watch failed", { status: object.code ?? 500, reason: object.reason });
-      }
-      if (type !== "BOOKMARK") {
-        const uid = object.metadata.uid ?? "";
+    const { transport, labelSelector, onChange } = this.#options;
+    const query = new URLSearchParams({
+      ...(labelSelector === undefined ? {} : { labelSelector }),
+      watch: "true",
+      allowWatchBookmarks: "true",
+      timeoutSeconds: String(WATCH_SECONDS),
+      resourceVersion: version,
+    });
+    const guard = this.#guardAgainstSilence(signal);
+    let at = version;
+    try {
+      for await (const line of transport.watch(`${this.#path()}?${query}`, guard.signal)) {
+        guard.heard();
+        const { type, object } = line as WatchEvent<T>;
+        if (type === "ERROR") {
+          const { message = "the watch failed", code: status = 500, reason } = object;
+          throw new ApiError(message, { status, reason });
+        }
+        const { uid = "", resourceVersion: next } = object.metadata;
+        if (isBehind(next, at, type === "BOOKMARK")) throw new ApiError("the server went back", { status: 410 });
+        at = next ?? at;
         if (type === "DELETED") this.#known.delete(uid);
-        else this.#known.set(uid, object);
-        this.#options.onChange(object);
+        else if (type === "ADDED" || type === "MODIFIED") this.#known.set(uid, object);
+        else if (type !== "BOOKMARK") throw new TypeError(`a watch event of unknown type ${type}`);
+        if (type !== "BOOKMARK") onChange(object, type === "DELETED" ? "gone" : "present");
+        yield at;
       }
-      yield object.metadata.resourceVersion ?? version;
+    } catch (error) {
+      throw guard.silent.aborted ? guard.silent.reason : error;
+    } finally {
+      guard.end();
     }
+    guard.silent.throwIfAborted();
+  }
+
+  /** A signal that is aborted with ours, and when nothing was heard for too long. */
+  #guardAgainstSilence(signal: AbortSignal) {
+    const { clock } = this.#options;
+    const ended = new AbortController();
+    const silent = new AbortController();
+    let last = clock.monotonic();
+    const watch = async (): Promise<void> => {
+      for (let left = SILENCE_MS; left > 0; left = last + SILENCE_MS - clock.monotonic())
+        await clock.sleep(left, ended.signal);
+      silent.abort(new SilentWatchError());
+    };
+    watch().catch(() => undefined);
+    return {
+      signal: AbortSignal.any([signal, silent.signal]),
+      silent: silent.signal,
+      heard: () => {
+        last = clock.monotonic();
+      },
+      end: () => ended.abort(),
+    };
   }
 
   #path(): string {
     return resourcePath(this.#options.type, this.#options.namespace);
   }
+}
 
-  #query(): URLSearchParams {
-    const { labelSelector } = this.#options;
-    return new URLSearchParams(labelSelector === undefined ? {} : { labelSelector });
+/** Whether the place that was reached is still one to go on from: the connection was lost, or the server was busy. */
+function mayResume(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return false;
+  // A server behind a load balancer that has not come so far, or one that never will.
+  if (/too large resource version/i.test(error.message)) return false;
+  return error.status === undefined || error.status === 429 || error.status >= 500;
+}
+
+/**
+ * Whether an event is at a place where we have been already, which only a server that went back to an earlier time sends; a bookmark
+ * may name the place where we are. Places are compared only where both are numbers, as all Kubernetes servers write them.
+ */
+function isBehind(next: string | undefined, at: string, isBookmark: boolean): boolean {
+  if (next === undefined || !/^\d{1,20}$/.test(next) || !/^\d{1,20}$/.test(at)) return false;
+  return isBookmark ? BigInt(next) < BigInt(at) : BigInt(next) <= BigInt(at);
+}
+
+class SilentWatchError extends Error {
+  constructor() {
+    super("the watch was silent for too long");
   }
 }

@@ -1,10 +1,10 @@
 import type { Cluster } from "./cluster.ts";
 import { isNotFound } from "./errors.ts";
+import { listPages } from "./list-pages.ts";
 import { type KubernetesObject, type Manifest, type ResourceType, resourcePath } from "./objects.ts";
 import type { ApiRequest, Transport } from "./transport.ts";
 
 const FIELD_MANAGER = "vmrestore-operator";
-const LIST_PAGE = 500;
 
 /** The cluster behind an API server. */
 export class RestCluster implements Cluster {
@@ -41,21 +41,8 @@ export class RestCluster implements Cluster {
     namespace: string | undefined,
     labelSelector?: string,
   ): Promise<T[]> {
-    const items: T[] = [];
-    let page = "";
-    do {
-      const query = new URLSearchParams({ limit: String(LIST_PAGE) });
-      if (labelSelector !== undefined) query.set("labelSelector", labelSelector);
-      if (page !== "") query.set("continue", page);
-      const answer = (await this.#request({ method: "GET", path: `${resourcePath(type, namespace)}?${query}` })) as {
-        items?: T[];
-        metadata?: { continue?: string };
-      };
-      // Items of a list bear neither kind nor version.
-      for (const item of answer.items ?? []) items.push({ ...item, apiVersion: type.apiVersion, kind: type.kind });
-      page = answer.metadata?.continue ?? "";
-    } while (page !== "");
-    return items;
+    const request = (path: string) => this.#request({ method: "GET", path });
+    return (await listPages(request, type, resourcePath(type, namespace), labelSelector)).items;
   }
 
   async create(type: ResourceType, object: Manifest): Promise<void> {

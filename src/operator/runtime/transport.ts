@@ -1,14 +1,17 @@
 import http, { type IncomingMessage } from "node:http";
 import https, { type RequestOptions } from "node:https";
 import type { KubeConfig } from "@kubernetes/client-node";
+import { type Clock, systemClock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { ApiError } from "./errors.ts";
 
 /** The largest answer that is read into memory: a list of some thousand objects. */
 const ANSWER_LIMIT = 64 * 1024 * 1024;
-/** A watch is silent for about a minute at most, because bookmarks are asked for; a dead peer shows by its keep-alives. */
+/** A dead peer shows by its keep-alives; a watch that is silent for other reasons is noticed by who reads it. */
 const KEEP_ALIVE_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 30_000;
+const BUSY_ATTEMPTS = 4;
+const MOST_WAIT_MS = 5_000;
 
 export interface ApiRequest {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -28,17 +31,31 @@ export class Transport {
   readonly #secure = new https.Agent({ keepAlive: true });
   readonly #plain = new http.Agent({ keepAlive: true });
 
-  constructor(config: KubeConfig) {
+  readonly #clock: Pick<Clock, "sleep">;
+
+  constructor(config: KubeConfig, clock: Pick<Clock, "sleep"> = systemClock) {
     this.#config = config;
+    this.#clock = clock;
   }
 
-  /** The parsed answer; an {@link ApiError} for a refusal or a connection that failed. */
+  /**
+   * The parsed answer; an {@link ApiError} for a refusal or a connection that failed. A server that is too busy and says when to come
+   * again is asked again then, a few times, where that is soon. Had it done something all the same, a write meets a conflict.
+   */
   async request(request: ApiRequest): Promise<unknown> {
     const limit = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
     const signal = request.signal === undefined ? limit : AbortSignal.any([request.signal, limit]);
     try {
-      const answer = await this.#send({ ...request, signal }, true);
-      return JSON.parse(await readAll(answer));
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const answer = await this.#send({ ...request, signal }, true);
+          return JSON.parse(await readAll(answer));
+        } catch (error) {
+          const wait = error instanceof ApiError ? error.retryAfterMs : undefined;
+          if (wait === undefined || wait > MOST_WAIT_MS || attempt === BUSY_ATTEMPTS) throw error;
+          await this.#clock.sleep(wait, signal);
+        }
+      }
     } catch (error) {
       throw asApiError(request, error);
     }
@@ -99,7 +116,7 @@ export class Transport {
     });
     const status = answer.statusCode ?? 0;
     if (status >= 200 && status < 300) return answer;
-    throw refusal(request, status, await readAll(answer));
+    throw refusal(request, status, answer.headers["retry-after"], await readAll(answer));
   }
 }
 
@@ -117,7 +134,7 @@ async function readAll(answer: IncomingMessage): Promise<string> {
   return Buffer.concat(pieces).toString();
 }
 
-function refusal({ method, path }: ApiRequest, status: number, body: string): ApiError {
+function refusal({ method, path }: ApiRequest, status: number, retryAfter: string | undefined, body: string): ApiError {
   let said: { message?: unknown; reason?: unknown } = {};
   try {
     said = JSON.parse(body) as typeof said;
@@ -126,7 +143,9 @@ function refusal({ method, path }: ApiRequest, status: number, body: string): Ap
   }
   const message = typeof said.message === "string" ? said.message : `status ${status}`;
   const reason = typeof said.reason === "string" ? said.reason : undefined;
-  return new ApiError(`${method} ${path.replace(/\?.*/, "")}: ${message}`, { status, reason });
+  const isBusy = (status === 429 || status >= 500) && /^\d{1,4}$/.test(retryAfter ?? "");
+  const retryAfterMs = isBusy ? 1000 * Number(retryAfter) : undefined;
+  return new ApiError(`${method} ${path.replace(/\?.*/, "")}: ${message}`, { status, reason, retryAfterMs });
 }
 
 function asApiError({ method, path }: ApiRequest, cause: unknown): ApiError {

@@ -67,11 +67,17 @@ export class WorkQueue {
     );
   }
 
-  /** Adds the key after a delay that doubles with each call until {@link forget}. */
-  addRateLimited(key: string): void {
+  /**
+   * Adds the key after a delay that doubles with each call until {@link forget}.
+   *
+   * @param leastMs what a busy server asked for
+   */
+  addRateLimited(key: string, leastMs = 0): void {
+    if (this.#closed) return;
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
-    this.addAfter(key, Math.min(this.#backoff.maxMs, this.#backoff.baseMs * 2 ** Math.min(failures, 30)));
+    const { baseMs, maxMs } = this.#backoff;
+    this.addAfter(key, Math.min(maxMs, Math.max(leastMs, baseMs * 2 ** Math.min(failures, 30))));
   }
 
   /** The key was worked on without an error. */
@@ -85,6 +91,8 @@ export class WorkQueue {
     for (const key of this.#ready) {
       this.#ready.delete(key);
       this.#working.add(key);
+      // What was asked for before is done now, whenever it was wanted.
+      this.#cancelDelay(key);
       return key;
     }
     const taker = deferred<string | undefined>();
