@@ -13,7 +13,7 @@ import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
 import { afterRollback } from "./held-back.ts";
 import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-step.ts";
-import { isOurs } from "./names.ts";
+import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetReady } from "./preflight-step.ts";
@@ -103,6 +103,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
       status: planStatus(observed, plan),
     }),
     (seen) => passed(degraded(seen), ...afterRollback(seen)),
+    removeInspections,
     (seen) => runAgent(seen, plan),
     tellPhase,
     tellBuses,
@@ -118,6 +119,15 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     cutOver,
   ];
   return runSteps(steps, observed);
+}
+
+/** They go with the making of the plan, unless the operator died just then. */
+function removeInspections({ restore, inspectionJobs }: Observed): Outcome {
+  const first = restoreNames(restore, "").inspection(0);
+  const left = inspectionJobs.filter(
+    ({ metadata }) => metadata.name.startsWith(first) && metadata.deletionTimestamp === undefined,
+  );
+  return left.length === 0 ? passed() : { passes: false, actions: left.map((job) => remove(JOBS, job)) };
 }
 
 /** Nothing more to do for a live mount but to tell when it ends. */

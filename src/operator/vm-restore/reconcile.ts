@@ -72,7 +72,7 @@ export class RestoreReconciler {
       const failed = statusAfter(observed, { conditions: [actionFailed(error)], passes: false });
       // What went wrong first is what is to be told.
       await this.#writeStatus(restore, failed).catch((later: unknown) => {
-        if (!isConflict(later)) throw later;
+        if (!isConflict(later)) logger.warn({ restore: key, error: errorMessage(later) }, "status not written");
       });
       throw error;
     }

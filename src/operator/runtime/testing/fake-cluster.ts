@@ -79,7 +79,7 @@ export class FakeCluster implements Cluster {
       const { uid, resourceVersion } = { ...before.metadata, ...object.metadata };
       if (uid !== before.metadata.uid || resourceVersion !== before.metadata.resourceVersion)
         throw new ApiError(`${key} was changed`, { status: 409, reason: "Conflict" });
-      this.#store(key, { ...before, status: structuredClone(object.status) });
+      this.#store(key, { ...before, status: clone(object.status) });
     });
   }
 
@@ -91,7 +91,7 @@ export class FakeCluster implements Cluster {
       if (before.metadata.resourceVersion !== object.metadata.resourceVersion) {
         throw new ApiError(`${key} was changed`, { status: 409, reason: "Conflict" });
       }
-      const { status: _, ...rest } = structuredClone(object) as Stored;
+      const { status: _, ...rest } = clone(object) as Stored;
       const changed = JSON.stringify(rest.spec) !== JSON.stringify(before.spec);
       const generation = (before.metadata.generation ?? 1) + (changed ? 1 : 0);
       const next = { ...rest, ...(before.status === undefined ? {} : { status: before.status }) };
@@ -114,13 +114,13 @@ export class FakeCluster implements Cluster {
 
   /** What anybody else but the code under test does; not recorded. */
   peek<T extends KubernetesObject>(type: ResourceType<T>, namespace: string | undefined, name: string): T | undefined {
-    return structuredClone(this.#objects.get(keyOf(type, namespace, name))) as T | undefined;
+    return clone(this.#objects.get(keyOf(type, namespace, name))) as T | undefined;
   }
 
   all<T extends KubernetesObject>(type: ResourceType<T>): T[] {
     return [...this.#objects.values()]
       .filter(({ kind }) => kind === type.kind)
-      .map((object) => structuredClone(object) as unknown as T);
+      .map((object) => clone(object) as unknown as T);
   }
 
   /** Every object, by kind, namespace and name. */
@@ -129,7 +129,7 @@ export class FakeCluster implements Cluster {
   }
 
   put(type: ResourceType, object: object): void {
-    const given = structuredClone(object) as Stored;
+    const given = clone(object) as Stored;
     const key = keyOf(type, given.metadata.namespace, given.metadata.name);
     const before = this.#objects.get(key);
     const defaults = {
@@ -201,4 +201,13 @@ function merge(base: unknown, over: unknown): unknown {
   const result: Record<string, unknown> = { ...(base as Record<string, unknown>) };
   for (const [key, value] of Object.entries(over)) result[key] = merge(result[key], value);
   return result;
+}
+
+/** Of plain objects, many times faster than structuredClone: whole courses are played hundreds of times. */
+function clone<T>(value: T): T {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(clone) as T;
+  const copy: Record<string, unknown> = {};
+  for (const [key, inner] of Object.entries(value)) copy[key] = clone(inner);
+  return copy as T;
 }

@@ -1,24 +1,28 @@
 import type { VMRestore } from "../../../api/vm-restore.ts";
 import { silentLogger } from "../../../base/logging.ts";
 import { VM_RESTORES } from "../../kinds.ts";
+import type { Cluster } from "../../runtime/cluster.ts";
 import { isConflict } from "../../runtime/errors.ts";
 import { EventRecorder } from "../../runtime/event-recorder.ts";
 import { OperatorMetrics } from "../../runtime/metrics.ts";
 import { RestoreReconciler } from "../reconcile.ts";
-import { OWN, TENANT, type World } from "./world.ts";
+import type { Course } from "./courses.ts";
+import { OWN, TENANT, World } from "./world.ts";
+
+const METRICS = new OperatorMetrics();
 
 /** The operator was killed. */
 export class Crash extends Error {}
 
-/** An operator that was just started. */
-export function operatorIn(world: World): RestoreReconciler {
-  const { cluster, clock } = world;
+/** An operator that was just started. @param cluster what it reaches the world's cluster through */
+export function operatorIn(world: World, cluster: Cluster = world.cluster): RestoreReconciler {
+  const { clock } = world;
   return new RestoreReconciler({
     cluster,
     settings: { namespace: OWN, image: "vmrestore" },
     clock,
     events: new EventRecorder(cluster, clock, silentLogger),
-    metrics: new OperatorMetrics(),
+    metrics: METRICS,
     logger: silentLogger,
     connector: world.connect,
   });
@@ -53,4 +57,42 @@ export async function play(
 
 export function phaseIs(phase: string): (restore: VMRestore | undefined) => boolean {
   return (restore) => restore?.status?.phase === phase;
+}
+
+/** Plays a course, a second at a time. @returns the world at its end. */
+export async function playCourse(
+  course: Course,
+  options: {
+    readonly prepare?: (world: World) => void;
+    /** Called whenever an operator starts: what it reaches the world's cluster through. */
+    readonly reach?: (world: World) => Cluster;
+    /** Called before each reconcile. */
+    readonly round?: (world: World) => void;
+    /** What a reconcile may fail with; it is repeated. A conflict always is. */
+    readonly mayFail?: (error: unknown) => boolean;
+  } = {},
+): Promise<World> {
+  const world = new World();
+  world.restore(course.spec);
+  options.prepare?.(world);
+  const start = () => operatorIn(world, options.reach?.(world));
+  let operator = start();
+  const deeds = [...course.deeds];
+  const rounds = 400;
+  for (let round = 0; round < rounds; round++) {
+    const restore = restoreIn(world);
+    if (deeds[0]?.when(restore, world) === true) deeds.shift()?.what(world);
+    if (deeds.length === 0 && course.until(restoreIn(world), world)) return world;
+    options.round?.(world);
+    try {
+      await operator.reconcile(TENANT, "orders-db");
+    } catch (error) {
+      if (error instanceof Crash) operator = start();
+      else if (!isConflict(error) && options.mayFail?.(error) !== true) throw error;
+    }
+    world.step();
+    await world.clock.advance(1000);
+  }
+  const { phase, message } = restoreIn(world)?.status ?? {};
+  throw new Error(`${course.name}: not at its end after ${rounds} rounds: ${phase}: ${message}`);
 }

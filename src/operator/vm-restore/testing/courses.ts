@@ -1,0 +1,177 @@
+import type { VMRestore } from "../../../api/vm-restore.ts";
+import { conditionOf } from "../../conditions.ts";
+import { INSTANCES, VIRTUAL_MACHINES, VM_RESTORES } from "../../kinds.ts";
+import { EVENTS } from "../../runtime/event-recorder.ts";
+import { TENANT, type World } from "./world.ts";
+
+type Seen = VMRestore | undefined;
+
+/** Something that people do once, when it has come so far. */
+export interface Deed {
+  readonly when: (restore: Seen, world: World) => boolean;
+  readonly what: (world: World) => void;
+}
+
+/** A restore from its beginning to its end, with what people do meanwhile. */
+export interface Course {
+  readonly name: string;
+  readonly spec: object;
+  readonly deeds: readonly Deed[];
+  readonly until: (restore: Seen, world: World) => boolean;
+  /** Up to here it goes as every other; absent: up to what people do first. */
+  readonly differsFrom?: (restore: Seen) => boolean;
+}
+
+export const COPY = { target: { storageClassName: "fast" }, cutover: { when: "Automatic" } };
+
+export function reasonIs(type: string, reason: string): (restore: Seen) => boolean {
+  return (restore) => conditionOf(restore?.status?.conditions, type)?.reason === reason;
+}
+
+const phaseIs = (phase: string) => (restore: Seen) => restore?.status?.phase === phase;
+const isGone = (restore: Seen) => restore === undefined;
+
+export function changeSpec(world: World, change: object): void {
+  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
+    restore.spec = { ...(restore.spec as object), ...change };
+  });
+}
+
+function remove(world: World): void {
+  world.guestReady = true;
+  world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
+}
+
+const removeMachine: Deed = {
+  when: (restore) => reasonIs("TornDown", "MachineDependsOnAgent")(restore),
+  what: (world) => world.cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db"),
+};
+
+/** Where a course can be when its VMRestore is deleted. */
+const PLACES: readonly (readonly [string, (restore: Seen, world: World) => boolean])[] = [
+  ["Pending", reasonIs("SourceReady", "Inspecting")],
+  ["Preparing", phaseIs("Preparing")],
+  ["Staging", phaseIs("Staging")],
+  ["Launching", reasonIs("GuestReady", "Booting")],
+  ["Running", reasonIs("Relocated", "AwaitingBegin")],
+  ["Relocating", phaseIs("Relocating")],
+  ["AwaitingCutover", reasonIs("CutOver", "AwaitingApproval")],
+  ["Halting", reasonIs("CutOver", "Halting")],
+  ["FinalPass", reasonIs("CutOver", "FinalPass")],
+  ["Switching", reasonIs("CutOver", "Switching")],
+  ["Starting", reasonIs("CutOver", "Starting")],
+  ["TearingDown", reasonIs("TornDown", "TearingDown")],
+  ["Completed", phaseIs("Completed")],
+];
+
+function relocationUpTo(place: string): object {
+  if (place === "Running") return { ...COPY, begin: "Manual" };
+  return place === "AwaitingCutover" ? { ...COPY, cutover: {} } : COPY;
+}
+
+/** The guest takes its time where the course has to be met while it starts on the target. */
+const SLOW_START: Deed = {
+  when: (seen) => reasonIs("CutOver", "FinalPass")(seen) || phaseIs("Completed")(seen),
+  what: (world) => {
+    world.guestReady = false;
+  },
+};
+
+function deletedAt([place, when]: (typeof PLACES)[number], deletionPolicy: "Retain" | "Discard"): Course {
+  const keeps =
+    deletionPolicy === "Retain" && ["Launching", "Running", "Relocating", "AwaitingCutover"].includes(place);
+  return {
+    name: `deleted while ${place}, ${deletionPolicy}`,
+    spec: { relocation: relocationUpTo(place), deletionPolicy },
+    deeds: [
+      ...(place === "Starting" ? [SLOW_START] : []),
+      { when: (seen, world) => when(seen, world) || phaseIs("Completed")(seen), what: remove },
+      ...(keeps ? [removeMachine] : []),
+    ],
+    until: isGone,
+  };
+}
+
+export const WHOLE: Course = { name: "copied", spec: {}, deeds: [], until: phaseIs("Completed") };
+
+export const COURSES: readonly Course[] = [
+  WHOLE,
+  {
+    name: "copied, with leave asked for each step",
+    spec: { relocation: { ...COPY, begin: "Manual", cutover: {} } },
+    deeds: [
+      {
+        when: reasonIs("Relocated", "AwaitingBegin"),
+        what: (world) => changeSpec(world, { relocation: { ...COPY, cutover: {} } }),
+      },
+      { when: reasonIs("CutOver", "AwaitingApproval"), what: (world) => changeSpec(world, { relocation: COPY }) },
+    ],
+    until: phaseIs("Completed"),
+  },
+  {
+    name: "live mount that expires and is discarded",
+    spec: { relocation: { strategy: "None" }, liveMount: { expiresAfter: "20s", onExpiry: "Discard" } },
+    deeds: [],
+    differsFrom: reasonIs("Expired", "NotYet"),
+    until: phaseIs("Completed"),
+  },
+  {
+    name: "live mount that expires and is kept",
+    spec: { relocation: { strategy: "None" }, liveMount: { expiresAfter: "20s", onExpiry: "Keep" } },
+    deeds: [],
+    differsFrom: phaseIs("Launching"),
+    until: reasonIs("Expired", "Kept"),
+  },
+  {
+    name: "copy that is called off, begun anew and done",
+    spec: { relocation: { ...COPY, cutover: {} } },
+    deeds: [
+      {
+        when: reasonIs("CutOver", "AwaitingApproval"),
+        what: (world) => changeSpec(world, { relocation: { strategy: "None" } }),
+      },
+      { when: reasonIs("Expired", "Never"), what: (world) => changeSpec(world, { relocation: COPY }) },
+    ],
+    until: phaseIs("Completed"),
+  },
+];
+
+/** Where the deletion policy makes a difference: the machine is there and depends on the agent. */
+const DEPENDING = ["Launching", "Running", "Relocating", "AwaitingCutover"];
+
+export const DELETIONS: readonly Course[] = PLACES.flatMap((place) => [
+  deletedAt(place, "Discard"),
+  ...(DEPENDING.includes(place[0]) ? [deletedAt(place, "Retain")] : []),
+]);
+
+const UID = /[0-9a-f]{8}-[0-9a-f-]{27}/g;
+
+/** What must be the same at the end, whatever happened on the way: objects, the machine, and what the status claims. */
+export function endState(world: World) {
+  const keys = world.cluster.keys().filter((key) => !key.startsWith("Event/"));
+  const machine = world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db");
+  const status = world.cluster.peek(VM_RESTORES, TENANT, "orders-db")?.status;
+  return {
+    keys: keys.map((key) => key.replace(UID, "UID")),
+    machine: machine === undefined ? undefined : JSON.parse(JSON.stringify(machine.spec).replace(UID, "UID")),
+    annotations: Object.keys(machine?.metadata.annotations ?? {}),
+    runs: world.cluster.all(INSTANCES).length,
+    phase: status?.phase,
+    // That nothing is wrong is only said after something was; the agent's two are as they were seen last.
+    conditions: status?.conditions
+      ?.filter(({ type, status: value }) => type !== "AgentReady" && (type !== "Degraded" || value !== "False"))
+      .filter(({ type, status: value }) => type !== "PinRemoved" || value !== "True")
+      .map(({ type, status: value, reason }) => `${type}=${value} ${reason}`)
+      .sort(),
+    snapshot: status?.snapshot,
+    percent: status?.relocation?.percent,
+  };
+}
+
+/** Every object that was made, as often as it was. */
+export function created(world: World): string[] {
+  return world.cluster.writes
+    .filter(({ verb, type }) => verb === "create" && type !== EVENTS)
+    .map(({ type, name }) => `${type.kind}/${name.replace(UID, "UID")}`)
+    .sort();
+}
