@@ -52,4 +52,6 @@ export interface ObjectMeta {
   annotations?: Record<string, string>;
   finalizers?: string[];
   ownerReferences?: { uid: string; kind: string; name: string }[];
+  /** Server-side apply's bookkeeping: often half of an object. */
+  managedFields?: object[];
 }

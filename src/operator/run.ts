@@ -19,6 +19,7 @@ import { RestoreReconciler } from "./vm-restore/reconcile.ts";
 import { Watches } from "./watches.ts";
 
 const LEASE = "vmrestore-operator";
+const SYNC_LIMIT_MS = 10_000;
 const WORKERS = { restores: 8, repositories: 2 } as const;
 
 export interface OperatorOptions {
@@ -43,8 +44,8 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
   const config = new KubeConfig();
   if (options.kubeconfig === undefined) config.loadFromDefault();
   else config.loadFromFile(options.kubeconfig);
-  const transport = new Transport(config);
   const metrics = new OperatorMetrics();
+  const transport = new Transport(config, { onAnswer: (request, status) => metrics.asked(request, status) });
   let watches: Watches | undefined;
   const server = await serveHealth({
     ...options.listen,
@@ -81,11 +82,15 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         metrics,
         logger,
         mayAct: () => term.check(),
+        watched: watches.watched,
         ...(options.connector === undefined ? {} : { connector: options.connector }),
       });
       const common = { clock, logger, metrics };
+      const watching = watches.run(leading);
+      // Before the watches know everything, each reconcile would ask the API server instead.
+      await watches.untilSynced(SYNC_LIMIT_MS, leading);
       await Promise.all([
-        watches.run(leading),
+        watching,
         runController(
           {
             ...common,

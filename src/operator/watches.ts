@@ -13,10 +13,13 @@ import {
   STATEFUL_SETS,
   STORAGE_CLASSES,
   VIRTUAL_MACHINES,
+  VM_PROFILES,
   VM_RESTORES,
+  VOLUMES,
 } from "./kinds.ts";
+import type { Watched } from "./runtime/cached-reads.ts";
 import type { KubernetesObject, ResourceType } from "./runtime/objects.ts";
-import { Reflector } from "./runtime/reflector.ts";
+import { Reflector, type ReflectorOptions } from "./runtime/reflector.ts";
 import type { Transport } from "./runtime/transport.ts";
 import type { WorkQueue } from "./runtime/work-queue.ts";
 
@@ -58,14 +61,34 @@ export class Watches {
         onChange: (object, is) => this.#repository(object as BackupRepository, is),
       }),
       this.#watch(STORAGE_CLASSES, { onChange: () => this.#wakeRestores("") }),
-      ...[JOBS, PODS, CLAIMS, VIRTUAL_MACHINES, INSTANCES].map((type) => this.#watch(type as ResourceType, made)),
+      ...[JOBS, PODS, CLAIMS, VIRTUAL_MACHINES, INSTANCES, VOLUMES].map((type) =>
+        this.#watch(type as ResourceType, made),
+      ),
+      // Whose they are is all that is needed to see that nothing is to be done; what was learned can be large.
+      this.#watch(VM_PROFILES, {
+        keep: ({ apiVersion, kind, metadata }) => ({ apiVersion, kind, metadata }),
+        onChange: () => undefined,
+      }),
       ...[SECRETS, SERVICES, STATEFUL_SETS].map((type) => this.#watch(type as ResourceType, { ...made, namespace })),
       ...[JOBS, PODS, CLAIMS, SECRETS].map((type) => this.#watch(type as ResourceType, mounted)),
     ];
   }
 
+  /** What they know, for reading. */
+  get watched(): readonly Watched[] {
+    return this.#reflectors;
+  }
+
   get synced(): boolean {
     return this.#reflectors.every((reflector) => reflector.synced);
+  }
+
+  /** Waits until they are synced, but no longer than so many milliseconds, or until the signal. */
+  async untilSynced(limitMs: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const end = clock.monotonic() + limitMs;
+    while (!this.synced && clock.monotonic() < end && !signal.aborted)
+      await clock.sleep(20, signal).catch(() => undefined);
   }
 
   /** Runs until the signal. */
@@ -75,7 +98,7 @@ export class Watches {
 
   #watch(
     type: ResourceType,
-    how: { labelSelector?: string; namespace?: string; onChange: (object: KubernetesObject, is: Is) => void },
+    how: Pick<ReflectorOptions<KubernetesObject>, "labelSelector" | "namespace" | "onChange" | "keep">,
   ): Reflector<KubernetesObject> {
     const { transport, clock, logger } = this.#options;
     return new Reflector({ transport, clock, logger, type, ...how });

@@ -1,7 +1,7 @@
 import type { KubernetesObject, Manifest, ResourceType } from "./objects.ts";
 
-/** Everything that controllers do to a cluster. Refusals are {@link ApiError}s. */
-export interface Cluster {
+/** What controllers read of a cluster. Refusals are {@link ApiError}s. */
+export interface ClusterReads {
   /** Undefined where there is no such object. */
   get<T extends KubernetesObject>(
     type: ResourceType<T>,
@@ -15,7 +15,10 @@ export interface Cluster {
     namespace: string | undefined,
     labelSelector?: string,
   ): Promise<T[]>;
+}
 
+/** Everything that controllers do to a cluster. */
+export interface Cluster extends ClusterReads {
   /** Fails with a conflict where the object is there already. */
   create(type: ResourceType, object: Manifest): Promise<void>;
 

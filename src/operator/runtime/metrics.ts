@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { RESTORE_PHASES, type RestorePhase } from "../../api/vm-restore-status.ts";
+import type { AskedRequest } from "./transport.ts";
 
 /** What the operator counts, in the Prometheus text format. */
 export class OperatorMetrics {
@@ -15,6 +16,12 @@ export class OperatorMetrics {
     help: "How long a reconcile took",
     labelNames: ["controller"],
     buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 30],
+    registers: [this.registry],
+  });
+  readonly #requests = new Counter({
+    name: "vmrestore_operator_api_requests_total",
+    help: "Requests to the API server by verb, resource and HTTP status, 0 where no answer came",
+    labelNames: ["verb", "resource", "code"],
     registers: [this.registry],
   });
   readonly #phases = new Map<string, RestorePhase>();
@@ -44,6 +51,11 @@ export class OperatorMetrics {
   reconciled(controller: string, result: "success" | "conflict" | "error", milliseconds: number): void {
     this.#reconciles.inc({ controller, result });
     this.#seconds.observe({ controller }, milliseconds / 1000);
+  }
+
+  /** @param status of HTTP, 0: no answer came */
+  asked({ verb, resource }: AskedRequest, status: number): void {
+    this.#requests.inc({ verb, resource, code: String(status) });
   }
 
   /** @param phase undefined: the restore is gone */

@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 /** An API server that answers the nth request with the nth part of a script, and the last one from then on. */
-async function serve(script: Script[]): Promise<{ transport: Transport; asked: URL[] }> {
+async function serve(script: Script[]): Promise<{ transport: Transport; asked: URL[]; answers: string[] }> {
   const asked: URL[] = [];
   const server: Server = createServer((request, response) => {
     const url = new URL(request.url ?? "", "http://server");
@@ -30,13 +30,16 @@ async function serve(script: Script[]): Promise<{ transport: Transport; asked: U
   const config = new KubeConfig();
   const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   config.loadFromClusterAndUser({ name: "c", server: address, skipTLSVerify: true }, { name: "u", token: "secret" });
-  const transport = new Transport(config);
+  const answers: string[] = [];
+  const transport = new Transport(config, {
+    onAnswer: ({ verb, resource }, status) => answers.push(`${verb} ${resource} ${status}`),
+  });
   ends.push(
     () => new Promise<void>((resolve) => server.close(() => resolve())),
     () => server.closeAllConnections(),
     () => transport.close(),
   );
-  return { transport, asked };
+  return { transport, asked, answers };
 }
 
 function pod(name: string, version: string): KubernetesObject {
@@ -167,4 +170,27 @@ test("a server that is too busy is asked again when it says, a few times, and on
     retryAfterMs: 60_000,
   });
   expect(later.asked).toHaveLength(1);
+});
+
+test("every answer is counted in RBAC's words", async () => {
+  const { transport, answers } = await serve([list("1")]);
+  const ask = (method: "GET" | "POST" | "PATCH" | "DELETE", path: string) => transport.request({ method, path });
+  await ask("GET", "/api/v1/namespaces/a/pods?limit=500");
+  await ask("GET", "/api/v1/namespaces/a/pods/b");
+  await ask("GET", "/api/v1/namespaces/a");
+  await ask("GET", "/api/v1/persistentvolumes/v");
+  await ask("POST", "/apis/batch/v1/namespaces/a/jobs?fieldManager=x");
+  await ask("PATCH", "/apis/vmrestore.io/v1alpha1/namespaces/a/vmrestores/b/status?force=true");
+  await ask("DELETE", "/apis/apps/v1/namespaces/a/statefulsets/b");
+  for await (const _ of transport.watch("/api/v1/pods?watch=true", new AbortController().signal)) break;
+  expect(answers).toEqual([
+    "list pods 200",
+    "get pods 200",
+    "get namespaces 200",
+    "get persistentvolumes 200",
+    "create jobs 200",
+    "patch vmrestores/status 200",
+    "delete statefulsets 200",
+    "watch pods 200",
+  ]);
 });

@@ -22,6 +22,8 @@ export interface ReflectorOptions<T extends KubernetesObject> {
   readonly labelSelector?: string;
   /** Called for each object at the beginning, when it changes, and with its last state when it is gone. Must not throw. */
   readonly onChange: (object: T, is: "present" | "gone") => void;
+  /** What is remembered and told of an object; default: everything but who manages which field. */
+  readonly keep?: (object: T) => T;
   readonly clock: Clock;
   readonly logger: Logger;
   /** From 0 to 1, 1 excluded; spreads retries. Default: Math.random. */
@@ -43,10 +45,30 @@ export class Reflector<T extends KubernetesObject> {
   readonly #options: ReflectorOptions<T>;
   /** The last that was told of each object, by uid. */
   #known = new Map<string, T>();
+  /** The same by namespace and name. */
+  #named = new Map<string, T>();
   #synced = false;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
+  }
+
+  get type(): ResourceType<T> {
+    return this.#options.type;
+  }
+
+  get namespace(): string | undefined {
+    return this.#options.namespace;
+  }
+
+  /** The object as it was told last. */
+  get(namespace: string | undefined, name: string): T | undefined {
+    return this.#named.get(`${namespace ?? ""}/${name}`);
+  }
+
+  /** All objects as they were told last. */
+  objects(): Iterable<T> {
+    return this.#known.values();
   }
 
   /** Whether everything was listed at least once. */
@@ -86,8 +108,9 @@ export class Reflector<T extends KubernetesObject> {
     const request = (path: string) => transport.request({ method: "GET", path, signal });
     const { items, resourceVersion } = await listPages(request, type, this.#path(), labelSelector);
     const before = this.#known;
-    const now = new Map(items.map((object) => [object.metadata.uid ?? "", object]));
+    const now = new Map(items.map((object) => [object.metadata.uid ?? "", this.#kept(object)]));
     this.#known = now;
+    this.#named = new Map([...now.values()].map((object) => [nameOf(object), object]));
     for (const [uid, object] of before) if (!now.has(uid)) onChange(object, "gone");
     for (const [uid, object] of now) {
       const old = before.get(uid);
@@ -112,17 +135,22 @@ export class Reflector<T extends KubernetesObject> {
     try {
       for await (const line of transport.watch(`${this.#path()}?${query}`, guard.signal)) {
         guard.heard();
-        const { type, object } = line as WatchEvent<T>;
+        const { type, object: sent } = line as WatchEvent<T>;
         if (type === "ERROR") {
-          const { message = "the watch failed", code: status = 500, reason } = object;
+          const { message = "the watch failed", code: status = 500, reason } = sent;
           throw new ApiError(message, { status, reason });
         }
+        const object = this.#kept(sent);
         const { uid = "", resourceVersion: next } = object.metadata;
         if (isBehind(next, at, type === "BOOKMARK")) throw new ApiError("the server went back", { status: 410 });
         at = next ?? at;
-        if (type === "DELETED") this.#known.delete(uid);
-        else if (type === "ADDED" || type === "MODIFIED") this.#known.set(uid, object);
-        else if (type !== "BOOKMARK") throw new TypeError(`a watch event of unknown type ${type}`);
+        if (type === "DELETED") {
+          this.#known.delete(uid);
+          if (this.#named.get(nameOf(object))?.metadata.uid === uid) this.#named.delete(nameOf(object));
+        } else if (type === "ADDED" || type === "MODIFIED") {
+          this.#known.set(uid, object);
+          this.#named.set(nameOf(object), object);
+        } else if (type !== "BOOKMARK") throw new TypeError(`a watch event of unknown type ${type}`);
         if (type !== "BOOKMARK") onChange(object, type === "DELETED" ? "gone" : "present");
         yield at;
       }
@@ -156,9 +184,19 @@ export class Reflector<T extends KubernetesObject> {
     };
   }
 
+  #kept(object: T): T {
+    const { keep } = this.#options;
+    delete object.metadata.managedFields;
+    return keep === undefined ? object : keep(object);
+  }
+
   #path(): string {
     return resourcePath(this.#options.type, this.#options.namespace);
   }
+}
+
+function nameOf({ metadata }: KubernetesObject): string {
+  return `${metadata.namespace ?? ""}/${metadata.name}`;
 }
 
 /** Whether the place that was reached is still one to go on from: the connection was lost, or the server was busy. */

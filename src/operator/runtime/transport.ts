@@ -22,6 +22,28 @@ export interface ApiRequest {
   readonly signal?: AbortSignal;
 }
 
+/** A request in the words of RBAC. */
+export interface AskedRequest {
+  readonly verb: "get" | "list" | "watch" | "create" | "update" | "patch" | "delete";
+  /** Plural, with its subresource: `vmrestores/status`. */
+  readonly resource: string;
+}
+
+const VERBS = { POST: "create", PUT: "update", PATCH: "patch", DELETE: "delete" } as const;
+
+function askedOf({ method, path }: ApiRequest): AskedRequest {
+  const [bare = "", query] = path.split("?");
+  const parts = bare
+    .replace(/^\/api(s\/[^/]+)?\/[^/]+/, "")
+    .split("/")
+    .filter(Boolean);
+  const [plural = "", name, subresource] = parts[0] === "namespaces" && parts.length > 2 ? parts.slice(2) : parts;
+  const resource = subresource === undefined ? plural : `${plural}/${subresource}`;
+  if (method !== "GET") return { verb: VERBS[method], resource };
+  if (new URLSearchParams(query).get("watch") === "true") return { verb: "watch", resource };
+  return { verb: name === undefined ? "list" : "get", resource };
+}
+
 /**
  * JSON requests and watches to one API server, with the addresses and credentials of a kubeconfig. The client library's own
  * watch stops for good after a lost connection and never asks for bookmarks, so only its credentials are used.
@@ -32,10 +54,19 @@ export class Transport {
   readonly #plain = new http.Agent({ keepAlive: true });
 
   readonly #clock: Pick<Clock, "sleep">;
+  readonly #onAnswer: (request: AskedRequest, status: number) => void;
 
-  constructor(config: KubeConfig, clock: Pick<Clock, "sleep"> = systemClock) {
+  /** @param options.onAnswer called with each answer's HTTP status, and with 0 for a request that got none */
+  constructor(
+    config: KubeConfig,
+    options: {
+      readonly clock?: Pick<Clock, "sleep">;
+      readonly onAnswer?: (request: AskedRequest, status: number) => void;
+    } = {},
+  ) {
     this.#config = config;
-    this.#clock = clock;
+    this.#clock = options.clock ?? systemClock;
+    this.#onAnswer = options.onAnswer ?? (() => undefined);
   }
 
   /**
@@ -105,6 +136,7 @@ export class Transport {
     };
     const { method, signal } = request;
     const library = url.protocol === "http:" ? http : https;
+    const asked = askedOf(request);
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const outgoing = library.request(
         url,
@@ -113,8 +145,12 @@ export class Transport {
       );
       outgoing.on("error", reject);
       outgoing.end(payload);
+    }).catch((error: unknown) => {
+      this.#onAnswer(asked, 0);
+      throw error;
     });
     const status = answer.statusCode ?? 0;
+    this.#onAnswer(asked, status);
     if (status >= 200 && status < 300) return answer;
     throw refusal(request, status, answer.headers["retry-after"], await readAll(answer));
   }

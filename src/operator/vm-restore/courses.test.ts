@@ -5,6 +5,7 @@ import { ApiError } from "../runtime/errors.ts";
 import { EVENTS } from "../runtime/event-recorder.ts";
 import { type Around, AroundCluster, type Call } from "../runtime/testing/around-cluster.ts";
 import { COURSES, type Course, created, DELETIONS, endState, WHOLE } from "./testing/courses.ts";
+import { randomFrom } from "./testing/random.ts";
 import { Crash, playCourse, restoreIn } from "./testing/run.ts";
 import type { World } from "./testing/world.ts";
 
@@ -93,17 +94,6 @@ test.each(named(ALL.filter((course) => course !== WHOLE)))(
     }
   },
 );
-
-/** Numbers from 0 to 1, always the same for one seed (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 class Disturbed extends Error {}
 

@@ -8,7 +8,7 @@ import {
   SECRETS,
   VIRTUAL_MACHINES,
 } from "../kinds.ts";
-import type { Cluster } from "../runtime/cluster.ts";
+import type { ClusterReads } from "../runtime/cluster.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { hasVisibleAddress } from "./conflicts.ts";
 import { attachmentsOf, referencesOf } from "./manifest/references.ts";
@@ -33,7 +33,7 @@ const NOBODY = { machines: [], instances: [] } as const;
  * only what was made for it is looked at, so that it can be removed again.
  */
 export async function observeBeside(
-  cluster: Cluster,
+  cluster: ClusterReads,
   observed: Pick<Observed, "restore" | "spec" | "agent" | "plan" | "machine" | "disks">,
 ): Promise<Beside> {
   const { restore, spec, plan, machine, agent, disks } = observed;

@@ -22,7 +22,7 @@ import {
   VOLUMES,
 } from "../kinds.ts";
 import { failureOf } from "../pod-failure.ts";
-import type { Cluster } from "../runtime/cluster.ts";
+import type { ClusterReads } from "../runtime/cluster.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { AgentSession } from "./agent-session.ts";
 import { readKeys } from "./keys.ts";
@@ -35,7 +35,7 @@ import { targetOf } from "./relocation-objects.ts";
 import { sourcesOf } from "./sources.ts";
 
 export interface ObserveOptions {
-  readonly cluster: Cluster;
+  readonly cluster: ClusterReads;
   readonly settings: OperatorSettings;
   readonly now: number;
   /** The session with this restore's agent. */
@@ -138,7 +138,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
 }
 
 async function observeSources(
-  cluster: Cluster,
+  cluster: ClusterReads,
   spec: VMRestoreSpec,
   namespace: string | undefined,
   seen: { names: ReturnType<typeof restoreNames>; jobs: readonly Job[]; pods: readonly Pod[] },
@@ -162,7 +162,7 @@ function inspected(job: Job | undefined, pods: readonly Pod[]): Inspection["snap
 }
 
 async function observeDisk(
-  cluster: Cluster,
+  cluster: ClusterReads,
   restore: VMRestore,
   spec: VMRestoreSpec,
   disk: { name: string; size: number },

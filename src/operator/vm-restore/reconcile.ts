@@ -9,6 +9,7 @@ import { perform } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { changedConditions, conditionOf, mergeConditions } from "../conditions.ts";
 import { JOBS, SECRETS, VM_RESTORES } from "../kinds.ts";
+import { CachedReads, type Watched } from "../runtime/cached-reads.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import { isConflict } from "../runtime/errors.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
@@ -19,6 +20,7 @@ import { type AgentConnector, AgentSession } from "./agent-session.ts";
 import { decide, RESTORE_FINALIZER } from "./decide.ts";
 import { restoreNames } from "./names.ts";
 import { observe } from "./observe.ts";
+import { progressWait } from "./progress.ts";
 import { phaseOf, statusAfter } from "./status.ts";
 import { no, type Outcome } from "./step.ts";
 
@@ -32,21 +34,66 @@ export interface RestoreReconcilerOptions {
   readonly connector?: AgentConnector;
   /** Throws when this replica leads no more. */
   readonly mayAct?: () => void;
+  /** What is known of the cluster without asking; default: nothing. */
+  readonly watched?: readonly Watched[];
 }
 
-/** Gathers, decides, writes: one step at a time for each VMRestore. */
+interface Session {
+  readonly uid: string;
+  readonly session: AgentSession;
+  readonly reads: CachedReads;
+  /** When the status was written last, by the monotonic clock. */
+  written: number;
+}
+
+/**
+ * Gathers, decides, writes: one step at a time for each VMRestore. It gathers from the watches first. Where that leaves nothing to be
+ * done, as is so most of the time, the API server is not asked. Otherwise everything is read anew, and what that comes to is done.
+ */
 export class RestoreReconciler {
   readonly #options: RestoreReconcilerOptions;
-  readonly #sessions = new Map<string, { uid: string; session: AgentSession }>();
+  readonly #sessions = new Map<string, Session>();
+  readonly #watched: CachedReads;
 
   constructor(options: RestoreReconcilerOptions) {
     this.#options = options;
+    this.#watched = this.#reads();
   }
 
   /** Milliseconds until the next step; undefined: on a change only. */
   async reconcile(namespace: string, name: string): Promise<number | undefined> {
-    const { cluster, settings, clock, metrics, logger } = this.#options;
     const key = `${namespace}/${name}`;
+    const idle = await this.#idle(key, namespace, name);
+    if (idle !== undefined) return idle.againMs;
+    return this.#step(key, namespace, name);
+  }
+
+  /** What comes next, if nothing is to be done now as far as the watches know; undefined: more is to be found out. */
+  async #idle(key: string, namespace: string, name: string): Promise<{ againMs: number | undefined } | undefined> {
+    const { settings, clock, metrics } = this.#options;
+    if (this.#options.watched === undefined) return undefined;
+    const restore = await this.#watched.known.get(VM_RESTORES, namespace, name);
+    const spec = vmRestoreSpec.safeParse(restore?.spec);
+    if (restore === undefined || !spec.success) return undefined;
+    const known = this.#session(key, restore.metadata.uid ?? "");
+    const { session, reads } = known;
+    const observed = await observe({ cluster: reads.known, settings, now: clock.now(), session }, restore, spec.data);
+    const outcome = decide(observed);
+    if ((outcome.actions ?? []).length > 0) return undefined;
+    const status = JSON.parse(JSON.stringify(statusAfter(observed, outcome))) as VMRestoreStatus;
+    metrics.restoreIs(known.uid, status.phase);
+    if (isDeepStrictEqual(status, restore.status ?? {})) return { againMs: outcome.againMs };
+    const wait = progressWait(restore.status ?? {}, status, clock.now());
+    if (wait === undefined) return undefined;
+    const left = known.written + wait - clock.monotonic();
+    if (left > 0) return { againMs: Math.min(outcome.againMs ?? left, left) };
+    await this.#writeStatus(restore, status);
+    known.written = clock.monotonic();
+    return { againMs: outcome.againMs };
+  }
+
+  async #step(key: string, namespace: string, name: string): Promise<number | undefined> {
+    const { cluster, settings, clock, metrics, logger } = this.#options;
     const restore = await cluster.get(VM_RESTORES, namespace, name);
     if (restore === undefined) {
       this.#forget(key);
@@ -61,8 +108,9 @@ export class RestoreReconciler {
       await this.#refuse(restore, sentence(`${field}: ${issue?.message}`));
       return undefined;
     }
-    const session = this.#session(key, uid);
-    const observed = await observe({ cluster, settings, now: clock.now(), session }, restore, spec.data);
+    const known = this.#session(key, uid);
+    const { session, reads } = known;
+    const observed = await observe({ cluster: reads.now, settings, now: clock.now(), session }, restore, spec.data);
     const outcome = decide(observed);
     const actions = outcome.actions ?? [];
     try {
@@ -88,7 +136,10 @@ export class RestoreReconciler {
     const status = statusAfter(observed, outcome);
     metrics.restoreIs(uid, status.phase);
     // An object that was just written is another one than was read: the next reconcile reads it, where it is still there.
-    if (!writesItself(outcome)) await this.#writeStatus(restore, status);
+    if (!writesItself(outcome)) {
+      await this.#writeStatus(restore, status);
+      known.written = clock.monotonic();
+    }
     return actions.length > 0 ? 0 : outcome.againMs;
   }
 
@@ -151,13 +202,19 @@ export class RestoreReconciler {
     }
   }
 
-  #session(key: string, uid: string): AgentSession {
-    const known = this.#sessions.get(key);
-    if (known?.uid === uid) return known.session;
-    known?.session.close();
+  #session(key: string, uid: string): Session {
+    const before = this.#sessions.get(key);
+    if (before?.uid === uid) return before;
+    before?.session.close();
     const session = new AgentSession(this.#options.connector);
-    this.#sessions.set(key, { uid, session });
-    return session;
+    const known = { uid, session, reads: this.#reads(), written: Number.NEGATIVE_INFINITY };
+    this.#sessions.set(key, known);
+    return known;
+  }
+
+  #reads(): CachedReads {
+    const { watched = [], cluster, clock } = this.#options;
+    return new CachedReads(watched, cluster, clock);
   }
 
   #forget(key: string): void {

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../base/clock.ts";
 import type { Cluster } from "../cluster.ts";
 import { ApiError } from "../errors.ts";
+import { matchesLabels } from "../label-selector.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "../objects.ts";
 
 export interface Write {
@@ -26,8 +27,12 @@ export class FakeCluster implements Cluster {
   readonly reads: Read[] = [];
   /** Called before and after each write takes effect; what it throws reaches the caller. */
   onWrite: (write: Write, moment: "before" | "after") => void = () => undefined;
+  /** Called with each object that was changed, and with the last state of one that is gone. */
+  onChange: (object: Manifest, before: Manifest | undefined, is: "present" | "gone") => void = () => undefined;
   readonly #clock: Clock;
   readonly #objects = new Map<string, Stored>();
+  /** What was stored, but for its version. */
+  readonly #texts = new Map<string, string>();
   #version = 1;
 
   constructor(clock: Clock) {
@@ -51,7 +56,8 @@ export class FakeCluster implements Cluster {
     this.reads.push({ verb: "list", type, namespace });
     return this.all(type).filter(
       (object) =>
-        (namespace === undefined || object.metadata.namespace === namespace) && matches(object, labelSelector),
+        (namespace === undefined || object.metadata.namespace === namespace) &&
+        matchesLabels(object.metadata.labels, labelSelector),
     );
   }
 
@@ -164,13 +170,27 @@ export class FakeCluster implements Cluster {
 
   #collect(key: string): void {
     const present = this.#objects.get(key);
-    if (present?.metadata.deletionTimestamp !== undefined && (present.metadata.finalizers ?? []).length === 0)
-      this.#objects.delete(key);
+    if (present?.metadata.deletionTimestamp === undefined || (present.metadata.finalizers ?? []).length > 0) return;
+    this.#objects.delete(key);
+    const metadata = { ...present.metadata, resourceVersion: String(++this.#version) };
+    this.onChange({ ...present, metadata }, present, "gone");
   }
 
   #store(key: string, object: Stored): void {
-    const resourceVersion = String(++this.#version);
-    this.#objects.set(key, { ...object, metadata: { ...object.metadata, resourceVersion } });
+    // As it comes back from a server: without what is undefined.
+    const text = JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: "" } });
+    const before = this.#objects.get(key);
+    // A write that changes nothing makes no new version.
+    if (before !== undefined && this.#texts.get(key) === text) return;
+    const after = JSON.parse(text) as Stored;
+    after.metadata.resourceVersion = String(++this.#version);
+    this.#texts.set(key, text);
+    this.#objects.set(key, after);
+    this.onChange(after, before, "present");
+  }
+
+  get version(): string {
+    return String(this.#version);
   }
 
   #write(what: Pick<Write, "verb" | "type" | "subresource">, object: KubernetesObject, effect: () => void): void {
@@ -184,15 +204,6 @@ export class FakeCluster implements Cluster {
 
 function keyOf(type: ResourceType, namespace: string | undefined, name: string): string {
   return `${type.kind}/${type.namespaced ? namespace : ""}/${name}`;
-}
-
-function matches({ metadata }: KubernetesObject, selector: string | undefined): boolean {
-  return (selector ?? "").split(",").every((part) => {
-    if (part === "") return true;
-    const [key = "", value] = part.split("=");
-    const label = metadata.labels?.[key];
-    return value === undefined ? label !== undefined : label === value;
-  });
 }
 
 function merge(base: unknown, over: unknown): unknown {

@@ -97,6 +97,10 @@ export class World {
   stateJobFails = false;
   /** What a machine met that must not be. */
   readonly faults: string[] = [];
+  /** That the agent fetched from the repository so far. */
+  bytesFetched = 1000;
+  /** How often the agent was asked how it is. */
+  asked = 0;
   /** Requests that changed something at the agent. */
   readonly told: string[] = [];
   /** Called before and after each of them. */
@@ -232,6 +236,7 @@ export class World {
   }
 
   #status(): AgentStatus {
+    this.asked++;
     if (!this.agentAnswers || this.cluster.all(STATEFUL_SETS).length === 0) throw new Error("connection refused");
     return {
       instance: `instance-${this.#instance}`,
@@ -250,7 +255,7 @@ export class World {
       repository: {
         reachable: true,
         message: "",
-        bytesFetched: 1000,
+        bytesFetched: this.bytesFetched,
         pinned: this.#pinned,
         pinMessage: "",
         longestWait: this.longestWait,
