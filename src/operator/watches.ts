@@ -8,6 +8,7 @@ import {
   INSTANCES,
   JOBS,
   PODS,
+  type Pod,
   SECRETS,
   SERVICES,
   STATEFUL_SETS,
@@ -34,6 +35,12 @@ export interface WatchOptions {
 }
 
 type Is = "present" | "gone";
+
+/** A pod without what nobody reads: most of it. */
+function asRead(object: KubernetesObject): KubernetesObject {
+  const { apiVersion, kind, metadata, spec, status } = object as Pod;
+  return { apiVersion, kind, metadata, spec: { volumes: spec?.volumes }, status } as KubernetesObject;
+}
 
 /**
  * What wakes the controllers: their own objects, what they made (found by labels), and what bad input may be mended by. What is
@@ -101,7 +108,8 @@ export class Watches {
     how: Pick<ReflectorOptions<KubernetesObject>, "labelSelector" | "namespace" | "onChange" | "keep">,
   ): Reflector<KubernetesObject> {
     const { transport, clock, logger } = this.#options;
-    return new Reflector({ transport, clock, logger, type, ...how });
+    const keep = type.kind === PODS.kind ? { keep: asRead } : {};
+    return new Reflector({ transport, clock, logger, type, ...keep, ...how });
   }
 
   #own({ metadata }: KubernetesObject, is: Is, keys: Map<string, string>, queue: WorkQueue): void {

@@ -10,6 +10,7 @@ import { benchIncrementals } from "./incrementals.ts";
 import { benchIndexLoad } from "./index-load.ts";
 import { benchNbd } from "./nbd.ts";
 import { benchNfs } from "./nfs.ts";
+import { benchOperator } from "./operator.ts";
 import { benchRelocation } from "./relocation.ts";
 import { replayTrace } from "./replay.ts";
 import { benchResources } from "./resources.ts";
@@ -88,6 +89,7 @@ const sections: Record<string, () => Promise<string>> = {
     const workplace = await prepareWorkplace(root, place);
     return benchResources(workplace, await bootTrace(workplace));
   },
+  operator: benchOperator,
   replay,
   usable,
 };

@@ -52,6 +52,10 @@ test("renders an operator that is probed, unprivileged, and told its namespace a
   expect(operator.readinessProbe.httpGet.path).toBe("/readyz");
   expect(pod.securityContext.runAsNonRoot).toBe(true);
   expect(operator.securityContext.capabilities.drop).toEqual(["ALL"]);
+  const options = operator.env.find(({ name }: { name: string }) => name === "NODE_OPTIONS").value;
+  // In MiB: what else a process takes is about 150.
+  expect(Number(/--max-old-space-size=(\d+)/.exec(options)?.[1])).toBeLessThan(512 - 150);
+  expect(operator.resources.limits.memory).toBe("512Mi");
   const account = one(objects, "ServiceAccount").metadata.name;
   expect(pod.serviceAccountName).toBe(account);
   const labels = deployment.spec.template.metadata.labels;
