@@ -1,36 +1,11 @@
-import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { parse, parseAllDocuments } from "yaml";
+import { parse } from "yaml";
+import { type Rendered, render } from "../scenario/chart.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const CHART = join(ROOT, "charts/vmrestore-operator");
-
-interface Rendered {
-  kind: string;
-  apiVersion: string;
-  metadata: { name: string; namespace?: string; labels: Record<string, string> };
-  // biome-ignore lint/suspicious/noExplicitAny: rendered objects of many kinds, looked at field by field
-  [field: string]: any;
-}
-
-/** Renders the chart with Go's text/template and sprig, the engine and library that Helm uses. */
-function render(values: object, release = "vmrestore"): Rendered[] {
-  const input = { Values: values, Release: { Name: release, Namespace: "vmrestore-system", Service: "Helm" } };
-  const run = spawnSync("go", ["run", join(ROOT, "test/chart/render.go"), CHART], {
-    input: JSON.stringify(input),
-    encoding: "utf8",
-    env: { ...process.env, GO111MODULE: "off", GOPATH: "/usr/share/gocode", GOFLAGS: "" },
-  });
-  if (run.status !== 0) throw new Error(`rendering failed: ${run.stderr}`);
-  return parseAllDocuments(run.stdout)
-    .map((document) => {
-      if (document.errors.length > 0) throw document.errors[0];
-      return document.toJS() as Rendered | null;
-    })
-    .filter((object) => object !== null);
-}
 
 function one(objects: Rendered[], kind: string, name?: string): Rendered {
   const found = objects.filter(
@@ -81,7 +56,7 @@ test("the operator's account may do what deploy/rbac.yaml says, and nothing else
 test("objects are named after the release, and after the product where the release is not", () => {
   const names = (release: string) =>
     new Set(render({ monitoring: { podMonitor: true } }, release).map(({ metadata }) => metadata.name));
-  const of = (base: string) => new Set([base, `${base}-operator`, `${base}-media-agent`]);
+  const of = (base: string) => new Set([base, `${base}-operator`, `${base}-media-agent`, `${base}-volumes`]);
   expect(names("vmrestore")).toEqual(of("vmrestore"));
   expect(names("prod")).toEqual(of("prod-vmrestore"));
   for (const name of names("p".repeat(53))) expect(name.length).toBeLessThanOrEqual(63 + "-media-agent".length);
