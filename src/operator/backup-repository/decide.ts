@@ -262,6 +262,15 @@ function notReady(
   };
 }
 
+/** What is told of a repository for which something could not be made or removed. */
+export function actionFailed(observed: ObservedRepository, message: string): BackupRepositoryStatus {
+  return statusWith(
+    observed,
+    { type: "Ready", status: "False", reason: "ActionFailed", message: sentence(message) },
+    false,
+  );
+}
+
 function statusWith(
   { repository, now }: ObservedRepository,
   ready: ConditionDraft,

@@ -6,6 +6,7 @@ import { silentLogger } from "../../base/logging.ts";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { conditionOf } from "../conditions.ts";
 import { BACKUP_REPOSITORIES, CLAIMS, JOBS, PODS, SECRETS, VOLUMES } from "../kinds.ts";
+import { ApiError } from "../runtime/errors.ts";
 import { EVENTS, EventRecorder } from "../runtime/event-recorder.ts";
 import { FakeCluster } from "../runtime/testing/fake-cluster.ts";
 import { reconcileRepository } from "./reconcile.ts";
@@ -302,4 +303,26 @@ test("what is under way is told as such, what is wrong as a warning", async () =
   const events = place.cluster.all(EVENTS) as unknown as { reason: string; type: string }[];
   const types = Object.fromEntries(events.map(({ reason, type }) => [reason, type]));
   expect(types).toMatchObject({ Checking: "Normal", RepositoryWrongPassword: "Warning" });
+});
+
+test("what the API server refuses to make is told, and a repository that is ready stays so", async () => {
+  const place = new Place();
+  const refuse = () => {
+    place.cluster.onWrite = ({ type, verb }, moment) => {
+      if (moment === "before" && ["PersistentVolume", "Secret"].includes(type.kind) && verb !== "delete")
+        throw new ApiError("ValidatingAdmissionPolicy denied request: the operator may only make NFS volumes", {
+          status: 422,
+        });
+    };
+  };
+  refuse();
+  for (let round = 0; round < 4; round++) await place.turn().catch(() => undefined);
+  expect(place.ready).toMatchObject({ status: "False", reason: "ActionFailed" });
+  expect(place.ready?.message).toMatch(/may only make NFS volumes/);
+  place.cluster.onWrite = () => undefined;
+  await place.until("Checked");
+  refuse();
+  place.password({ password: "YW5vdGhlcg==" });
+  await expect(place.turn()).rejects.toThrow("denied");
+  expect(place.ready?.status).toBe("True");
 });

@@ -1,16 +1,22 @@
 import { isDeepStrictEqual } from "node:util";
-import { type BackupRepository, backupRepositorySpec } from "../../api/backup-repository.ts";
+import {
+  type BackupRepository,
+  type BackupRepositoryStatus,
+  backupRepositorySpec,
+} from "../../api/backup-repository.ts";
 import { alsoReads, LABELS } from "../../api/group.ts";
 import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/errors.ts";
 import { perform } from "../actions.ts";
-import { changedConditions } from "../conditions.ts";
+import { changedConditions, isTrue } from "../conditions.ts";
 import { BACKUP_REPOSITORIES, CLAIMS, JOBS, PODS, SECRETS, VOLUMES } from "../kinds.ts";
 import type { Cluster } from "../runtime/cluster.ts";
+import { isConflict } from "../runtime/errors.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
 import { identityOf } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import { accessSecretName } from "./credentials.ts";
-import { decideRepository, type ObservedRepository } from "./decide.ts";
+import { actionFailed, decideRepository, type ObservedRepository } from "./decide.ts";
 import { mountName } from "./mount.ts";
 
 /** Reasons why a repository is not ready yet, with nothing wrong. */
@@ -29,28 +35,40 @@ export async function reconcileRepository(
   namespace: string,
   name: string,
 ): Promise<number | undefined> {
-  const { cluster, events } = options;
+  const { cluster } = options;
   const repository = await cluster.get(BACKUP_REPOSITORIES, namespace, name);
   if (repository === undefined) return undefined;
-  const decision = decideRepository(await observe(options, repository));
-  await perform(decision.actions, cluster, undefined);
-  if (decision.status !== undefined && !isDeepStrictEqual(decision.status, repository.status ?? {})) {
-    await cluster.applyStatus(BACKUP_REPOSITORIES, {
-      apiVersion: repository.apiVersion,
-      kind: repository.kind,
-      metadata: identityOf(repository),
-      status: decision.status,
-    });
-    for (const { status, reason, message } of changedConditions(
-      repository.status?.conditions ?? [],
-      decision.status.conditions ?? [],
-    )) {
-      const isNormal = status === "True" || UNDER_WAY.includes(reason);
-      await events.record(repository, { type: isNormal ? "Normal" : "Warning", reason, message });
-    }
+  const observed = await observe(options, repository);
+  const decision = decideRepository(observed);
+  try {
+    await perform(decision.actions, cluster, undefined);
+  } catch (error) {
+    // One that was ready still is: its users are not to be held up by a request that failed.
+    if (!isConflict(error) && !isTrue(repository.status?.conditions, "Ready"))
+      await writeStatus(options, repository, actionFailed(observed, errorMessage(error))).catch(() => undefined);
+    throw error;
   }
+  if (decision.status !== undefined) await writeStatus(options, repository, decision.status);
   await perform(decision.afterStatus ?? [], cluster, undefined);
   return decision.actions.length > 0 ? (decision.againMs ?? 0) : decision.againMs;
+}
+
+async function writeStatus(
+  { cluster, events }: RepositoryReconcilerOptions,
+  repository: BackupRepository,
+  status: BackupRepositoryStatus,
+): Promise<void> {
+  if (isDeepStrictEqual(status, repository.status ?? {})) return;
+  await cluster.applyStatus(BACKUP_REPOSITORIES, {
+    apiVersion: repository.apiVersion,
+    kind: repository.kind,
+    metadata: identityOf(repository),
+    status,
+  });
+  for (const changed of changedConditions(repository.status?.conditions ?? [], status.conditions ?? [])) {
+    const isNormal = changed.status === "True" || UNDER_WAY.includes(changed.reason);
+    await events.record(repository, { ...changed, type: isNormal ? "Normal" : "Warning" });
+  }
 }
 
 async function observe(
