@@ -47,8 +47,8 @@ const removeMachine: Deed = {
   what: (world) => world.cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db"),
 };
 
-/** Where a course can be when its VMRestore is deleted. */
-const PLACES: readonly (readonly [string, (restore: Seen, world: World) => boolean])[] = [
+/** Where a course can be when something happens to it. */
+export const PLACES: readonly (readonly [string, (restore: Seen, world: World) => boolean])[] = [
   ["Pending", reasonIs("SourceReady", "Inspecting")],
   ["Preparing", phaseIs("Preparing")],
   ["Staging", phaseIs("Staging")],
@@ -64,13 +64,14 @@ const PLACES: readonly (readonly [string, (restore: Seen, world: World) => boole
   ["Completed", phaseIs("Completed")],
 ];
 
-function relocationUpTo(place: string): object {
+/** A spec with which a course stays at that place for as long as it is left alone. */
+export function relocationUpTo(place: string): object {
   if (place === "Running") return { ...COPY, begin: "Manual" };
   return place === "AwaitingCutover" ? { ...COPY, cutover: {} } : COPY;
 }
 
 /** The guest takes its time where the course has to be met while it starts on the target. */
-const SLOW_START: Deed = {
+export const SLOW_START: Deed = {
   when: (seen) => reasonIs("CutOver", "FinalPass")(seen) || phaseIs("Completed")(seen),
   what: (world) => {
     world.guestReady = false;
