@@ -1,11 +1,11 @@
 import type { AgentPhase } from "../../api/agent-control.ts";
 import { parseDuration } from "../../api/duration.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
-import { type Action, create } from "../actions.ts";
+import { type Action, create, remove } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { conditionOf, isTrue } from "../conditions.ts";
 import { podTrouble } from "../inspection-job.ts";
-import { CLAIMS, SECRETS, SERVICES, STATEFUL_SETS } from "../kinds.ts";
+import { CLAIMS, JOBS, SECRETS, SERVICES, type Secret, STATEFUL_SETS } from "../kinds.ts";
 import { agentObjects } from "./agent-objects.ts";
 import { isGuestLate, isGuestReady } from "./guest.ts";
 import { generateKeys, readKeys, tlsSecret } from "./keys.ts";
@@ -35,6 +35,9 @@ export function runAgent(observed: Observed, plan: Plan): Outcome {
       starting("The media agent is being made."),
     );
   }
+  const stale = staleCertificates(observed, keys);
+  if (stale.length > 0)
+    return acts(stale, starting("The restore's keys were lost: the media agent is started anew with others."));
   const missing = missingObjects(observed, plan);
   if (missing.length > 0) return acts(missing, starting("The media agent is being made."));
   const status = { mediaAgent: { ...restore.status?.mediaAgent, address, name: restoreNames(restore, "").agent } };
@@ -52,6 +55,33 @@ export function runAgent(observed: Observed, plan: Plan): Outcome {
     };
   const trouble = podTrouble(observed.agentPods) ?? problem ?? "it opens the backup";
   return { ...waits(starting(sentence(`The media agent does not serve yet: ${trouble}`)), POLL_MS), status };
+}
+
+/**
+ * What still bears certificates of an authority that is gone, where somebody deleted the Secret with the keys: nobody could talk to
+ * the agent any more. It is stopped and made anew; its clients wait meanwhile, as for any restart.
+ */
+function staleCertificates({ tls, jobSecret, job, statefulSet }: Observed, keys: Secret): Action[] {
+  const isStale = (secret: Secret | undefined) =>
+    secret !== undefined && secret.data?.["ca.crt"] !== keys.data?.["ca.crt"];
+  const found = [
+    ...(isStale(jobSecret)
+      ? ([
+          [JOBS, job],
+          [SECRETS, jobSecret],
+        ] as const)
+      : []),
+    // The mark of what is stale goes last.
+    ...(isStale(tls)
+      ? ([
+          [STATEFUL_SETS, statefulSet],
+          [SECRETS, tls],
+        ] as const)
+      : []),
+  ];
+  return found.flatMap(([type, object]) =>
+    object === undefined || object.metadata.deletionTimestamp !== undefined ? [] : [remove(type, object)],
+  );
 }
 
 /** Whether the machine may have written to an overlay: it is made before the StatefulSet is, and before there is a machine. */

@@ -350,3 +350,51 @@ test.each(named(BEFORE_END.filter(([name]) => name !== "Pending")))(
     expect(endState(world)).toEqual(wanted);
   },
 );
+
+const OWN_PLACES = BEFORE_END.filter(([name]) => !["Pending", "Preparing"].includes(name));
+const OWN_OBJECTS = [
+  ["Service", SERVICES, ""],
+  ["StatefulSet", STATEFUL_SETS, ""],
+  ["keys", SECRETS, "-keys"],
+  ["certificate", SECRETS, "-tls"],
+  ["cache", CLAIMS, "-cache"],
+] as const;
+
+test.each(
+  OWN_OBJECTS.flatMap(([what, type, suffix]) =>
+    named(OWN_PLACES).map(([name, place]) => [what, name, place, type, suffix] as const),
+  ),
+)(
+  "somebody deletes the agent's %s while %s: it is made anew, and all speak with one authority again",
+  async (what, _name, place, type, suffix) => {
+    const wanted = await undisturbedEnd();
+    let address: string | undefined;
+    const lose = (world: World) => {
+      world.guestReady = true;
+      address = world.cluster.all(SERVICES)[0]?.spec?.clusterIP;
+      const name = `vmr-${restoreIn(world)?.metadata.uid}${suffix}`;
+      world.cluster.erase(type as ResourceType, OWN, name);
+      if (what === "StatefulSet" || what === "keys") world.restartAgent();
+    };
+    const addresses = new Set<string | undefined>();
+    /** While disks were copied last. */
+    let authorities = 0;
+    const world = await playCourse(disturbed(place, lose, phaseIs("Completed")), {
+      round: ({ cluster }) => {
+        for (const { spec } of cluster.all(SERVICES)) addresses.add(spec?.clusterIP ?? address);
+        const found = cluster.all(SECRETS).flatMap(({ data }) => data?.["ca.crt"] ?? []);
+        if (cluster.all(JOBS).some(({ metadata }) => metadata.name.endsWith("-copy")))
+          authorities = new Set(found).size;
+      },
+    });
+    // Without its address or keys nobody can ask the agent to take its pin away: that is told.
+    const isLate = place[0] === "Starting" && ["Service", "keys"].includes(what);
+    const conditions = [...(wanted.conditions ?? []), ...(isLate ? ["PinRemoved=False LeftBehind"] : [])].sort();
+    // A copy that is done already needs no certificate any more.
+    if (!["FinalPass", "Switching"].includes(place[0])) expect(authorities).toBe(1);
+    expect(endState(world)).toEqual({ ...wanted, conditions });
+    if (what === "Service") expect([...addresses].filter((one) => one !== undefined)).toEqual(["10.0.0.7"]);
+    const made = world.cluster.writes.filter(({ verb, name }) => verb === "create" && name.endsWith("-tls"));
+    if (what === "keys" && !["Starting", "Switching"].includes(place[0])) expect(made).toHaveLength(2);
+  },
+);
