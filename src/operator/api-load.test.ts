@@ -1,8 +1,9 @@
 import { expect, test } from "@jest/globals";
+import { VIRTUAL_MACHINES } from "./kinds.ts";
 import { type EventDriven, playByEvents, runByEvents } from "./testing/event-driven.ts";
 import { COPY, COURSES, type Course, reasonIs } from "./vm-restore/testing/courses.ts";
 import { phaseIs, restoreIn } from "./vm-restore/testing/run.ts";
-import { World } from "./vm-restore/testing/world.ts";
+import { TENANT, World } from "./vm-restore/testing/world.ts";
 
 // What the operator asks of the API server, woken by its watches only.
 
@@ -73,5 +74,22 @@ test("news is written at once, however recent the last numbers are", async () =>
   expect(restoreIn(driven.world)?.status?.conditions).toContainEqual(
     expect.objectContaining({ type: "Degraded", status: "True" }),
   );
+  await driven.end();
+});
+
+test("a machine of somebody else that stands in the way, and goes away, wakes nobody, and is found out all the same", async () => {
+  const world = new World();
+  world.restore();
+  world.launchable = false;
+  const driven = await runByEvents(world);
+  await driven.seconds(10);
+  const metadata = { name: "orders-db", namespace: TENANT };
+  world.cluster.put(VIRTUAL_MACHINES, { apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", metadata, spec: {} });
+  world.launchable = true;
+  await driven.seconds(10);
+  expect(reasonIs("VirtualMachineCreated", "VirtualMachineExists")(restoreIn(world))).toBe(true);
+  world.cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db");
+  await driven.seconds(40);
+  expect(restoreIn(world)?.status?.phase).toBe("Completed");
   await driven.end();
 });

@@ -19,7 +19,7 @@ import { RestoreReconciler } from "./vm-restore/reconcile.ts";
 import { Watches } from "./watches.ts";
 
 const LEASE = "vmrestore-operator";
-const SYNC_LIMIT_MS = 10_000;
+const SYNC_LIMIT_MS = 20_000;
 const WORKERS = { restores: 8, repositories: 2 } as const;
 
 export interface OperatorOptions {
@@ -88,7 +88,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
       const common = { clock, logger, metrics };
       const watching = watches.run(leading);
       // Before the watches know everything, each reconcile would ask the API server instead.
-      await watches.untilSynced(SYNC_LIMIT_MS, leading);
+      await watches.untilTried(SYNC_LIMIT_MS, leading);
       await Promise.all([
         watching,
         runController(

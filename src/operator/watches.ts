@@ -90,11 +90,14 @@ export class Watches {
     return this.#reflectors.every((reflector) => reflector.synced);
   }
 
-  /** Waits until they are synced, but no longer than so many milliseconds, or until the signal. */
-  async untilSynced(limitMs: number, signal: AbortSignal): Promise<void> {
+  /**
+   * Waits until each is synced or has failed to be (a kind that the cluster does not have never is), but no longer than so many
+   * milliseconds, or until the signal.
+   */
+  async untilTried(limitMs: number, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     const end = clock.monotonic() + limitMs;
-    while (!this.synced && clock.monotonic() < end && !signal.aborted)
+    while (!this.#reflectors.every(({ tried }) => tried) && clock.monotonic() < end && !signal.aborted)
       await clock.sleep(20, signal).catch(() => undefined);
   }
 

@@ -48,6 +48,7 @@ export class Reflector<T extends KubernetesObject> {
   /** The same by namespace and name. */
   #named = new Map<string, T>();
   #synced = false;
+  #failed = false;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -76,6 +77,11 @@ export class Reflector<T extends KubernetesObject> {
     return this.#synced;
   }
 
+  /** Whether everything was listed, or could not be at the first attempt. */
+  get tried(): boolean {
+    return this.#synced || this.#failed;
+  }
+
   /** Runs until the signal. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, logger, type, random = Math.random } = this.#options;
@@ -92,6 +98,7 @@ export class Reflector<T extends KubernetesObject> {
         }
       } catch (error) {
         if (signal.aborted) return;
+        this.#failed = true;
         if (!mayResume(error)) version = undefined;
         if (!isExpired(error))
           logger.warn({ kind: type.kind, error: errorMessage(error), retryMs: delay }, "watch lost");

@@ -39,7 +39,8 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
       return lost.length > 0 ? acts(lost, created(observed)) : passed(created(observed));
     }
     const message = `There is a VirtualMachine ${name} that this restore did not make. Delete one of the two.`;
-    return waits(no(CREATED, "VirtualMachineExists", message));
+    // Nobody tells when a machine of somebody else goes.
+    return waits(no(CREATED, "VirtualMachineExists", message), 10_000);
   }
   const before = conditionOf(conditionsBefore(observed), CREATED);
   if (before?.status === "True" || before?.reason === "VirtualMachineDeleted") {
