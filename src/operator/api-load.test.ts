@@ -93,3 +93,14 @@ test("a machine of somebody else that stands in the way, and goes away, wakes no
   expect(restoreIn(world)?.status?.phase).toBe("Completed");
   await driven.end();
 });
+
+test("an agent that does not answer is asked once in a reconcile: each question may take seconds, and holds a worker", async () => {
+  const driven = await runTo({ relocation: { strategy: "None" } }, reasonIs("Expired", "Never"));
+  driven.world.agentAnswers = false;
+  const before = driven.asks.length;
+  await driven.seconds(8);
+  expect(reasonIs("Degraded", "AgentUnreachable")(restoreIn(driven.world))).toBe(true);
+  expect(driven.asks.length).toBeGreaterThan(before + 2);
+  expect(Math.max(...driven.asks.slice(before))).toBe(1);
+  await driven.end();
+});

@@ -16,6 +16,8 @@ const METRICS = new OperatorMetrics();
 export interface EventDriven {
   readonly world: World;
   readonly transport: FakeTransport;
+  /** How often each reconcile asked an agent how it is. */
+  readonly asks: readonly number[];
   /** Lets so many seconds pass, with everybody in the world acting once a second. */
   readonly seconds: (count: number) => Promise<void>;
   readonly end: () => Promise<void>;
@@ -51,12 +53,15 @@ export async function runByEvents(world: World): Promise<EventDriven> {
     connector: world.connect,
     watched: watches.watched,
   });
+  const asks: number[] = [];
   const reconcile = async (namespace: string, name: string) => {
     active++;
+    const before = world.asked;
     try {
       return await reconciler.reconcile(namespace, name);
     } finally {
       active--;
+      asks.push(world.asked - before);
     }
   };
   const options = { ...common, name: "vmrestore", queue: restores, reconcile, workers: 2, metrics: METRICS };
@@ -64,6 +69,7 @@ export async function runByEvents(world: World): Promise<EventDriven> {
   return {
     world,
     transport,
+    asks,
     seconds: async (count) => {
       for (let second = 0; second < count; second++) {
         world.step();

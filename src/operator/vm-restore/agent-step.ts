@@ -16,6 +16,7 @@ import { relocationBegun } from "./relocation-step.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const POLL_MS = 300;
+const LOST_POLL_MS = 2000;
 
 /** The media agent: its objects, each made once where it is missing, and whether it serves. */
 export function runAgent(observed: Observed, plan: Plan): Outcome {
@@ -54,7 +55,9 @@ export function runAgent(observed: Observed, plan: Plan): Outcome {
       status,
     };
   const trouble = podTrouble(observed.agentPods) ?? problem ?? "it opens the backup";
-  return { ...waits(starting(sentence(`The media agent does not serve yet: ${trouble}`)), POLL_MS), status };
+  // A machine is waited for by people; one that is there already waits by itself.
+  const againMs = isOurs(restore, observed.machine) ? LOST_POLL_MS : POLL_MS;
+  return { ...waits(starting(sentence(`The media agent does not serve yet: ${trouble}`)), againMs), status };
 }
 
 /**

@@ -40,6 +40,8 @@ export interface ObserveOptions {
   readonly now: number;
   /** The session with this restore's agent. */
   readonly session: AgentSession;
+  /** Why the agent did not answer a moment ago: it is not asked again now. */
+  readonly silent?: string | undefined;
 }
 
 /** Reads everything that the next decision about a restore needs. Writes nothing. */
@@ -129,7 +131,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     stateSecret: undefined,
     neighbours: { machines: [], instances: [] },
   };
-  const agent = await observeAgent(options.session, without, plan);
+  const agent = await observeAgent(options, without, plan);
   // A pod that ended on a node which does not answer may still hold the mount: then the agent sees its connection.
   const isMounted = (agent.status?.connections.nfs ?? 0) > 0;
   const ended = isMounted ? podsBeside.filter((pod) => hasEnded(pod) && mountsAny(pod, servedClaims)) : [];
@@ -188,7 +190,11 @@ const NOTHING_TOLD = {
 };
 
 /** An agent that does not answer is a fact to decide on, not an error. */
-async function observeAgent(session: AgentSession, observed: Observed, plan: Plan | undefined): Promise<ObservedAgent> {
+async function observeAgent(
+  { session, silent }: ObserveOptions,
+  observed: Observed,
+  plan: Plan | undefined,
+): Promise<ObservedAgent> {
   const { service, keys, statefulSet, machine, profile, restore, spec } = observed;
   const address = service?.spec?.clusterIP;
   if (
@@ -203,6 +209,7 @@ async function observeAgent(session: AgentSession, observed: Observed, plan: Pla
   // Before its pod runs nobody answers at that address, and asking would only wait.
   if (!observed.agentPods.some(({ status }) => status?.phase === "Running"))
     return { ...NOTHING_TOLD, problem: "its pod does not run yet" };
+  if (silent !== undefined) return { ...NOTHING_TOLD, problem: silent };
   try {
     const { ca, operator } = readKeys(keys);
     const control = session.connect({ host: address, port: AGENT_PORTS.control, tls: { ca, ...operator } });
@@ -224,7 +231,7 @@ async function observeAgent(session: AgentSession, observed: Observed, plan: Pla
       profile: wantsProfile ? await control.profile() : undefined,
     };
   } catch (error) {
-    return { ...NOTHING_TOLD, problem: errorMessage(error) };
+    return { ...NOTHING_TOLD, problem: errorMessage(error), failed: true };
   }
 }
 

@@ -38,6 +38,8 @@ export interface ObservedAgent {
   readonly status: AgentStatus | undefined;
   /** Why there is no status. */
   readonly problem: string | undefined;
+  /** That it was asked and did not answer, which takes its time. */
+  readonly failed?: true;
   /** The phase that this very process was told last. */
   readonly told: AgentPhase | undefined;
   /** The snapshot's manifest; read only where a machine is to be made from it. */

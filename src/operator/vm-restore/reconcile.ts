@@ -46,6 +46,10 @@ interface Session {
   written: number;
 }
 
+type Glance =
+  | { readonly isIdle: true; readonly againMs: number | undefined }
+  | { readonly isIdle: false; readonly silent?: string | undefined };
+
 /**
  * Gathers, decides, writes: one step at a time for each VMRestore. It gathers from the watches first. Where that leaves nothing to be
  * done, as is so most of the time, the API server is not asked. Otherwise everything is read anew, and what that comes to is done.
@@ -63,36 +67,38 @@ export class RestoreReconciler {
   /** Milliseconds until the next step; undefined: on a change only. */
   async reconcile(namespace: string, name: string): Promise<number | undefined> {
     const key = `${namespace}/${name}`;
-    const idle = await this.#idle(key, namespace, name);
-    if (idle !== undefined) return idle.againMs;
-    return this.#step(key, namespace, name);
+    const glance = await this.#glance(key, namespace, name);
+    if (glance.isIdle) return glance.againMs;
+    return this.#step(key, namespace, name, glance.silent);
   }
 
-  /** What comes next, if nothing is to be done now as far as the watches know; undefined: more is to be found out. */
-  async #idle(key: string, namespace: string, name: string): Promise<{ againMs: number | undefined } | undefined> {
+  /** Whether there is nothing to be done now, as far as the watches know. */
+  async #glance(key: string, namespace: string, name: string): Promise<Glance> {
     const { settings, clock, metrics } = this.#options;
-    if (this.#options.watched === undefined) return undefined;
+    if (this.#options.watched === undefined) return { isIdle: false };
     const restore = await this.#watched.known.get(VM_RESTORES, namespace, name);
     const spec = vmRestoreSpec.safeParse(restore?.spec);
-    if (restore === undefined || !spec.success) return undefined;
+    if (restore === undefined || !spec.success) return { isIdle: false };
     const known = this.#session(key, restore.metadata.uid ?? "");
     const { session, reads } = known;
     const observed = await observe({ cluster: reads.known, settings, now: clock.now(), session }, restore, spec.data);
     const outcome = decide(observed);
-    if ((outcome.actions ?? []).length > 0) return undefined;
+    const silent = observed.agent.failed === true ? observed.agent.problem : undefined;
+    if ((outcome.actions ?? []).length > 0) return { isIdle: false, silent };
     const status = JSON.parse(JSON.stringify(statusAfter(observed, outcome))) as VMRestoreStatus;
     metrics.restoreIs(known.uid, status.phase);
-    if (isDeepStrictEqual(status, restore.status ?? {})) return { againMs: outcome.againMs };
+    if (isDeepStrictEqual(status, restore.status ?? {})) return { isIdle: true, againMs: outcome.againMs };
     const wait = progressWait(restore.status ?? {}, status, clock.now());
-    if (wait === undefined) return undefined;
+    if (wait === undefined) return { isIdle: false, silent };
     const left = known.written + wait - clock.monotonic();
-    if (left > 0) return { againMs: Math.min(outcome.againMs ?? left, left) };
+    if (left > 0) return { isIdle: true, againMs: Math.min(outcome.againMs ?? left, left) };
     await this.#writeStatus(restore, status);
     known.written = clock.monotonic();
-    return { againMs: outcome.againMs };
+    return { isIdle: true, againMs: outcome.againMs };
   }
 
-  async #step(key: string, namespace: string, name: string): Promise<number | undefined> {
+  /** @param silent why the agent did not answer a moment ago */
+  async #step(key: string, namespace: string, name: string, silent: string | undefined): Promise<number | undefined> {
     const { cluster, settings, clock, metrics, logger } = this.#options;
     const restore = await cluster.get(VM_RESTORES, namespace, name);
     if (restore === undefined) {
@@ -110,7 +116,8 @@ export class RestoreReconciler {
     }
     const known = this.#session(key, uid);
     const { session, reads } = known;
-    const observed = await observe({ cluster: reads.now, settings, now: clock.now(), session }, restore, spec.data);
+    const gathering = { cluster: reads.now, settings, now: clock.now(), session, silent };
+    const observed = await observe(gathering, restore, spec.data);
     const outcome = decide(observed);
     const actions = outcome.actions ?? [];
     try {
