@@ -5,6 +5,7 @@ import { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../base/clock.ts";
 import { createLogger, type Logger } from "../base/logging.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
+import { CachedReads } from "./runtime/cached-reads.ts";
 import { runController } from "./runtime/controller.ts";
 import { EventRecorder } from "./runtime/event-recorder.ts";
 import { FencedCluster } from "./runtime/fenced-cluster.ts";
@@ -85,6 +86,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         watched: watches.watched,
         ...(options.connector === undefined ? {} : { connector: options.connector }),
       });
+      const { known } = new CachedReads(watches.watched, cluster, clock);
       const common = { clock, logger, metrics };
       const watching = watches.run(leading);
       // Before the watches know everything, each reconcile would ask the API server instead.
@@ -106,7 +108,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
             ...common,
             name: "backuprepository",
             queue: repositories,
-            reconcile: (space, name) => reconcileRepository({ cluster, settings, clock, events }, space, name),
+            reconcile: (space, name) => reconcileRepository({ cluster, settings, clock, events, known }, space, name),
             workers: WORKERS.repositories,
           },
           leading,

@@ -78,6 +78,7 @@ export class Watches {
       }),
       ...[SECRETS, SERVICES, STATEFUL_SETS].map((type) => this.#watch(type as ResourceType, { ...made, namespace })),
       ...[JOBS, PODS, CLAIMS, SECRETS].map((type) => this.#watch(type as ResourceType, mounted)),
+      this.#watch(VOLUMES as ResourceType, { labelSelector: mounted.labelSelector, onChange: mounted.onChange }),
     ];
   }
 

@@ -6,8 +6,10 @@ import { silentLogger } from "../../base/logging.ts";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { conditionOf } from "../conditions.ts";
 import { BACKUP_REPOSITORIES, CLAIMS, JOBS, PODS, SECRETS, VOLUMES } from "../kinds.ts";
+import type { ClusterReads } from "../runtime/cluster.ts";
 import { ApiError } from "../runtime/errors.ts";
 import { EVENTS, EventRecorder } from "../runtime/event-recorder.ts";
+import { matchesLabels } from "../runtime/label-selector.ts";
 import { FakeCluster } from "../runtime/testing/fake-cluster.ts";
 import { reconcileRepository } from "./reconcile.ts";
 
@@ -85,10 +87,27 @@ class Place {
     return `repository-${this.repository?.metadata.uid}`;
   }
 
-  async turn(): Promise<void> {
-    const { cluster, clock } = this;
+  /** What watches would know: repositories, and what bears the operator's label. */
+  readonly known: ClusterReads = {
+    get: async (type, namespace, name) => {
+      const object = this.cluster.peek(type, namespace, name);
+      const isSeen = type.kind === "BackupRepository" || object?.metadata.labels?.[LABELS.repositoryUid] !== undefined;
+      return isSeen ? object : undefined;
+    },
+    list: async (type, namespace, selector) =>
+      this.cluster
+        .all(type)
+        .filter(({ metadata }) => metadata.namespace === namespace && matchesLabels(metadata.labels, selector)),
+  };
+
+  async turn(): Promise<number | undefined> {
+    const { cluster, clock, known } = this;
     const settings = { namespace: OWN, image: "vmrestore" };
-    await reconcileRepository({ cluster, settings, clock, events: this.#events }, TENANT, "nightly");
+    const again = await reconcileRepository(
+      { cluster, settings, clock, events: this.#events, known },
+      TENANT,
+      "nightly",
+    );
     for (const { metadata } of cluster.all(CLAIMS)) {
       cluster.change(CLAIMS, metadata.namespace, metadata.name, (claim) => {
         claim.status = { phase: "Bound" };
@@ -102,6 +121,7 @@ class Place {
       cluster.put(PODS, { apiVersion: "v1", kind: "Pod", metadata, status });
     }
     await clock.advance(1000);
+    return again;
   }
 
   /** Takes turns until the condition has that reason. */
@@ -325,4 +345,23 @@ test("what the API server refuses to make is told, and a repository that is read
   place.password({ password: "YW5vdGhlcg==" });
   await expect(place.turn()).rejects.toThrow("denied");
   expect(place.ready?.status).toBe("True");
+});
+
+test("a look at a repository that is ready reads what the tenant made, once a minute, and nothing else", async () => {
+  const place = new Place();
+  await place.until("Checked");
+  for (let turn = 0; turn < 5; turn++) await place.turn();
+  const { reads, writes } = place.cluster;
+  const before = writes.length;
+  reads.length = 0;
+  expect(await place.turn()).toBeGreaterThan(50_000);
+  expect(reads.map(({ verb, type }) => `${verb} ${type.plural}`).sort()).toEqual([
+    "get persistentvolumeclaims",
+    "get persistentvolumes",
+    "get secrets",
+  ]);
+  expect(writes).toHaveLength(before);
+  place.password({ password: "YW5vdGhlcg==" });
+  await place.turn();
+  expect(place.cluster.peek(SECRETS, OWN, place.mounted)?.data?.password).toBe("YW5vdGhlcg==");
 });

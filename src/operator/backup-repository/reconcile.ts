@@ -10,7 +10,7 @@ import { errorMessage } from "../../base/errors.ts";
 import { perform } from "../actions.ts";
 import { changedConditions, isTrue } from "../conditions.ts";
 import { BACKUP_REPOSITORIES, CLAIMS, JOBS, PODS, SECRETS, VOLUMES } from "../kinds.ts";
-import type { Cluster } from "../runtime/cluster.ts";
+import type { Cluster, ClusterReads } from "../runtime/cluster.ts";
 import { isConflict } from "../runtime/errors.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
 import { identityOf } from "../runtime/objects.ts";
@@ -27,6 +27,8 @@ export interface RepositoryReconcilerOptions {
   readonly settings: OperatorSettings;
   readonly clock: Clock;
   readonly events: EventRecorder;
+  /** What is known of the cluster without asking; default: nothing. */
+  readonly known?: ClusterReads;
 }
 
 /** Gathers, decides, writes: one step for one BackupRepository. Milliseconds until the next, undefined: on a change only. */
@@ -36,9 +38,11 @@ export async function reconcileRepository(
   name: string,
 ): Promise<number | undefined> {
   const { cluster } = options;
+  const idle = await glance(options, namespace, name);
+  if (idle !== undefined) return idle.againMs;
   const repository = await cluster.get(BACKUP_REPOSITORIES, namespace, name);
   if (repository === undefined) return undefined;
-  const observed = await observe(options, repository);
+  const observed = await observe(options, repository, cluster);
   const decision = decideRepository(observed);
   try {
     await perform(decision.actions, cluster, undefined);
@@ -51,6 +55,26 @@ export async function reconcileRepository(
   if (decision.status !== undefined) await writeStatus(options, repository, decision.status);
   await perform(decision.afterStatus ?? [], cluster, undefined);
   return decision.actions.length > 0 ? (decision.againMs ?? 0) : decision.againMs;
+}
+
+/**
+ * What comes next, if nothing is to be done for a repository that is ready: what the operator made is known from the watches, and only
+ * what the tenant made is read.
+ */
+async function glance(
+  options: RepositoryReconcilerOptions,
+  namespace: string,
+  name: string,
+): Promise<{ readonly againMs: number | undefined } | undefined> {
+  if (options.known === undefined) return undefined;
+  const repository = await options.known.get(BACKUP_REPOSITORIES, namespace, name);
+  if (repository === undefined || !isTrue(repository.status?.conditions, "Ready")) return undefined;
+  const decision = decideRepository(await observe(options, repository, options.known));
+  const isIdle =
+    decision.actions.length === 0 &&
+    (decision.afterStatus ?? []).length === 0 &&
+    (decision.status === undefined || isDeepStrictEqual(decision.status, repository.status));
+  return isIdle ? { againMs: decision.againMs } : undefined;
 }
 
 async function writeStatus(
@@ -71,9 +95,11 @@ async function writeStatus(
   }
 }
 
+/** @param ours where what the operator made is read */
 async function observe(
   { cluster, settings, clock }: RepositoryReconcilerOptions,
   repository: BackupRepository,
+  ours: ClusterReads,
 ): Promise<ObservedRepository> {
   const own = settings.namespace;
   const { namespace, uid } = repository.metadata;
@@ -89,13 +115,13 @@ async function observe(
       volumeName === undefined ? undefined : cluster.get(VOLUMES, undefined, volumeName),
       secretOf(spec?.credentialsSecretRef.name),
       secretOf(spec === undefined ? undefined : accessSecretName(spec)),
-      cluster.get(CLAIMS, own, mounted),
-      cluster.get(VOLUMES, undefined, mounted),
-      cluster.get(SECRETS, own, mounted),
-      cluster.get(JOBS, own, mounted),
-      cluster.list(PODS, own, `job-name=${mounted}`),
-      cluster.list(SECRETS, own, `${LABELS.repositoryUid}=${uid},${LABELS.restoreUid}`),
-      cluster.list(SECRETS, own, `${alsoReads(uid ?? "")},${LABELS.restoreUid}`),
+      ours.get(CLAIMS, own, mounted),
+      ours.get(VOLUMES, undefined, mounted),
+      ours.get(SECRETS, own, mounted),
+      ours.get(JOBS, own, mounted),
+      ours.list(PODS, own, `job-name=${mounted}`),
+      ours.list(SECRETS, own, `${LABELS.repositoryUid}=${uid},${LABELS.restoreUid}`),
+      ours.list(SECRETS, own, `${alsoReads(uid ?? "")},${LABELS.restoreUid}`),
     ]);
   return {
     now: clock.now(),
