@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { systemClock } from "../../base/clock.ts";
 import { errorCode } from "../../base/errors.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import { bootOnce } from "../guest/boot-once.ts";
@@ -13,6 +14,7 @@ import { startLab } from "../lab.ts";
 import { backUp, timeFullRestore } from "./backup.ts";
 import { Cluster } from "./cluster.ts";
 import { followRestore } from "./follow.ts";
+import { keepRunning } from "./keep-running.ts";
 import { OPERATOR_NAMESPACE, repositoryManifests } from "./manifests.ts";
 import type { Output } from "./output.ts";
 import { waitForPage } from "./page.ts";
@@ -60,7 +62,7 @@ export async function runQuickstart(options: QuickstartOptions): Promise<void> {
     cliEntry: options.cliEntry,
     crds: options.crds,
   });
-  const operator = startOperator(options, lab.kubeconfigPath);
+  const operator = keepRunning(() => startOperator(options, lab.kubeconfigPath), systemClock);
   try {
     const cluster = new Cluster(lab.kubeconfigPath);
     const manifests = join(directory, "repository.yaml");
@@ -84,7 +86,7 @@ export async function runQuickstart(options: QuickstartOptions): Promise<void> {
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
     }
   } finally {
-    await stopChild(operator);
+    await operator.stop();
     await lab.close();
   }
 }
@@ -156,7 +158,7 @@ async function restore({ examples, output, signal }: QuickstartOptions, cluster:
 function startOperator({ cliEntry, directory }: QuickstartOptions, kubeconfig: string): ChildProcess {
   const log = openSync(join(directory, "operator.log"), "a");
   // The pipe on standard input ends with this process, and the operator with the pipe.
-  return spawn(
+  const child = spawn(
     process.execPath,
     [cliEntry, "operator", "--namespace", OPERATOR_NAMESPACE, "--kubeconfig", kubeconfig],
     {
@@ -164,15 +166,8 @@ function startOperator({ cliEntry, directory }: QuickstartOptions, kubeconfig: s
       env: { ...process.env, VMRESTORE_END_WITH_STDIN: "1" },
     },
   );
-}
-
-async function stopChild(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once("exit", resolve));
-  child.kill("SIGTERM");
-  const hard = setTimeout(() => child.kill("SIGKILL"), 5000);
-  await ended;
-  clearTimeout(hard);
+  closeSync(log);
+  return child;
 }
 
 async function repositoryPassword(file: string): Promise<string> {
