@@ -12,19 +12,19 @@ export interface Watched {
   objects(): Iterable<KubernetesObject>;
 }
 
-/** How long what was read of an object that nobody watches is taken to be so. That there is none is so until the next real reading. */
+/** How long what was read of an own object that nobody watches is taken to be so. That there is none is so until the next reading. */
 const REMEMBERED_MS = 60_000;
 
 interface Memory {
-  readonly answer: unknown;
+  readonly object: KubernetesObject | undefined;
   readonly at: number;
 }
 
 /**
- * Two ways to read a cluster for one purpose. {@link now} asks the API server, and remembers. {@link known} asks nobody: it answers
- * from the watches, and where a kind is not watched there, from what was read last. The watches may be a little behind, and they only
- * know of objects with our labels, so what they say is good for finding out that nothing is to be done. Whatever is done is decided
- * upon what `now` says.
+ * Two ways to read a cluster for one purpose. {@link now} asks the API server, and remembers. {@link known} asks as little as may be: it
+ * answers from the watches, and where a kind is not watched there, from what was read last of an object that nobody else makes. The
+ * watches may be a little behind, and they only know of objects with our labels, so what they say is good for finding out that nothing
+ * is to be done. Whatever is done is decided upon what `now` says.
  */
 export class CachedReads {
   readonly #watched: readonly Watched[];
@@ -33,25 +33,30 @@ export class CachedReads {
   readonly now: ClusterReads;
   readonly known: ClusterReads;
 
-  constructor(watched: readonly Watched[], live: ClusterReads, clock: Clock) {
+  /** @param isOwn whether a name is one that nobody else gives */
+  constructor(
+    watched: readonly Watched[],
+    live: ClusterReads,
+    clock: Clock,
+    isOwn: (name: string) => boolean = () => false,
+  ) {
     this.#watched = watched;
     this.#clock = clock;
-    const asked = <T>(key: string, type: ResourceType, namespace: string | undefined, answer: T): T => {
-      if (this.#watchers(type, namespace) === undefined) this.#memories.set(key, { answer, at: clock.monotonic() });
-      return answer;
-    };
     this.now = {
-      get: async (type, namespace, name) =>
-        asked(keyOf(type, namespace, name), type, namespace, await live.get(type, namespace, name)),
-      list: async (type, namespace, selector) =>
-        asked(keyOf(type, namespace, `?${selector}`), type, namespace, await live.list(type, namespace, selector)),
+      get: async (type, namespace, name) => {
+        const object = await live.get(type, namespace, name);
+        if (isOwn(name) && this.#watchers(type, namespace) === undefined)
+          this.#memories.set(keyOf(type, namespace, name), { object, at: clock.monotonic() });
+        return object;
+      },
+      list: (type, namespace, selector) => live.list(type, namespace, selector),
     };
     this.known = {
       get: async <T extends KubernetesObject>(type: ResourceType<T>, namespace: string | undefined, name: string) => {
         const watchers = this.#watchers(type, namespace);
         if (watchers !== undefined) return firstOf(watchers, namespace, name) as T | undefined;
         const memory = this.#remembered(keyOf(type, namespace, name));
-        return memory === undefined ? this.now.get(type, namespace, name) : (memory.answer as T | undefined);
+        return memory === undefined ? this.now.get(type, namespace, name) : (memory.object as T | undefined);
       },
       list: async <T extends KubernetesObject>(
         type: ResourceType<T>,
@@ -59,9 +64,9 @@ export class CachedReads {
         selector?: string,
       ) => {
         const watchers = this.#watchers(type, namespace);
-        if (watchers !== undefined) return allOf(watchers, namespace, selector) as T[];
-        const memory = this.#remembered(keyOf(type, namespace, `?${selector}`));
-        return memory === undefined ? this.now.list(type, namespace, selector) : (memory.answer as T[]);
+        return watchers === undefined
+          ? live.list(type, namespace, selector)
+          : (allOf(watchers, namespace, selector) as T[]);
       },
     };
   }
@@ -80,8 +85,7 @@ export class CachedReads {
   #remembered(key: string): Memory | undefined {
     const memory = this.#memories.get(key);
     if (memory === undefined) return undefined;
-    const isNone = memory.answer === undefined || (Array.isArray(memory.answer) && memory.answer.length === 0);
-    return isNone || this.#clock.monotonic() - memory.at < REMEMBERED_MS ? memory : undefined;
+    return memory.object === undefined || this.#clock.monotonic() - memory.at < REMEMBERED_MS ? memory : undefined;
   }
 }
 

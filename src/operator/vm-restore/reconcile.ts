@@ -10,7 +10,7 @@ import { sentence } from "../backup-repository/decide.ts";
 import { changedConditions, conditionOf, mergeConditions } from "../conditions.ts";
 import { JOBS, SECRETS, VM_RESTORES } from "../kinds.ts";
 import { CachedReads, type Watched } from "../runtime/cached-reads.ts";
-import type { Cluster } from "../runtime/cluster.ts";
+import type { Cluster, ClusterReads } from "../runtime/cluster.ts";
 import { isConflict } from "../runtime/errors.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
 import type { OperatorMetrics } from "../runtime/metrics.ts";
@@ -57,11 +57,12 @@ type Glance =
 export class RestoreReconciler {
   readonly #options: RestoreReconcilerOptions;
   readonly #sessions = new Map<string, Session>();
-  readonly #watched: CachedReads;
+  readonly #known: ClusterReads;
 
   constructor(options: RestoreReconcilerOptions) {
     this.#options = options;
-    this.#watched = this.#reads();
+    const { watched = [], cluster, clock } = options;
+    this.#known = new CachedReads(watched, cluster, clock).known;
   }
 
   /** Milliseconds until the next step; undefined: on a change only. */
@@ -76,7 +77,7 @@ export class RestoreReconciler {
   async #glance(key: string, namespace: string, name: string): Promise<Glance> {
     const { settings, clock, metrics } = this.#options;
     if (this.#options.watched === undefined) return { isIdle: false };
-    const restore = await this.#watched.known.get(VM_RESTORES, namespace, name);
+    const restore = await this.#known.get(VM_RESTORES, namespace, name);
     const spec = vmRestoreSpec.safeParse(restore?.spec);
     if (restore === undefined || !spec.success) return { isIdle: false };
     const known = this.#session(key, restore.metadata.uid ?? "");
@@ -214,14 +215,15 @@ export class RestoreReconciler {
     if (before?.uid === uid) return before;
     before?.session.close();
     const session = new AgentSession(this.#options.connector);
-    const known = { uid, session, reads: this.#reads(), written: Number.NEGATIVE_INFINITY };
+    const known = { uid, session, reads: this.#reads(uid), written: Number.NEGATIVE_INFINITY };
     this.#sessions.set(key, known);
     return known;
   }
 
-  #reads(): CachedReads {
+  /** @param uid of a restore: it is in the names that nobody else gives */
+  #reads(uid: string): CachedReads {
     const { watched = [], cluster, clock } = this.#options;
-    return new CachedReads(watched, cluster, clock);
+    return new CachedReads(watched, cluster, clock, (name) => name.includes(uid));
   }
 
   #forget(key: string): void {
