@@ -30,7 +30,8 @@ import { LabNode } from "./node/node.ts";
 import { runServiceProxy } from "./node/service-proxy.ts";
 
 const FIELD_MANAGER = "vmrestore-lab";
-const NODE_NAME = "lab-node";
+/** Two, so that machines can be migrated from one to the other. */
+const NODE_NAMES = ["lab-node", "lab-node-2"] as const;
 const DEFINITIONS: ResourceType = {
   apiVersion: "apiextensions.k8s.io/v1",
   kind: "CustomResourceDefinition",
@@ -89,11 +90,11 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   await installDefinitions(context, crds);
   await installKubeVirt(cluster, (ms) => systemClock.sleep(ms));
   await installStorageClasses(context);
-  node = await LabNode.create({ name: NODE_NAME, directory, cliEntry, podPrefix: block.podPrefix }, context);
+  node = await LabNode.create({ names: NODE_NAMES, directory, cliEntry, podPrefix: block.podPrefix }, context);
   const running = node;
   hypervisor = new Hypervisor(
     {
-      nodeName: NODE_NAME,
+      nodeName: NODE_NAMES[0],
       directory: join(directory, "consoles"),
       nextAddress: () => running.nextAddress(),
       accelerator: () => chooseAccelerator(() => buildTinyGuest({ directory: guests, signal: ending.signal })),

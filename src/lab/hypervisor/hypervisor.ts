@@ -2,7 +2,6 @@ import { mkdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { errorMessage } from "../../base/errors.ts";
-import { resourcePath } from "../../operator/runtime/objects.ts";
 import type { VolumeClaim } from "../controllers/kinds.ts";
 import { isControlledBy, type LabContext, ownKey, runLabController } from "../controllers/lab-controller.ts";
 import { type InstanceFacts, instanceStatus } from "./instance-status.ts";
@@ -14,13 +13,15 @@ import {
   LAUNCHER_SELECTOR,
   type LauncherPod,
   launcherPod,
-  launcherStatus,
 } from "./launcher-pod.ts";
-import type { Accelerator } from "./machine.ts";
+import { deleteLauncher, writeLauncher } from "./launcher-writes.ts";
+import type { Accelerator, MachineSpec } from "./machine.ts";
 import { MachineRefusedError, machineSpecOf } from "./machine-spec.ts";
+import { Migrations } from "./migrations.ts";
 import { RunningMachine } from "./running-machine.ts";
 import { INSTANCE_FINALIZER, isSame, runVirtualMachineController } from "./virtual-machine-controller.ts";
 import { findVolume, type VolumeFound, VolumeNotReadyError } from "./volume-source.ts";
+import { runWorkloadUpdater } from "./workload-updater.ts";
 
 /** A machine that could not be started is tried again: its disks may not be served yet. */
 const RETRY_MS = { first: 500, most: 10_000 };
@@ -32,16 +33,19 @@ interface HypervisorOptions {
   /** Another loopback address that no pod has. */
   readonly nextAddress: () => Promise<string>;
   readonly accelerator: () => Promise<Accelerator>;
+  /** The pause after a migration that failed, doubled after each further one. By default KubeVirt's. */
+  readonly migrationBackoffMs?: number;
 }
 
 /** How often a guest is asked to shut down until it does. */
 const ASK_AGAIN_MS = 3000;
 
-/** What the hypervisor holds of one instance, by the instance's uid. */
-interface Held {
+/** A machine of an instance and where it is. */
+export interface Held {
   readonly key: string;
   readonly podName: string;
   readonly podIP: string;
+  readonly nodeName: string;
   readonly console: string;
   machine: RunningMachine | undefined;
   volumes: ReadonlyMap<string, VolumeFound>;
@@ -53,7 +57,10 @@ interface Held {
 export class Hypervisor {
   readonly #options: HypervisorOptions;
   readonly #context: LabContext;
+  /** By the instance's uid. */
   readonly #held = new Map<string, Held>();
+  /** Machines that wait for a guest. */
+  readonly #incoming = new Set<Held>();
   #enqueue: (key: string) => void = () => undefined;
 
   constructor(options: HypervisorOptions, context: LabContext) {
@@ -74,14 +81,67 @@ export class Hypervisor {
     };
     await Promise.all([
       runVirtualMachineController(this.#context, signal),
+      runWorkloadUpdater(this.#context, signal),
+      new Migrations(this, this.#context, this.#options.migrationBackoffMs).run(signal),
       runLabController({ name: "hypervisor", watches, reconcile, started }, this.#context, signal),
     ]);
-    await Promise.all([...this.#held.values()].map(({ machine }) => machine?.kill()));
+    await Promise.all([...this.#held.values(), ...this.#incoming].map(({ machine }) => machine?.kill()));
+  }
+
+  /** The machine of an instance, while it runs. */
+  running(uid: string): (Held & { readonly machine: RunningMachine }) | undefined {
+    const held = this.#held.get(uid);
+    const machine = held?.machine;
+    return held === undefined || machine === undefined || machine.exit !== undefined ? undefined : { ...held, machine };
+  }
+
+  /** Another address that no pod has. */
+  nextAddress(): Promise<string> {
+    return this.#options.nextAddress();
+  }
+
+  /**
+   * Starts the machine of an instance once more, on the claims that it names now, waiting for its guest.
+   *
+   * @param sizes bytes of each of its disks as the guest sees them
+   */
+  async startIncoming(
+    instance: VirtualMachineInstance,
+    place: { readonly podName: string; readonly podIP: string; readonly nodeName: string },
+    sizes: readonly number[],
+  ): Promise<Held> {
+    const { namespace = "", name } = instance.metadata;
+    const volumes = await this.#findVolumes(instance);
+    const console = join(this.#options.directory, `${place.podName}.console.log`);
+    const spec = await this.#machineSpec(instance, place.podIP, volumes);
+    const sized = { ...spec, disks: spec.disks.map((disk, index) => ({ ...disk, size: sizes[index] ?? 0 })) };
+    const machine = await this.#run(sized, console, `${namespace}/${name}`, true);
+    const held = { ...place, key: `${namespace}/${name}`, console, machine, volumes };
+    const incoming = { ...held, problem: undefined, retryMs: RETRY_MS.first };
+    this.#incoming.add(incoming);
+    return incoming;
+  }
+
+  /** Ends a machine to which no guest came. */
+  async dropIncoming(incoming: Held): Promise<void> {
+    this.#incoming.delete(incoming);
+    await incoming.machine?.kill();
+  }
+
+  /** The guest runs there now: that is the instance's machine from here on, and the one before is ended. */
+  async handOver(uid: string, incoming: Held): Promise<void> {
+    const before = this.#held.get(uid);
+    this.#incoming.delete(incoming);
+    // It is gone, and with it whatever ran for it.
+    if (before === undefined) return incoming.machine?.kill();
+    this.#held.set(uid, incoming);
+    await before.machine?.kill();
+    this.#enqueue(incoming.key);
   }
 
   /** The file with the serial console's output of a launcher pod that is here. */
   consoleFile(namespace: string, podName: string): string | undefined {
-    for (const held of this.#held.values()) {
+    for (const held of [...this.#held.values(), ...this.#incoming]) {
       if (held.podName === podName && held.key.startsWith(`${namespace}/`)) return held.console;
     }
     return undefined;
@@ -133,30 +193,24 @@ export class Hypervisor {
   async #prepare(instance: VirtualMachineInstance): Promise<void> {
     const { namespace = "", name, uid = "" } = instance.metadata;
     const podIP = await this.#options.nextAddress();
-    const pod = launcherPod(instance, this.#options.nodeName);
+    const pod = launcherPod(instance, { nodeName: this.#options.nodeName });
     await mkdir(this.#options.directory, { recursive: true });
     const console = join(this.#options.directory, `${pod.metadata.name}.console.log`);
     await this.#context.cluster.create(LAUNCHER_PODS, pod as never);
     this.#held.set(uid, {
-      ...{ key: `${namespace}/${name}`, podName: pod.metadata.name, podIP, console },
+      ...{ key: `${namespace}/${name}`, podName: pod.metadata.name, podIP, nodeName: this.#options.nodeName, console },
       ...{ machine: undefined, volumes: new Map(), problem: undefined, retryMs: RETRY_MS.first },
     });
   }
 
   async #start(instance: VirtualMachineInstance, pod: LauncherPod, held: Held): Promise<number | undefined> {
-    const { clock, logger } = this.#context;
+    const { logger } = this.#context;
     try {
       held.volumes = await this.#findVolumes(instance);
       held.problem = undefined;
       await this.#publish(instance, pod, held, "Scheduled");
-      const spec = machineSpecOf(instance, {
-        accelerator: await this.#options.accelerator(),
-        podIP: held.podIP,
-        lowPorts: await canBindLowPorts(held.podIP),
-        sources: held.volumes,
-      });
-      const onChange = (): void => this.#enqueue(held.key);
-      held.machine = await RunningMachine.start({ spec, console: held.console, clock, logger, onChange });
+      const spec = await this.#machineSpec(instance, held.podIP, held.volumes);
+      held.machine = await this.#run(spec, held.console, held.key);
       this.#enqueue(held.key);
       return undefined;
     } catch (error) {
@@ -169,6 +223,21 @@ export class Hypervisor {
       held.retryMs = Math.min(RETRY_MS.most, delay * 2);
       return delay;
     }
+  }
+
+  async #machineSpec(
+    instance: VirtualMachineInstance,
+    podIP: string,
+    sources: ReadonlyMap<string, VolumeFound>,
+  ): Promise<MachineSpec> {
+    const accelerator = await this.#options.accelerator();
+    return machineSpecOf(instance, { accelerator, podIP, lowPorts: await canBindLowPorts(podIP), sources });
+  }
+
+  #run(spec: MachineSpec, console: string, key: string, incoming = false): Promise<RunningMachine> {
+    const { clock, logger } = this.#context;
+    const onChange = (): void => this.#enqueue(key);
+    return RunningMachine.start({ spec, console, clock, logger, onChange, incoming });
   }
 
   async #findVolumes(instance: VirtualMachineInstance): Promise<Map<string, VolumeFound>> {
@@ -217,8 +286,8 @@ export class Hypervisor {
   /** A finished instance keeps its object, and its pod's, until somebody deletes it. */
   async #finish(pods: readonly LauncherPod[], phase: "Succeeded" | "Failed"): Promise<undefined> {
     for (const pod of pods) {
-      if (pod.metadata.deletionTimestamp !== undefined) await this.#deletePod(pod);
-      else if (pod.status?.phase !== phase) await this.#writePod(pod, phase, pod.status?.podIP ?? "");
+      if (pod.metadata.deletionTimestamp !== undefined) await deleteLauncher(this.#context, pod);
+      else if (pod.status?.phase !== phase) await writeLauncher(this.#context, pod, phase, pod.status?.podIP ?? "");
     }
   }
 
@@ -229,8 +298,8 @@ export class Hypervisor {
     if (held?.machine !== undefined && held.machine.exit === undefined) return this.#shutDown(instance, pods[0], held);
     const phase = held?.machine?.exit?.code === 0 ? "Succeeded" : "Failed";
     for (const pod of pods) {
-      await this.#writePod(pod, phase, pod.status?.podIP ?? held?.podIP ?? "");
-      await this.#deletePod(pod);
+      await writeLauncher(this.#context, pod, phase, pod.status?.podIP ?? held?.podIP ?? "");
+      await deleteLauncher(this.#context, pod);
     }
     this.#held.delete(uid);
     const finalizers = (instance.metadata.finalizers ?? []).filter((name) => name !== INSTANCE_FINALIZER);
@@ -251,13 +320,18 @@ export class Hypervisor {
     reason?: string,
   ): Promise<void> {
     const podIP = held?.podIP ?? pod?.status?.podIP ?? "";
-    if (pod !== undefined) await this.#writePod(pod, phase, podIP);
+    if (pod !== undefined) await writeLauncher(this.#context, pod, phase, podIP);
     const claims = [...(held?.volumes ?? [])].map(([name, { claim }]): [string, VolumeClaim] => [name, claim]);
     const machine = phase === "Running" ? held?.machine : undefined;
     const status = instanceStatus(
       instance,
       {
-        ...{ phase, podIP, nodeName: this.#options.nodeName, podUid: pod?.metadata.uid ?? "" },
+        ...{
+          phase,
+          podIP,
+          nodeName: held?.nodeName ?? instance.status?.nodeName ?? this.#options.nodeName,
+          podUid: pod?.metadata.uid ?? "",
+        },
         ...(reason === undefined ? {} : { reason }),
         ...{ paused: machine?.paused, agentConnected: machine?.agentConnected ?? false, osInfo: machine?.osInfo },
         ...{ problem: held?.problem, claims: new Map(claims) },
@@ -267,30 +341,6 @@ export class Hypervisor {
     if (isSame(instance.status, status) && Object.keys(instance.status ?? {}).length === Object.keys(status).length)
       return;
     await this.#context.cluster.replace(INSTANCES, { ...instance, status } as never);
-  }
-
-  async #writePod(pod: LauncherPod, phase: InstancePhase, podIP: string): Promise<void> {
-    const status = launcherStatus(pod, phase, podIP, this.#context.clock.now());
-    if (pod.status?.phase === (status as { phase: string }).phase && pod.status.podIP === podIP) return;
-    const { name, namespace = "" } = pod.metadata;
-    await this.#context.cluster.applyStatus(LAUNCHER_PODS, {
-      ...{ apiVersion: "v1", kind: "Pod", metadata: { name, namespace }, status },
-    });
-  }
-
-  /** What the node does when a pod's processes have ended: only a deletion without grace removes the object. */
-  async #deletePod({ metadata }: LauncherPod): Promise<void> {
-    const body = {
-      apiVersion: "v1",
-      kind: "DeleteOptions",
-      gracePeriodSeconds: 0,
-      preconditions: { uid: metadata.uid },
-    };
-    const path = resourcePath(LAUNCHER_PODS, metadata.namespace, metadata.name);
-    await this.#context.transport.request({ method: "DELETE", path, body }).catch((error: unknown) => {
-      const { status } = error as { status?: number };
-      if (status !== 404 && status !== 409) throw error;
-    });
   }
 }
 

@@ -1,9 +1,14 @@
 import type { VolumeClaim } from "../controllers/kinds.ts";
-import type { Condition, InstancePhase, InstanceStatus, VirtualMachineInstance } from "./kinds.ts";
+import {
+  type Condition,
+  claimNameOf,
+  type InstancePhase,
+  type InstanceStatus,
+  type VirtualMachineInstance,
+} from "./kinds.ts";
 import { interfacesOf, macOf, onPodNetwork } from "./machine-spec.ts";
 import { withTimes } from "./virtual-machine-controller.ts";
-
-const NO_MIGRATION = "the lab has no live migration";
+import { VOLUMES_CHANGE } from "./volume-update.ts";
 
 /** What is known of an instance and its machine. */
 export interface InstanceFacts {
@@ -33,7 +38,7 @@ export function instanceStatus(instance: VirtualMachineInstance, facts: Instance
     ...(facts.reason === undefined ? {} : { reason: facts.reason }),
     ...(isHere || before.nodeName !== undefined ? { nodeName: facts.nodeName } : {}),
     activePods: { [facts.podUid]: facts.nodeName },
-    conditions: withTimes(conditionsOf(facts), before.conditions ?? [], now),
+    conditions: withTimes(conditionsOf(instance, facts), before.conditions ?? [], now),
     phaseTransitionTimestamps:
       transitions.at(-1)?.phase === phase ? transitions : [...transitions, { phase, phaseTransitionTimestamp: at }],
     interfaces: interfacesOf(instance).map((network, index) => ({
@@ -43,18 +48,20 @@ export function instanceStatus(instance: VirtualMachineInstance, facts: Instance
     })),
     ...(facts.osInfo === undefined ? {} : { guestOSInfo: guestInfo(facts.osInfo) }),
     volumeStatus: (instance.spec.volumes ?? []).map((volume, index) => volumeStatus(volume.name, index, facts)),
+    ...(before.migratedVolumes === undefined ? {} : { migratedVolumes: before.migratedVolumes }),
+    ...(before.migrationState === undefined ? {} : { migrationState: before.migrationState }),
     ...{ qosClass: "Burstable", runtimeUser: 107, virtualMachineRevisionName: before.virtualMachineRevisionName ?? "" },
   };
 }
 
-function conditionsOf(facts: InstanceFacts): Condition[] {
+function conditionsOf(instance: VirtualMachineInstance, facts: InstanceFacts): Condition[] {
   const isReady = facts.phase === "Running" && facts.paused === undefined;
   const conditions: Condition[] = [
     isReady
       ? { type: "Ready", status: "True" }
       : { type: "Ready", status: "False", reason: "GuestNotRunning", message: "Guest VM is not reported as running" },
-    { type: "LiveMigratable", status: "False", reason: "HypervisorHasNoMigration", message: NO_MIGRATION },
-    { type: "StorageLiveMigratable", status: "False", reason: "HypervisorHasNoMigration", message: NO_MIGRATION },
+    ...migratable(instance, facts),
+    ...volumesChange(instance),
   ];
   if (facts.agentConnected) conditions.push({ type: "AgentConnected", status: "True" });
   if (facts.paused !== undefined) {
@@ -64,6 +71,35 @@ function conditionsOf(facts: InstanceFacts): Condition[] {
   }
   if (facts.problem !== undefined) conditions.push({ type: "Synchronized", status: "False", ...facts.problem });
   return conditions;
+}
+
+/** Whether the machine can move to another node at all, and with the disks that it has as they are. */
+function migratable(instance: VirtualMachineInstance, { claims }: InstanceFacts): Condition[] {
+  const bridged = interfacesOf(instance).find(
+    (network) => network.bridge !== undefined && onPodNetwork(network, instance),
+  );
+  const reason = "InterfaceNotLiveMigratable";
+  const message = "cannot migrate VMI which does not use masquerade to connect to the pod network";
+  const storage: Condition =
+    bridged === undefined
+      ? { type: "StorageLiveMigratable", status: "True" }
+      : { type: "StorageLiveMigratable", status: "False", reason: "NotMigratable", message: `${reason}: ${message}` };
+  const type = "LiveMigratable";
+  if (bridged !== undefined) return [{ type, status: "False", reason, message }, storage];
+  const own = [...claims].find(([, { spec }]) => spec.accessModes?.includes("ReadWriteMany") !== true);
+  if (own === undefined) return [{ type, status: "True" }, storage];
+  const text = `cannot migrate VMI: PVC ${own[1].metadata.name} is not shared, live migration requires that all PVCs must be shared (using ReadWriteMany access mode)`;
+  return [{ type, status: "False", reason: "DisksNotLiveMigratable", message: text }, storage];
+}
+
+/** That its volumes are to be copied is said once it has taken them over, until they are, or it was called off. */
+function volumesChange({ spec, status }: VirtualMachineInstance): Condition[] {
+  const said = status?.conditions?.find(({ type }) => type === VOLUMES_CHANGE);
+  if (said !== undefined) return [said];
+  const migrated = status?.migratedVolumes ?? [];
+  const sources = new Set<string | undefined>(migrated.map(({ sourcePVCInfo }) => sourcePVCInfo.claimName));
+  const hasTaken = (spec.volumes ?? []).some((volume) => !sources.has(claimNameOf(volume)));
+  return migrated.length > 0 && hasTaken ? [{ type: VOLUMES_CHANGE, status: "True", message: "migrate volumes" }] : [];
 }
 
 function volumeStatus(name: string, index: number, { claims }: InstanceFacts): object {

@@ -14,6 +14,7 @@ export interface Condition {
 export interface Disk {
   name: string;
   disk?: { bus?: string; readonly?: boolean };
+  shareable?: boolean;
   cdrom?: { bus?: string };
   lun?: object;
   floppy?: object;
@@ -75,9 +76,51 @@ export interface VirtualMachine extends LabObject {
       metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> };
       spec: InstanceSpec;
     };
+    /** What a change of the volumes' claims means: `Replacement` at the next start, or `Migration` of the running machine. */
+    updateVolumesStrategy?: string;
     [field: string]: unknown;
   };
-  status?: { printableStatus?: string; created?: boolean; ready?: boolean; conditions?: Condition[] };
+  status?: {
+    printableStatus?: string;
+    created?: boolean;
+    ready?: boolean;
+    conditions?: Condition[];
+    volumeUpdateState?: { volumeMigrationState?: { migratedVolumes: MigratedVolume[] } };
+  };
+}
+
+export interface ClaimInfo {
+  claimName: string;
+  accessModes?: string[];
+  volumeMode?: string;
+  capacity?: object;
+  requests?: object;
+}
+
+export interface MigratedVolume {
+  volumeName: string;
+  sourcePVCInfo: ClaimInfo;
+  destinationPVCInfo: ClaimInfo;
+}
+
+/** RFC 3339 times. */
+export interface MigrationState {
+  migrationUid?: string;
+  sourceNode?: string;
+  sourcePod?: string;
+  targetNode?: string;
+  targetPod?: string;
+  targetNodeAddress?: string;
+  startTimestamp?: string;
+  endTimestamp?: string;
+  targetNodeDomainDetected?: boolean;
+  targetNodeDomainReadyTimestamp?: string;
+  mode?: string;
+  abortRequested?: boolean;
+  abortStatus?: string;
+  completed?: boolean;
+  failed?: boolean;
+  failureReason?: string;
 }
 
 export type InstancePhase = "Pending" | "Scheduling" | "Scheduled" | "Running" | "Succeeded" | "Failed";
@@ -89,6 +132,8 @@ export interface InstanceStatus {
   conditions?: Condition[];
   phaseTransitionTimestamps?: { phase: InstancePhase; phaseTransitionTimestamp: string }[];
   interfaces?: { name: string; mac?: string; ipAddress?: string; [field: string]: unknown }[];
+  migratedVolumes?: MigratedVolume[] | undefined;
+  migrationState?: MigrationState | undefined;
   [field: string]: unknown;
 }
 
@@ -96,6 +141,27 @@ export interface VirtualMachineInstance extends LabObject {
   kind: "VirtualMachineInstance";
   spec: InstanceSpec;
   status?: InstanceStatus;
+}
+
+export type MigrationPhase =
+  | "Pending"
+  | "Scheduling"
+  | "Scheduled"
+  | "PreparingTarget"
+  | "TargetReady"
+  | "Running"
+  | "Succeeded"
+  | "Failed";
+
+export interface Migration extends LabObject {
+  kind: "VirtualMachineInstanceMigration";
+  spec: { vmiName: string };
+  status?: {
+    phase?: MigrationPhase;
+    phaseTransitionTimestamps?: { phase: MigrationPhase; phaseTransitionTimestamp: string }[];
+    conditions?: Condition[];
+    migrationState?: MigrationState;
+  };
 }
 
 const API_VERSION = "kubevirt.io/v1";
@@ -106,6 +172,18 @@ export const VIRTUAL_MACHINES: ResourceType<VirtualMachine> = {
 export const INSTANCES: ResourceType<VirtualMachineInstance> = {
   ...{ apiVersion: API_VERSION, kind: "VirtualMachineInstance", plural: "virtualmachineinstances", namespaced: true },
 };
+export const MIGRATIONS: ResourceType<Migration> = {
+  ...{ apiVersion: API_VERSION, kind: "VirtualMachineInstanceMigration", namespaced: true },
+  plural: "virtualmachineinstancemigrations",
+};
+
+export function isOver({ status }: Migration): boolean {
+  return status?.phase === "Succeeded" || status?.phase === "Failed";
+}
+
+export function claimNameOf(volume: Volume): string | undefined {
+  return volume.persistentVolumeClaim?.claimName ?? volume.dataVolume?.name;
+}
 
 export function hasCondition(object: { status?: { conditions?: Condition[] } } | undefined, type: string): boolean {
   return (object?.status?.conditions ?? []).some((condition) => condition.type === type && condition.status === "True");

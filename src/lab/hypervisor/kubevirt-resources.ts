@@ -1,3 +1,4 @@
+import { parseQuantity } from "../../api/quantity.ts";
 import type { Cluster } from "../../operator/runtime/cluster.ts";
 import type { KubernetesObject, ResourceType } from "../../operator/runtime/objects.ts";
 
@@ -14,7 +15,15 @@ const DEFINITIONS: ResourceType<Definition> = {
   plural: "customresourcedefinitions",
   namespaced: false,
 };
-const KUBEVIRTS: ResourceType = {
+interface KubeVirt extends KubernetesObject {
+  spec?: {
+    workloadUpdateStrategy?: { workloadUpdateMethods?: string[] };
+    configuration?: { migrations?: { bandwidthPerMigration?: string } };
+  };
+}
+
+const LIVE_MIGRATE = "LiveMigrate";
+const KUBEVIRTS: ResourceType<KubeVirt> = {
   apiVersion: "kubevirt.io/v1",
   kind: "KubeVirt",
   plural: "kubevirts",
@@ -92,10 +101,7 @@ function definition({ kind, shortNames, hasStatus, columns }: KindOptions): Kube
   };
 }
 
-/**
- * Makes the cluster look like one with KubeVirt: its kinds, and its own resource saying that it is deployed. Live migration is not
- * among the workload update methods: the lab has none.
- */
+/** Makes the cluster look like one with KubeVirt: its kinds, and its own resource saying that it is deployed and migrates live. */
 export async function installKubeVirt(cluster: Cluster, sleep: (ms: number) => Promise<void>): Promise<void> {
   for (const options of KINDS) await cluster.apply(DEFINITIONS, definition(options));
   for (const { kind } of KINDS) {
@@ -107,11 +113,31 @@ export async function installKubeVirt(cluster: Cluster, sleep: (ms: number) => P
     kind: KUBEVIRTS.kind,
     metadata: { name: "kubevirt", namespace: NAMESPACE },
   };
-  await cluster.apply(KUBEVIRTS, { ...kubevirt, spec: { workloadUpdateStrategy: { workloadUpdateMethods: [] } } });
+  const spec = {
+    configuration: { vmRolloutStrategy: "LiveUpdate" },
+    workloadUpdateStrategy: { workloadUpdateMethods: [LIVE_MIGRATE] },
+  };
+  await cluster.apply(KUBEVIRTS, { ...kubevirt, spec });
   await cluster.applyStatus(KUBEVIRTS, {
     ...kubevirt,
     status: { phase: "Deployed", observedKubeVirtVersion: "lab", operatorVersion: "lab" },
   });
+}
+
+/** What KubeVirt's own resource says about migrations. */
+export async function migrationSettings(cluster: Cluster): Promise<{
+  /** Whether machines are migrated because something of them changed. */
+  readonly updates: boolean;
+  /** Bytes a second of each; undefined: unlimited. */
+  readonly bandwidth: number | undefined;
+}> {
+  const [kubevirt] = await cluster.list(KUBEVIRTS, NAMESPACE);
+  const { workloadUpdateStrategy, configuration } = kubevirt?.spec ?? {};
+  const bandwidth = parseQuantity(configuration?.migrations?.bandwidthPerMigration ?? "0") ?? 0;
+  return {
+    updates: workloadUpdateStrategy?.workloadUpdateMethods?.includes(LIVE_MIGRATE) ?? false,
+    bandwidth: bandwidth === 0 ? undefined : bandwidth,
+  };
 }
 
 async function isEstablished(cluster: Cluster, name: string): Promise<boolean> {

@@ -2,7 +2,13 @@ import { randomBytes } from "node:crypto";
 import type { ResourceType } from "../../operator/runtime/objects.ts";
 import type { LabObject } from "../controllers/kinds.ts";
 import { controllerReference } from "../controllers/lab-controller.ts";
-import type { Condition, InstancePhase, VirtualMachineInstance } from "./kinds.ts";
+import {
+  type Condition,
+  claimNameOf,
+  type InstancePhase,
+  type Migration,
+  type VirtualMachineInstance,
+} from "./kinds.ts";
 
 /** The pod that KubeVirt runs QEMU in. In the lab it is an object only; its process is QEMU. */
 export interface LauncherPod extends LabObject {
@@ -19,6 +25,9 @@ const IMAGE = "lab.vmrestore.io/qemu";
 const GRACE_MARGIN_SECONDS = 15;
 const DEFAULT_GRACE_SECONDS = 30;
 
+/** On the launcher that a migration goes to: the migration's uid. */
+export const MIGRATION_LABEL = "kubevirt.io/migrationJobUID";
+
 export const LAUNCHER_SELECTOR = "kubevirt.io=virt-launcher";
 
 export function graceSeconds({ spec }: VirtualMachineInstance): number {
@@ -32,10 +41,15 @@ export function instanceKeys({ metadata }: LabObject): string[] {
   return name === undefined ? [] : [`${metadata.namespace ?? ""}/${name}`];
 }
 
-export function launcherPod(instance: VirtualMachineInstance, nodeName: string): LabObject & Record<string, unknown> {
+/** @param placement on a node; or, for a migration, on whichever it is put later */
+export function launcherPod(
+  instance: VirtualMachineInstance,
+  placement: { readonly nodeName: string } | { readonly migration: Migration },
+): LabObject & Record<string, unknown> {
   const { name, namespace = "", uid = "", labels } = instance.metadata;
+  const migration = "migration" in placement ? placement.migration : undefined;
   const claims = (instance.spec.volumes ?? []).flatMap((volume) => {
-    const claimName = volume.persistentVolumeClaim?.claimName ?? volume.dataVolume?.name;
+    const claimName = claimNameOf(volume);
     return claimName === undefined ? [] : [{ name: volume.name, persistentVolumeClaim: { claimName } }];
   });
   return {
@@ -47,15 +61,29 @@ export function launcherPod(instance: VirtualMachineInstance, nodeName: string):
       labels: {
         ...labels,
         ...{ "kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid, "vm.kubevirt.io/name": name.slice(0, 63) },
+        ...(migration === undefined ? {} : { [MIGRATION_LABEL]: migration.metadata.uid ?? "" }),
       },
-      annotations: { "kubevirt.io/domain": name },
+      annotations: {
+        "kubevirt.io/domain": name,
+        ...(migration === undefined ? {} : { "kubevirt.io/migrationJobName": migration.metadata.name }),
+      },
       ownerReferences: [controllerReference(instance) as never],
     },
     spec: {
-      ...{ nodeName, restartPolicy: "Never", containers: [{ name: CONTAINER, image: IMAGE }], volumes: claims },
+      ...("nodeName" in placement ? { nodeName: placement.nodeName } : { affinity: apartFrom(uid) }),
+      ...{ restartPolicy: "Never", containers: [{ name: CONTAINER, image: IMAGE }], volumes: claims },
       terminationGracePeriodSeconds: graceSeconds(instance) + GRACE_MARGIN_SECONDS,
     },
   };
+}
+
+/** Where no other launcher of the instance is. */
+function apartFrom(uid: string): object {
+  const term = {
+    labelSelector: { matchLabels: { "kubevirt.io/created-by": uid } },
+    topologyKey: "kubernetes.io/hostname",
+  };
+  return { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [term] } };
 }
 
 /** The status of a launcher pod, from the phase of its instance. */

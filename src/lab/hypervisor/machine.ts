@@ -20,6 +20,8 @@ export interface MachineDisk {
   readonly name: string;
   readonly bus: DiskBus;
   readonly source: DiskSource;
+  /** Bytes that the guest sees, where the source may be larger; by default all of it. */
+  readonly size?: number;
   readonly isCdrom: boolean;
   readonly readOnly: boolean;
   /** O_DIRECT, as KubeVirt's `cache: none`. */

@@ -41,11 +41,16 @@ function diskArguments(machine: MachineSpec): string[] {
   let sataPort = 0;
   return controllers.concat(
     machine.disks.flatMap((disk, index) => {
-      const node = `disk${index}`;
+      const node = diskNode(index);
       const bus = disk.bus === "sata" ? `${machine.chipset === "pc" ? "sata" : "ide"}.${sataPort++}` : "scsi.0";
       return ["-blockdev", JSON.stringify(blockNode(node, disk)), "-device", JSON.stringify(device(node, disk, bus))];
     }),
   );
+}
+
+/** The name of QEMU's block node of a machine's disk. */
+export function diskNode(index: number): string {
+  return `disk${index}`;
 }
 
 function blockNode(node: string, disk: MachineDisk): object {
@@ -53,6 +58,7 @@ function blockNode(node: string, disk: MachineDisk): object {
   const common = { "read-only": disk.readOnly, cache };
   return {
     ...{ driver: "raw", "node-name": node, ...common, discard: "unmap" },
+    ...(disk.size === undefined ? {} : { size: disk.size }),
     file: { ...protocol(disk.source), ...common, "node-name": `${node}-file`, discard: "unmap" },
   };
 }

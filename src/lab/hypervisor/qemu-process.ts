@@ -11,11 +11,15 @@ import { qemuArguments } from "./qemu-arguments.ts";
 import { QmpClient, type QmpEvent } from "./qmp.ts";
 
 const START_LIMIT_MS = 60_000;
+/** Stopped until it is told to go on: its disks are still written by the other QEMU when the guest's memory is here. */
+const INCOMING = ["-S", "-incoming", "defer"];
 
 interface StartOptions {
   /** The serial console's output is appended to this file. */
   readonly console: string;
   readonly onEvent: (event: QmpEvent) => void;
+  /** It waits for another QEMU to hand a running guest over, instead of booting one. */
+  readonly incoming?: boolean;
 }
 
 export interface QemuExit {
@@ -32,30 +36,43 @@ export class QemuProcess {
   /** Resolves when QEMU has ended; never rejects. */
   readonly exited: Promise<QemuExit>;
   readonly pid: number;
+  /** For more sockets of this QEMU; goes with it. */
+  readonly directory: string;
   readonly #child: ChildProcess;
 
-  private constructor(child: ChildProcess, exited: Promise<QemuExit>, qmp: QmpClient, agent: GuestAgent) {
+  private constructor(
+    child: ChildProcess,
+    directory: string,
+    exited: Promise<QemuExit>,
+    qmp: QmpClient,
+    agent: GuestAgent,
+  ) {
     this.#child = child;
+    this.directory = directory;
     this.pid = child.pid ?? 0;
     this.exited = exited;
     this.qmp = qmp;
     this.agent = agent;
   }
 
-  /** Resolves once QEMU answers on its control socket; the guest has then begun to boot. */
+  /** Resolves once QEMU answers on its control socket; the guest has then begun to boot, where it is not to come in. */
   static async start(machine: MachineSpec, options: StartOptions): Promise<QemuProcess> {
     // The temporary directory and not the lab's: a UNIX socket's path is limited to 107 bytes.
     const sockets = await mkdtemp(join(tmpdir(), "qemu-"));
     const paths = { qmp: join(sockets, "qmp"), agent: join(sockets, "agent"), console: options.console };
     const program = ["--pdeathsig", "KILL", "qemu-system-x86_64"];
-    const child = spawn("setpriv", [...program, ...qemuArguments(machine, paths)], {
-      stdio: ["ignore", "ignore", "pipe"],
-      detached: true,
-    });
+    const child = spawn(
+      "setpriv",
+      [...program, ...qemuArguments(machine, paths), ...(options.incoming === true ? INCOMING : [])],
+      {
+        stdio: ["ignore", "ignore", "pipe"],
+        detached: true,
+      },
+    );
     const exited = watchExit(child, sockets);
     try {
       const qmp = await connectWhenListening(paths.qmp, options.onEvent, exited);
-      return new QemuProcess(child, exited, qmp, new GuestAgent(paths.agent));
+      return new QemuProcess(child, sockets, exited, qmp, new GuestAgent(paths.agent));
     } catch (error) {
       child.kill("SIGKILL");
       await exited;

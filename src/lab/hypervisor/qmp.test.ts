@@ -44,12 +44,13 @@ test("replies in another order find their commands, events come in between", asy
       held.push(reply);
       return "";
     }
-    return `{"event": "STOP", "data": {"why": "test"}}\r\n${reply}${held.join("")}`;
+    const timestamp = '"timestamp": {"seconds": 2, "microseconds": 500500}';
+    return `{"event": "STOP", "data": {"why": "test"}, ${timestamp}}\r\n${reply}${held.join("")}`;
   });
   const events: unknown[] = [];
   const client = await QmpClient.connect(path, (event) => events.push(event));
   expect(await Promise.all([client.execute("first"), client.execute("second")])).toEqual(["first", "second"]);
-  expect(events).toContainEqual({ event: "STOP", data: { why: "test" } });
+  expect(events).toContainEqual({ event: "STOP", data: { why: "test" }, at: 2500.5 });
   client.close();
   await client.closed;
 });

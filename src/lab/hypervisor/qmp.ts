@@ -6,19 +6,21 @@ import { JsonLines } from "./json-lines.ts";
 export interface QmpEvent {
   readonly event: string;
   readonly data: Record<string, unknown>;
+  /** When it happened, by QEMU's clock: milliseconds since the epoch, with a fraction. */
+  readonly at: number;
 }
 
 /** A client of the QEMU Machine Protocol (QEMU's docs/interop/qmp-spec). Commands may overlap; replies are matched by id. */
 export class QmpClient {
   readonly #waiting = new Map<number, Deferred<unknown>>();
-  readonly #onEvent: (event: QmpEvent) => void;
+  readonly #listeners: Set<(event: QmpEvent) => void>;
   readonly #greeted = deferred();
   readonly #closed = deferred();
   #lines: JsonLines | undefined;
   #nextId = 1;
 
   private constructor(onEvent: (event: QmpEvent) => void) {
-    this.#onEvent = onEvent;
+    this.#listeners = new Set([onEvent]);
     this.#greeted.promise.catch(() => undefined);
   }
 
@@ -50,6 +52,12 @@ export class QmpClient {
     return reply.promise;
   }
 
+  /** Tells every event to `listener`, until the function that it gives back is called. */
+  subscribe(listener: (event: QmpEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   close(): void {
     this.#lines?.close();
   }
@@ -57,7 +65,13 @@ export class QmpClient {
   #receive(message: Record<string, unknown>): void {
     if ("QMP" in message) this.#greeted.resolve();
     else if (typeof message.event === "string") {
-      this.#onEvent({ event: message.event, data: (message.data ?? {}) as Record<string, unknown> });
+      const { seconds = 0, microseconds = 0 } = (message.timestamp ?? {}) as {
+        seconds?: number;
+        microseconds?: number;
+      };
+      const at = seconds * 1000 + microseconds / 1000;
+      const data = (message.data ?? {}) as Record<string, unknown>;
+      for (const listener of this.#listeners) listener({ event: message.event, data, at });
     } else this.#settle(message);
   }
 

@@ -1,7 +1,10 @@
 import type { Clock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { Logger } from "../../base/logging.ts";
+import { HypervisorError } from "./errors.ts";
+import { moveGuest } from "./live-move.ts";
 import type { MachineSpec } from "./machine.ts";
+import { diskNode } from "./qemu-arguments.ts";
 import { type QemuExit, QemuProcess } from "./qemu-process.ts";
 import type { QmpEvent } from "./qmp.ts";
 
@@ -10,6 +13,11 @@ const PING_LIMIT_MS = 5000;
 /** As KubeVirt retries a machine that an I/O error stopped: soon, then ever more seldom. */
 const RESUME_MS = { first: 1000, most: 30_000 };
 
+interface BlockNode {
+  readonly "node-name": string;
+  readonly image: { readonly "virtual-size": number };
+}
+
 interface RunningMachineOptions {
   readonly spec: MachineSpec;
   readonly console: string;
@@ -17,6 +25,8 @@ interface RunningMachineOptions {
   readonly logger: Logger;
   /** Something that shows in the status is another than before. */
   readonly onChange: () => void;
+  /** It waits for a running guest to come from another machine. */
+  readonly incoming?: boolean;
 }
 
 /** A started machine, with what is known of its guest. */
@@ -31,6 +41,7 @@ export class RunningMachine {
   #osInfo: Record<string, unknown> | undefined;
   #stopBy: number | undefined;
   #resumeMs = RESUME_MS.first;
+  #isMoving = false;
 
   private constructor(options: RunningMachineOptions) {
     this.#options = options;
@@ -41,6 +52,7 @@ export class RunningMachine {
     const qemu = await QemuProcess.start(options.spec, {
       console: options.console,
       onEvent: (event) => machine.#onEvent(event),
+      incoming: options.incoming === true,
     });
     machine.#qemu = qemu;
     void qemu.exited.then((exit) => {
@@ -50,6 +62,34 @@ export class RunningMachine {
       options.onChange();
     });
     return machine;
+  }
+
+  /**
+   * Hands the guest over to a machine that waits for one, with the disks of these indexes; the others are shared. See `moveGuest`.
+   *
+   * @returns for how many milliseconds the guest ran nowhere
+   */
+  async moveTo(
+    target: RunningMachine,
+    disks: readonly number[],
+    how: { readonly signal: AbortSignal; readonly bandwidth?: number | undefined; readonly onHandOver: () => void },
+  ): Promise<number> {
+    const [here, there] = [this.#qemu, target.#qemu];
+    if (here === undefined || there === undefined) throw new HypervisorError("QEMU_UNREACHABLE", "a machine has ended");
+    this.#isMoving = true;
+    try {
+      const moved = await moveGuest({ source: here, target: there, nodes: disks.map(diskNode), ...how });
+      return moved.pauseMs;
+    } finally {
+      this.#isMoving = false;
+    }
+  }
+
+  /** Bytes of each disk as the guest sees it, in the order of the machine's disks. */
+  async diskSizes(): Promise<number[]> {
+    const nodes = (await this.#qemu?.qmp.execute("query-named-block-nodes", { flat: true })) as BlockNode[] | undefined;
+    const sizes = new Map(nodes?.map(({ "node-name": name, image }) => [name, image["virtual-size"]]));
+    return this.#options.spec.disks.map((_, index) => sizes.get(diskNode(index)) ?? 0);
   }
 
   get pid(): number | undefined {
@@ -97,6 +137,8 @@ export class RunningMachine {
   }
 
   #onEvent({ event, data }: QmpEvent): void {
+    // The guest is stopped for the moment in which it changes over.
+    if (this.#isMoving && event === "STOP" && !this.#sawIoError) return;
     if (event === "BLOCK_IO_ERROR" && data.action === "stop") this.#sawIoError = true;
     else if (event === "STOP") this.#stopped();
     else if (event === "RESUME") this.#change(() => (this.#paused = undefined));

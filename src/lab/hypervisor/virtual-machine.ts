@@ -1,11 +1,20 @@
 import { createHash } from "node:crypto";
 import { canonicalJson } from "./canonical-json.ts";
-import { type Condition, hasCondition, type VirtualMachine, type VirtualMachineInstance } from "./kinds.ts";
+import {
+  type Condition,
+  claimNameOf,
+  hasCondition,
+  type VirtualMachine,
+  type VirtualMachineInstance,
+} from "./kinds.ts";
+import { MANUAL_RECOVERY, VOLUMES_CHANGE } from "./volume-update.ts";
 
 /** On an instance: what the machine's template was when it started. */
 export const TEMPLATE_ANNOTATION = "lab.vmrestore.io/template";
+/** The same without the claims of its volumes. */
+export const UNCLAIMED_ANNOTATION = "lab.vmrestore.io/template-without-claims";
 /** Conditions of the instance that KubeVirt shows on the machine, too. */
-const MIRRORED = ["AgentConnected", "Paused", "LiveMigratable", "StorageLiveMigratable"];
+const MIRRORED = ["AgentConnected", "Paused", "LiveMigratable", "StorageLiveMigratable", VOLUMES_CHANGE];
 
 /** What a VirtualMachine wants, and what is to be said about it. */
 export interface VirtualMachineDecision {
@@ -29,6 +38,8 @@ export function runStrategyOf({ spec }: VirtualMachine): string {
 export function decideVirtualMachine(
   machine: VirtualMachine,
   instance: VirtualMachineInstance | undefined,
+  /** What became of a change of its volumes. */
+  volumes: { readonly restart?: string; readonly needsRecovery?: boolean } = {},
 ): VirtualMachineDecision {
   const isDeleted = machine.metadata.deletionTimestamp !== undefined;
   const strategy = isDeleted ? "Halted" : runStrategyOf(machine);
@@ -38,14 +49,23 @@ export function decideVirtualMachine(
   const mayStayFinal = strategy === "Once" || (strategy === "RerunOnFailure" && phase === "Succeeded");
   const mustGo = strategy === "Halted" || (isFinal && wantsInstance && !mayStayFinal);
   return {
-    createInstance: instance === undefined && wantsInstance,
+    createInstance: instance === undefined && wantsInstance && volumes.needsRecovery !== true,
     deleteInstance: instance !== undefined && mustGo && instance.metadata.deletionTimestamp === undefined,
     mayGo: isDeleted && instance === undefined,
     printableStatus: isDeleted ? "Terminating" : printableStatus(instance, wantsInstance),
     created: instance !== undefined,
     ready: hasCondition(instance, "Ready"),
-    conditions: conditionsOf(machine, instance),
+    conditions: [
+      ...conditionsOf(machine, instance, volumes.restart),
+      ...(volumes.needsRecovery === true ? [recovery()] : []),
+    ],
   };
+}
+
+function recovery(): Condition {
+  const reason = "VMIRemovedDuringVolumeMigration";
+  const message = "VMI was removed or was final during the volume migration";
+  return { type: MANUAL_RECOVERY, status: "True", reason, message };
 }
 
 function printableStatus(instance: VirtualMachineInstance | undefined, wantsInstance: boolean): string {
@@ -58,7 +78,11 @@ function printableStatus(instance: VirtualMachineInstance | undefined, wantsInst
   return failed?.reason === "FailedPvcNotFound" ? "ErrorPvcNotFound" : "Starting";
 }
 
-function conditionsOf(machine: VirtualMachine, instance: VirtualMachineInstance | undefined): Condition[] {
+function conditionsOf(
+  machine: VirtualMachine,
+  instance: VirtualMachineInstance | undefined,
+  restart: string | undefined,
+): Condition[] {
   const ready: Condition = hasCondition(instance, "Ready")
     ? { type: "Ready", status: "True" }
     : {
@@ -71,17 +95,33 @@ function conditionsOf(machine: VirtualMachine, instance: VirtualMachineInstance 
   for (const condition of instance?.status?.conditions ?? []) {
     if (MIRRORED.includes(condition.type)) conditions.push(condition);
   }
-  const started = instance?.metadata.annotations?.[TEMPLATE_ANNOTATION];
-  if (started !== undefined && started !== templateDigest(machine)) {
-    conditions.push({
-      ...{ type: "RestartRequired", status: "True", reason: "RestartRequired" },
-      message: "a non-live-updatable field was changed in the template spec",
-    });
-  }
+  const message = hasChanged(machine, instance)
+    ? "a non-live-updatable field was changed in the template spec"
+    : restart;
+  if (message !== undefined)
+    conditions.push({ ...{ type: "RestartRequired", status: "True", reason: "RestartRequired" }, message });
   return conditions;
+}
+
+/** Whether the template is another than the instance was started from. Claims of volumes may change where they are migrated. */
+function hasChanged(machine: VirtualMachine, instance: VirtualMachineInstance | undefined): boolean {
+  const migrates = machine.spec.updateVolumesStrategy === "Migration";
+  const started = instance?.metadata.annotations?.[migrates ? UNCLAIMED_ANNOTATION : TEMPLATE_ANNOTATION];
+  return started !== undefined && started !== (migrates ? unclaimedDigest(machine) : templateDigest(machine));
 }
 
 /** Says whether two templates are the same, whatever the order of their fields. */
 export function templateDigest({ spec }: VirtualMachine): string {
-  return createHash("sha256").update(canonicalJson(spec.template.spec)).digest("hex").slice(0, 32);
+  return digest(spec.template.spec);
+}
+
+export function unclaimedDigest({ spec }: VirtualMachine): string {
+  const volumes = (spec.template.spec.volumes ?? []).map((volume) =>
+    claimNameOf(volume) === undefined ? volume : { name: volume.name },
+  );
+  return digest({ ...spec.template.spec, volumes });
+}
+
+function digest(value: object): string {
+  return createHash("sha256").update(canonicalJson(value)).digest("hex").slice(0, 32);
 }

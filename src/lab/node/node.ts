@@ -17,7 +17,8 @@ const GRACE_SECONDS = 30;
 const LAUNCHER = { label: "kubevirt.io", value: "virt-launcher" } as const;
 
 interface NodeOptions {
-  readonly name: string;
+  /** Pods are put on the first; on the others, where somebody says so. */
+  readonly names: readonly [string, ...string[]];
   /** Pods' folders, logs and addresses lie below it. */
   readonly directory: string;
   /** The first two octets of pods' addresses. */
@@ -26,7 +27,7 @@ interface NodeOptions {
   readonly cliEntry: string;
 }
 
-/** Runs the pods of one node as child processes. */
+/** Runs the pods of all nodes, which are this machine, as child processes. */
 export class LabNode {
   readonly #options: NodeOptions;
   readonly #context: LabContext;
@@ -83,7 +84,7 @@ export class LabNode {
       if (pod.metadata.deletionTimestamp === undefined) await this.#bind(pod);
       return;
     }
-    if (pod.spec.nodeName !== this.#options.name) return;
+    if (!this.#options.names.includes(pod.spec.nodeName)) return;
     if (pod.metadata.deletionTimestamp !== undefined) {
       await this.#end(pod, key, statuses);
       return;
@@ -121,7 +122,7 @@ export class LabNode {
     });
   }
 
-  /** The whole of the lab's scheduling: this node. */
+  /** The whole of the lab's scheduling: the first node. */
   async #bind({ metadata }: NodePod): Promise<void> {
     const { name, namespace } = metadata;
     await this.#context.transport.request({
@@ -131,15 +132,16 @@ export class LabNode {
         apiVersion: "v1",
         kind: "Binding",
         metadata: { name, namespace },
-        target: { apiVersion: "v1", kind: "Node", name: this.#options.name },
+        target: { apiVersion: "v1", kind: "Node", name: this.#options.names[0] },
       },
     });
   }
 
   async #register(): Promise<void> {
-    const { name } = this.#options;
-    const labels = { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubevirt.io/schedulable": "true" };
-    await this.#context.cluster.apply(NODES, { apiVersion: "v1", kind: "Node", metadata: { name, labels } });
+    for (const name of this.#options.names) {
+      const labels = { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubevirt.io/schedulable": "true" };
+      await this.#context.cluster.apply(NODES, { apiVersion: "v1", kind: "Node", metadata: { name, labels } });
+    }
   }
 
   async #heartbeat(signal: AbortSignal): Promise<void> {
@@ -161,10 +163,12 @@ export class LabNode {
         addresses: [{ type: "InternalIP", address: "127.0.0.1" }],
         nodeInfo: nodeInfo(),
       };
-      const object = { apiVersion: "v1", kind: "Node", metadata: { name: this.#options.name }, status };
-      await cluster.applyStatus(NODES, object).catch((error: unknown) => {
-        if (!signal.aborted) logger.warn({ error: errorMessage(error) }, "heartbeat not written");
-      });
+      for (const name of this.#options.names) {
+        const object = { apiVersion: "v1", kind: "Node", metadata: { name }, status };
+        await cluster.applyStatus(NODES, object).catch((error: unknown) => {
+          if (!signal.aborted) logger.warn({ error: errorMessage(error) }, "heartbeat not written");
+        });
+      }
       await clock.sleep(HEARTBEAT_MS, signal).catch(() => undefined);
     }
   }
