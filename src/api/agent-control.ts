@@ -80,6 +80,8 @@ export const diskStatus = z.strictObject({
   /** Bytes of the first set that are staged, and all of it. */
   bootSetStaged: z.int(),
   bootSetTotal: z.int(),
+  /** How far a copy that reads through the export (a live migration's) has come; absent before there is any, or where none was told from the guest's reads. */
+  copiedUntil: z.int().nonnegative().optional(),
   relocation: relocationProgress.optional(),
 });
 
@@ -119,6 +121,8 @@ export const agentStatus = z.strictObject({
     /** Why, in words for people. */
     message: z.string(),
     bytesFetched: z.int(),
+    /** Bytes of disks per second, over the time in which the repository was read from; absent until enough was. */
+    bytesPerSecond: z.number().positive().optional(),
     pinned: z.boolean(),
     pinMessage: z.string(),
     /** Only while the backup may vanish, as its snapshot was forgotten or parts of it are gone already. */

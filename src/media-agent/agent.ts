@@ -163,6 +163,8 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     const { config, state } = this.#options;
     const { relocationLimit } = state.current;
     const { source, reads, disks = [], images = [], pin } = this.#serving ?? {};
+    const rate = reads?.scheduler.rate;
+    const copiedUntil = (name: string): number => reads?.disks.find((disk) => disk.name === name)?.cursor.position ?? 0;
     return {
       instance: this.instance,
       epoch: config.epoch,
@@ -181,6 +183,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         reachable: reads?.reader.reachable ?? false,
         message: reads?.reader.message ?? this.#waiting,
         bytesFetched: (source?.repositories ?? []).reduce((sum, { counters }) => sum + counters.bytesFetched, 0),
+        ...(rate === undefined ? {} : { bytesPerSecond: rate }),
         pinned: pin?.pinned ?? false,
         pinMessage: pin?.message ?? "not pinned yet",
         ...(reads?.hydrator.progress === undefined ? {} : { hydration: reads.hydrator.progress }),
@@ -193,7 +196,9 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         bytesFree: this.#overlayFree,
       },
       connections: { nfs: this.nfs.openConnections, nbd: this.nbd.openConnections },
-      disks: disks.map((disk) => disk.status(reads?.bootSet.progress(disk.name) ?? { total: 0, staged: 0 })),
+      disks: disks.map((disk) =>
+        disk.status(reads?.bootSet.progress(disk.name) ?? { total: 0, staged: 0 }, copiedUntil(disk.name)),
+      ),
     };
   }
 

@@ -99,7 +99,7 @@ export class ExportedDisk {
     await this.#options.state.setRelocation(this.name, progress);
   }
 
-  status(bootSet: { readonly total: number; readonly staged: number }): DiskStatus {
+  status(bootSet: { readonly total: number; readonly staged: number }, copiedUntil: number): DiskStatus {
     const { overlay, relocation } = this;
     return {
       name: this.name,
@@ -111,6 +111,7 @@ export class ExportedDisk {
       dirtyBytes: overlay.dirtyBytes,
       bootSetStaged: bootSet.staged,
       bootSetTotal: bootSet.total,
+      ...(copiedUntil === 0 ? {} : { copiedUntil: Math.min(copiedUntil, overlay.size) }),
       ...(relocation === undefined ? {} : { relocation }),
     };
   }

@@ -191,3 +191,33 @@ test("bytes are lent until they are stored, to each reader in its turn, and give
   await new Promise(setImmediate);
   expect(content.length).toBe(0);
 });
+
+test("the rate counts the time in which the repository was read from, and is told of enough bytes only", async () => {
+  const clock = new ManualClock();
+  const bytes = 8 * 2 ** 20;
+  const waiting: Deferred<Buffer>[] = [];
+  const scheduler = new ReadScheduler({
+    ...{ slots: 4, clock, store: async () => undefined, isTransient: () => false },
+    fetch: () => {
+      const fetch = deferred<Buffer>();
+      waiting.push(fetch);
+      return fetch.promise;
+    },
+    observer: { started: () => undefined, finished: () => undefined, joined: () => undefined },
+  });
+  const answer = async (): Promise<void> => {
+    for (const fetch of waiting.splice(0)) fetch.resolve(Buffer.alloc(bytes));
+    await new Promise(setImmediate);
+  };
+  void scheduler.read("a", "guest", () => undefined);
+  await clock.advance(1000);
+  await answer();
+  expect(scheduler.rate).toBeUndefined();
+  // Nobody asks for anything: no time passes.
+  await clock.advance(60_000);
+  void scheduler.read("b", "guest", () => undefined);
+  void scheduler.read("c", "guest", () => undefined);
+  await clock.advance(1000);
+  await answer();
+  expect(scheduler.rate).toBe((3 * bytes) / 2);
+});

@@ -5,6 +5,8 @@ import { isDemand, isMoreUrgent, ReadQueue, type ReadReason } from "./read-queue
 
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 3000;
+/** Of fewer bytes no rate is told. */
+const RATE_MINIMUM = 16 * 2 ** 20;
 
 /** What happens to requests; for metrics. Durations are milliseconds. */
 export interface SchedulerObserver {
@@ -57,6 +59,10 @@ export class ReadScheduler {
   readonly #requests = new Map<string, Request>();
   readonly #closing = new AbortController();
   readonly #running = new Set<Request>();
+  /** Bytes that arrived, and how long anything was under way. */
+  #arrivedBytes = 0;
+  #busyMs = 0;
+  #busySince = 0;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
@@ -76,6 +82,13 @@ export class ReadScheduler {
   /** Requests that hold a slot. */
   running(reason: ReadReason): number {
     return [...this.#running].filter((request) => request.reason === reason).length;
+  }
+
+  /** Bytes per second while the repository is read from; undefined until that says something. */
+  get rate(): number | undefined {
+    const now = this.#running.size === 0 ? 0 : this.#options.clock.monotonic() - this.#busySince;
+    const busyMs = this.#busyMs + now;
+    return this.#arrivedBytes < RATE_MINIMUM || busyMs <= 0 ? undefined : (1000 * this.#arrivedBytes) / busyMs;
   }
 
   /** The bytes of a blob that has arrived and is just being stored: lent until the caller's turn ends, to be read only. */
@@ -151,13 +164,15 @@ export class ReadScheduler {
 
   async #run(request: Request): Promise<void> {
     const { clock, fetch, store, observer } = this.#options;
+    const begun = clock.monotonic();
+    if (this.#running.size === 0) this.#busySince = begun;
     this.#running.add(request);
     request.state = "running";
-    const begun = clock.monotonic();
     observer.started(request.reason, begun - request.since);
     try {
       const content = await fetch(request.id);
       observer.finished(request.reason, clock.monotonic() - begun, content.length);
+      this.#arrivedBytes += content.length;
       request.arrived = content;
       for (const reader of request.readers.splice(0)) lend(content, reader);
       await store(request.id, content, request.reason);
@@ -173,6 +188,7 @@ export class ReadScheduler {
       else this.#fail(request, error);
     } finally {
       this.#running.delete(request);
+      if (this.#running.size === 0) this.#busyMs += clock.monotonic() - this.#busySince;
       this.#start();
     }
   }

@@ -134,6 +134,7 @@ test("the mirror of a live migration is recognised beside the guest's reads, and
     expect(copied + guests).toBe(disk.length + reads * 4096);
     // The cursor has followed it to the end, and the lead was staged in front of it.
     expect(await metric('copied_until_bytes{disk="root"}')).toBe(disk.length);
+    expect((await agent.operator.status()).disks[0]?.copiedUntil).toBe(disk.length);
     expect(await metric('repository_fetches_total{reason="lead",result="success"}')).toBeGreaterThan(5);
   } finally {
     guest.close();
