@@ -29,6 +29,9 @@ const disk = z.object({
   bytesStaged: byteCount.optional().describe("Bytes of the boot set that are in the read cache."),
   bytesTotal: byteCount.optional().describe("Bytes that relocation has to look at."),
   bytesRelocated: byteCount.optional().describe("Bytes that are durable at the target."),
+  bytesRead: byteCount
+    .optional()
+    .describe("Bytes that a live migration has read. They count only once the machine has moved."),
   bytesDirty: byteCount.optional().describe("Bytes written since, to be copied again."),
 });
 
@@ -46,7 +49,11 @@ export const vmRestoreStatus = z.object({
     .object({ id: z.string().max(64), time: timestamp, host: z.string().max(253) })
     .optional()
     .describe("The snapshot that the machine runs from."),
-  strategy: z.enum(["Copy", "None"]).optional().describe("How the disks are relocated, decided from the spec."),
+  strategy: z
+    .enum(["LiveMigration", "Copy", "None"])
+    .optional()
+    .describe("How the disks are relocated; absent until it is decided."),
+  strategyReason: z.string().max(4096).optional().describe("Why it is this way."),
   disks: z
     .array(disk)
     .max(64)

@@ -304,7 +304,7 @@ const relocation = z
       .enum(["Auto", "LiveMigration", "Copy", "None"])
       .default("Auto")
       .describe(
-        "How the disks get to the target. None: a live mount, they stay in the backup. This version copies; it refuses LiveMigration.",
+        "How the disks get to the target. LiveMigration: KubeVirt moves the running machine to them, without a restart. Copy: a Job copies them, and the machine restarts once at cutover. Auto: LiveMigration where the cluster and the machine can and the repository is fast enough, else, or after two attempts that failed, Copy. None: a live mount, they stay in the backup.",
       ),
     target: z
       .object({
@@ -334,14 +334,16 @@ const relocation = z
       .boolean()
       .default(false)
       .describe(
-        "Copying stops and what was copied is kept; the machine runs on from the media agent, and is not cut over. Set to false, copying goes on where it stopped.",
+        "Copying stops and what was copied is kept; the machine runs on from the media agent, and is not cut over. Set to false, copying goes on where it stopped. A live migration is called off, and begins anew.",
       ),
     cutover: z
       .object({
         when: z
           .enum(["Automatic", "Manual", "At"])
           .default("Manual")
-          .describe("When the machine is restarted on the target. Manual: when this is changed to one of the others."),
+          .describe(
+            "When the machine is restarted on the target, with Copy. Manual: when this is changed to one of the others. A live migration restarts nothing and waits for nobody.",
+          ),
         at: timestamp.optional(),
         verify: z.boolean().default(true).describe("Compare checksums before the machine starts from the target."),
       })
@@ -362,7 +364,7 @@ const relocation = z
       })
       .optional()
       .describe(
-        "Bytes a second for copying, e.g. 200Mi; may be changed at any time. While the machine stands still for cutover nothing is limited.",
+        "Bytes a second for copying, e.g. 200Mi; may be changed at any time. While the machine stands still for cutover nothing is limited. A live migration has KubeVirt's own limits: Auto copies where this is set.",
       ),
   })
   .refine((value) => (value.begin === "At") === (value.beginAt !== undefined), "`beginAt` belongs to `begin: At`")

@@ -96,6 +96,7 @@ export interface VirtualMachineVolume {
 /** A disk of a machine's domain: one of `disk`, `cdrom` and `lun` says what it is. */
 export interface DiskDevice {
   name: string;
+  shareable?: boolean;
   disk?: { bus?: string };
   lun?: { bus?: string };
 }
@@ -110,6 +111,7 @@ export interface VirtualMachine extends KubernetesObject {
   spec?: {
     runStrategy?: string;
     running?: boolean;
+    updateVolumesStrategy?: string;
     template?: {
       spec?: {
         domain?: Domain;
@@ -123,6 +125,14 @@ export interface VirtualMachine extends KubernetesObject {
     };
     [field: string]: unknown;
   };
+  status?: { conditions?: KubeVirtCondition[] };
+}
+
+interface KubeVirtCondition {
+  type: string;
+  status: string;
+  reason?: string;
+  message?: string;
 }
 
 export interface VirtualMachineInstance extends KubernetesObject {
@@ -130,9 +140,48 @@ export interface VirtualMachineInstance extends KubernetesObject {
   spec?: { domain?: Domain; volumes?: VirtualMachineVolume[] };
   status?: {
     phase?: string;
-    conditions?: { type: string; status: string; reason?: string; message?: string }[];
+    nodeName?: string;
+    conditions?: KubeVirtCondition[];
+    volumeStatus?: { name: string; persistentVolumeClaimInfo?: { claimName?: string; accessModes?: string[] } }[];
+    /** While volumes are copied to other claims by a live migration. */
+    migratedVolumes?: { volumeName: string }[];
+    migrationState?: {
+      migrationUid?: string;
+      targetPod?: string;
+      /** Set once the guest runs in the target pod, whatever becomes of the migration then. */
+      targetNodeDomainReadyTimestamp?: string;
+      completed?: boolean;
+      failed?: boolean;
+      failureReason?: string;
+    };
     interfaces?: { name?: string; mac?: string }[];
   };
+}
+
+export interface Migration extends KubernetesObject {
+  kind: "VirtualMachineInstanceMigration";
+  spec?: { vmiName?: string };
+  status?: { phase?: string; migrationState?: { failureReason?: string } };
+}
+
+export interface Node extends KubernetesObject {
+  kind: "Node";
+  spec?: { unschedulable?: boolean };
+  status?: { conditions?: { type: string; status: string }[] };
+}
+
+/** KubeVirt's own resource: how it is set up. */
+export interface KubeVirt extends KubernetesObject {
+  kind: "KubeVirt";
+  spec?: {
+    configuration?: {
+      vmRolloutStrategy?: string;
+      developerConfiguration?: { featureGates?: string[] };
+      migrations?: { completionTimeoutPerGiB?: number; bandwidthPerMigration?: string; allowPostCopy?: boolean };
+    };
+    workloadUpdateStrategy?: { workloadUpdateMethods?: string[] };
+  };
+  status?: { phase?: string; observedKubeVirtVersion?: string };
 }
 
 function core<T extends KubernetesObject>(kind: T["kind"], plural: string, namespaced = true): ResourceType<T> {
@@ -183,6 +232,19 @@ export const NETWORK_ATTACHMENTS: ResourceType = {
   plural: "network-attachment-definitions",
   namespaced: true,
 };
+export const MIGRATIONS: ResourceType<Migration> = {
+  apiVersion: "kubevirt.io/v1",
+  kind: "VirtualMachineInstanceMigration",
+  plural: "virtualmachineinstancemigrations",
+  namespaced: true,
+};
+export const KUBEVIRTS: ResourceType<KubeVirt> = {
+  apiVersion: "kubevirt.io/v1",
+  kind: "KubeVirt",
+  plural: "kubevirts",
+  namespaced: true,
+};
+export const NODES = core<Node>("Node", "nodes", false);
 export const VM_RESTORES: ResourceType<VMRestore> = {
   apiVersion: API_VERSION,
   kind: "VMRestore",

@@ -77,6 +77,11 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   discarded.cluster.erase(VM_RESTORES, TENANT, "orders-db");
   await play(discarded, (restore) => restore === undefined);
 
+  const migrated = new World();
+  migrated.volumeMigrations.install();
+  migrated.restore();
+  await play(migrated, phaseIs("Completed"));
+
   const clock = new ManualClock();
   const cluster = new FakeCluster(clock);
   cluster.put(VOLUMES, {
@@ -141,7 +146,7 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
     logger: silentLogger,
   });
   await elector.run(new AbortController().signal, async () => undefined);
-  return [world.cluster, discarded.cluster, cluster].flatMap(asked);
+  return [world.cluster, discarded.cluster, migrated.cluster, cluster].flatMap(asked);
 }
 
 /** What the watches list and watch. */

@@ -105,6 +105,12 @@ export class RestoreScenario {
     }
   }
 
+  /** What each of the machine's consoles said: one for each launcher pod. */
+  async consoles(): Promise<string[]> {
+    const folder = join(this.directory, "lab/consoles");
+    return Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name), "utf8")));
+  }
+
   /** Every record that a guest was told is on its disk, from the serial consoles of all its boots. */
   async acknowledged(): Promise<Acknowledged[]> {
     const consoles = join(this.directory, "lab/consoles");

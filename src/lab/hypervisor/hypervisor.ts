@@ -172,6 +172,7 @@ export class Hypervisor {
       await this.#prepare(instance);
       return 0;
     }
+    await this.#removeEnded(own);
     const pod = own.find(({ metadata }) => metadata.name === held.podName);
     if (held.machine?.exit !== undefined) return this.#ended(instance, pod, held);
     if (pod === undefined) return this.#end(instance, undefined, "Failed", "the launcher pod is gone");
@@ -179,6 +180,14 @@ export class Hypervisor {
     if (held.machine === undefined) return this.#start(instance, pod, held);
     await this.#publish(instance, pod, held, "Running");
     return undefined;
+  }
+
+  /** Launchers whose guest has moved away, and that somebody deleted. */
+  async #removeEnded(pods: readonly LauncherPod[]): Promise<void> {
+    for (const pod of pods) {
+      const hasEnded = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
+      if (hasEnded && pod.metadata.deletionTimestamp !== undefined) await deleteLauncher(this.#context, pod);
+    }
   }
 
   /** Machines of instances that are gone without having asked. */

@@ -48,10 +48,14 @@ export function describeProgress(status: VMRestoreStatus): string {
   const { bootSet, relocation, phase } = status;
   if (relocation !== undefined && phase === "Relocating") {
     const disks = status.disks ?? [];
-    const done = disks.reduce((sum, disk) => sum + (disk.bytesRelocated ?? 0), 0);
+    const isLive = status.strategy === "LiveMigration";
+    const bytesOf = (disk: (typeof disks)[number]): number =>
+      disk.bytesRelocated ?? (isLive ? (disk.bytesRead ?? 0) : 0);
+    const done = disks.reduce((sum, disk) => sum + bytesOf(disk), 0);
+    const what = isLive ? "read by the live migration" : "durable at the target";
     const total = disks.reduce((sum, disk) => sum + (disk.bytesTotal ?? 0), 0);
     const rate = relocation.bytesPerSecond === undefined ? "" : `, ${formatBytes(relocation.bytesPerSecond)}/s`;
-    return `relocating ${progressBar(relocation.percent / 100, 24)} ${relocation.percent} %  ${formatBytes(done)} of ${formatBytes(total)} durable at the target${rate}${done < total ? "" : whatRemains(status)}`;
+    return `relocating ${progressBar(relocation.percent / 100, 24)} ${relocation.percent} %  ${formatBytes(done)} of ${formatBytes(total)} ${what}${rate}${done < total ? "" : whatRemains(status)}`;
   }
   if (bootSet !== undefined && bootSet.bytes > 0 && phase === "Staging") {
     return `staging    ${progressBar(bootSet.bytesStaged / Math.max(1, bootSet.bytes), 24)} ${formatBytes(bootSet.bytesStaged)} of ${formatBytes(bootSet.bytes)}`;

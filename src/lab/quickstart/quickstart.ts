@@ -150,8 +150,12 @@ async function restore({ examples, output, signal }: QuickstartOptions, cluster:
       `boot set (from the ${source.toLowerCase()}): ${formatBytes(bytes)}, hit ratio ${hitRatio ?? "not measured"}`,
     );
   }
-  if (status.timeToGuestReady !== undefined)
-    output.line(`guest ready after ${status.timeToGuestReady}, down for the cutover for ${status.cutoverDowntime}`);
+  const { timeToGuestReady, cutoverDowntime } = status;
+  const cutover =
+    cutoverDowntime === undefined
+      ? "moved to its target without a restart"
+      : `down for the cutover for ${cutoverDowntime}`;
+  if (timeToGuestReady !== undefined) output.line(`guest ready after ${timeToGuestReady}, ${cutover}`);
   return usable;
 }
 

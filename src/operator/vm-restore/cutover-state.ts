@@ -1,7 +1,8 @@
+import type { VMRestoreSpec } from "../../api/vm-restore.ts";
 import { conditionOf } from "../conditions.ts";
+import { liveBegun } from "./live-state.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
-import { usesTargets } from "./strategy.ts";
 
 /** On the machine while it is cut over, so that a new operator knows what it was like before. RFC 3339 times. */
 export const CUTOVER_ANNOTATIONS = {
@@ -24,9 +25,20 @@ export function cutoverBegun({ restore, machine }: Observed): boolean {
   return isOurs(restore, machine) && annotations[CUTOVER_ANNOTATIONS.runStrategy] !== undefined;
 }
 
-/** Whether the disks are on their way to the target: as the spec says, and in any case once the machine was halted for it. */
+/** Whether the disks are to be relocated at all. */
+export function usesTargets(spec: VMRestoreSpec): boolean {
+  return spec.relocation.strategy !== "None";
+}
+
+/** Whether the disks are on their way to the target: as the spec says, and in any case while the machine is halted or migrated for it. */
 export function goesToTarget(observed: Observed): boolean {
-  return usesTargets(observed.spec) || cutoverBegun(observed);
+  return usesTargets(observed.spec) || cutoverBegun(observed) || liveBegun(observed);
+}
+
+/** Whether the status says that the disks were switched. */
+export function isSwitchTold(observed: Observed): boolean {
+  const before = conditionOf(conditionsBefore(observed), "CutOver");
+  return before?.status === "True" || before?.reason === "Starting";
 }
 
 /**
@@ -35,9 +47,8 @@ export function goesToTarget(observed: Observed): boolean {
  */
 export function isSwitched(observed: Observed): boolean {
   const { restore, machine, disks, spec } = observed;
-  const before = conditionOf(conditionsBefore(observed), "CutOver");
   // The machine may be deleted afterwards.
-  if (before?.status === "True" || before?.reason === "Starting") return true;
+  if (isSwitchTold(observed)) return true;
   if (!isOurs(restore, machine) || machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched] === undefined)
     return false;
   const names = restoreNames(restore, spec.virtualMachine.name);

@@ -2,10 +2,10 @@ import { formatDuration, parseDuration } from "../../api/duration.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, remove } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
-import { JOBS, VIRTUAL_MACHINES, type VirtualMachine } from "../kinds.ts";
-import type { Manifest } from "../runtime/objects.ts";
+import { JOBS, type VirtualMachine } from "../kinds.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
+import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
@@ -94,45 +94,20 @@ function halt(machine: VirtualMachine, now: number): Action {
 }
 
 function haltAgain(machine: VirtualMachine): Action {
-  return updateMachine(machine, { annotations: {}, spec: { runStrategy: "Halted" } });
+  return updateMachine(machine, { spec: { runStrategy: "Halted" } });
 }
 
 function switchDisks({ restore, spec, disks, now }: Observed, machine: VirtualMachine): Action {
   const names = restoreNames(restore, spec.virtualMachine.name);
-  // By claim, not by volume: people may have renamed a volume meanwhile, and none may be left on the agent.
   const targets = new Map(disks.map(({ name, target }) => [names.served(name).claim, target.claimName]));
-  const template = machine.spec?.template;
-  const volumes = (template?.spec?.volumes ?? []).map((volume) => {
-    const claimName = targets.get(volume.persistentVolumeClaim?.claimName ?? "");
-    return claimName === undefined
-      ? volume
-      : { name: volume.name, persistentVolumeClaim: { ...volume.persistentVolumeClaim, claimName } };
-  });
   const runStrategy = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy] ?? "Always";
   return updateMachine(machine, {
     annotations: {
       [CUTOVER_ANNOTATIONS.switched]: new Date(now).toISOString(),
       [CUTOVER_ANNOTATIONS.runStrategy]: undefined,
     },
-    spec: { runStrategy, template: { ...template, spec: { ...template?.spec, volumes } } },
+    spec: { runStrategy, template: templateOn(machine, targets) },
   });
-}
-
-/** A whole replacement of what was read: a machine that changed meanwhile is read again first. */
-export function updateMachine(
-  machine: VirtualMachine,
-  change: { annotations: Record<string, string | undefined>; spec: object },
-): Action {
-  const { running: _, ...spec } = machine.spec ?? {};
-  const annotations = Object.entries({ ...machine.metadata.annotations, ...change.annotations }).filter(
-    ([, value]) => value !== undefined,
-  );
-  const object = {
-    ...machine,
-    metadata: { ...machine.metadata, annotations: Object.fromEntries(annotations) },
-    spec: { ...spec, ...change.spec },
-  };
-  return { do: "replace", type: VIRTUAL_MACHINES, object: object as unknown as Manifest };
 }
 
 /** The machine on its target: ready, or waited for long enough. */
@@ -159,7 +134,9 @@ export function awaitTarget(observed: Observed): Outcome {
     const downtime = formatDuration(now - Date.parse(annotations[began] ?? ""));
     return done(
       "Switched",
-      "The machine runs from the target.",
+      annotations[began] === undefined
+        ? "The machine runs from the target; it was moved there without a restart."
+        : "The machine runs from the target.",
       annotations[began] === undefined ? {} : { cutoverDowntime: downtime },
     );
   }

@@ -7,11 +7,13 @@ import { JOBS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { bootSetOutcome, runAgent, tellPhase } from "./agent-step.ts";
 import { tellLimit } from "./bandwidth.ts";
-import { cutoverBegun, goesToTarget, isSwitched, rollbackBegun } from "./cutover-state.ts";
+import { cutoverBegun, goesToTarget, isSwitched, isSwitchTold, rollbackBegun } from "./cutover-state.ts";
 import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
 import { afterRollback } from "./held-back.ts";
+import { liveBegun, releaseInstance } from "./live-state.ts";
+import { migrateLive } from "./live-step.ts";
 import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-step.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -28,6 +30,7 @@ import { awaitVerdict } from "./trial.ts";
 
 /** Keeps the object until nothing depends on the media agent any more. */
 export const RESTORE_FINALIZER = "vmrestore.io/teardown";
+const LIVE_MOUNT = "A live mount: the disks stay in the backup.";
 const POLL_MS = 1000;
 const AGENT_GONE = yes("TornDown", "Gone", "The media agent is gone.");
 
@@ -36,7 +39,11 @@ const AGENT_GONE = yes("TornDown", "Gone", "The media agent is gone.");
  * that dies anywhere is followed by one that goes on.
  */
 export function decide(observed: Observed): Outcome {
-  const { restore, plan } = observed;
+  const { restore, plan, machine } = observed;
+  // That it was switched is written down first: with its instance a machine that is being deleted goes.
+  const isGoing = machine?.metadata.deletionTimestamp !== undefined;
+  const released = isGoing && isSwitched(observed) && !isSwitchTold(observed) ? [] : releaseInstance(observed);
+  if (released.length > 0) return acts(released);
   if (restore.metadata.deletionTimestamp !== undefined) return decideDeletion(observed);
   const finalizers = restore.metadata.finalizers ?? [];
   if (!finalizers.includes(RESTORE_FINALIZER))
@@ -269,7 +276,9 @@ function decideDeletion(observed: Observed): Outcome {
   if (back !== undefined) return back;
   if (isSwitched(observed)) return finish(observed, plan);
   if (cutoverBegun(observed)) return goOn(observed, plan);
-  if (spec.deletionPolicy === "Discard" || isTrue(conditionsBefore(observed), "Discarded")) {
+  const isDiscarded = spec.deletionPolicy === "Discard" || isTrue(conditionsBefore(observed), "Discarded");
+  if (liveBegun(observed) && !isDiscarded) return leaveLive(observed, plan);
+  if (isDiscarded) {
     const outcome = discard(observed, "Deleted", "The VMRestore was deleted, and the machine with it.");
     return outcome.passes ? letGo() : outcome;
   }
@@ -281,6 +290,11 @@ function decideDeletion(observed: Observed): Outcome {
     return keepServing(observed, plan, depends);
   }
   return release(observed, letGo);
+}
+
+/** A live migration is called off, or brought to its end where the machine has arrived, before anything else is done. */
+function leaveLive(observed: Observed, plan: Plan): Outcome {
+  return runSteps([(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), tellPhase, migrateLive], observed);
 }
 
 /** For as long as the machine needs it, the agent is cared for as before. */
@@ -300,7 +314,7 @@ function planStatus(observed: Observed, plan: Plan): Partial<VMRestoreStatus> {
   const before = observed.restore.status?.disks;
   return {
     snapshot: plan.snapshot,
-    ...(goesToTarget(observed) ? { strategy: "Copy", expiresAt: undefined } : { strategy: "None" }),
+    ...(goesToTarget(observed) ? { expiresAt: undefined } : { strategy: "None", strategyReason: LIVE_MOUNT }),
     disks: diskFacts(plan).map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
   };
 }

@@ -2,7 +2,7 @@ import { parseDuration } from "../../api/duration.ts";
 import type { Observed } from "./observed.ts";
 
 /** Whether the guest is ready now, by the probe of the spec. */
-export function isGuestReady({ instance, spec }: Observed): boolean {
+export function isGuestReady({ instance, spec }: Pick<Observed, "instance" | "spec">): boolean {
   if (instance === undefined || instance.metadata.deletionTimestamp !== undefined) return false;
   if (instance.status?.phase !== "Running") return false;
   if (spec.launch.guestReady.probe === "Running") return true;

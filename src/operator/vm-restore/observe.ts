@@ -11,6 +11,11 @@ import {
   INSTANCES,
   JOBS,
   type Job,
+  KUBEVIRTS,
+  type KubeVirt,
+  MIGRATIONS,
+  NODES,
+  type Node,
   PODS,
   type Pod,
   SECRETS,
@@ -18,14 +23,21 @@ import {
   STATEFUL_SETS,
   STORAGE_CLASSES,
   VIRTUAL_MACHINES,
+  type VirtualMachine,
+  type VirtualMachineInstance,
   VM_PROFILES,
   VOLUMES,
 } from "../kinds.ts";
 import { failureOf } from "../pod-failure.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
+import { isNotFound } from "../runtime/errors.ts";
+import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { AgentSession } from "./agent-session.ts";
+import { CUTOVER_ANNOTATIONS } from "./cutover-state.ts";
+import { isGuestReady } from "./guest.ts";
 import { readKeys } from "./keys.ts";
+import { givenUp, liveBegun, pinnedTargets, VOLUME_MIGRATION_LABEL } from "./live-state.ts";
 import { LEARNED_FROM } from "./machine-step.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { observeBeside } from "./observe-references.ts";
@@ -63,6 +75,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const knownDisks = plan?.disks ?? found.flatMap(({ disks }) => disks);
   /** Profiles are kept under the name that the machine had when it was backed up. */
   const learnedAs = (plan === undefined ? found[0]?.virtualMachine : plan.backedUpAs) ?? machineName;
+  const ofMachine = cluster.get(VIRTUAL_MACHINES, namespace, machineName);
   const [
     storageClasses,
     service,
@@ -85,18 +98,30 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     cluster.get(CLAIMS, own, names.overlay),
     cluster.get(CLAIMS, own, names.cache),
     cluster.get(STATEFUL_SETS, own, names.agent),
-    cluster.get(VIRTUAL_MACHINES, namespace, machineName),
+    ofMachine,
     cluster.get(INSTANCES, namespace, machineName),
     cluster.get(JOBS, namespace, names.relocation),
     cluster.get(SECRETS, namespace, names.relocation),
     cluster.get(VM_PROFILES, namespace, learnedAs),
-    Promise.all(knownDisks.map((disk) => observeDisk(cluster, restore, spec, disk))),
+    ofMachine.then((seen) => {
+      const pinned = pinnedTargets({ restore, machine: seen });
+      return Promise.all(knownDisks.map((disk) => observeDisk(cluster, restore, spec, disk, pinned.get(disk.name))));
+    }),
   ]);
   const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
   const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
   const jobPods = podsBeside.filter(
     (pod) => isOurs(restore, pod) && pod.metadata.labels?.["job-name"] === names.relocation,
   );
+  const targetClaims = new Set(disks.map(({ target }) => target.claimName));
+  const migratesLive = liveBegun({ restore, machine });
+  const choosing =
+    plan !== undefined &&
+    isChoosing({ restore, spec, machine, instance, hasCopied: isOurs(restore, job) || isOurs(restore, jobSecret) });
+  const [migrations, surroundings] = await Promise.all([
+    migratesLive ? cluster.list(MIGRATIONS, namespace, `${VOLUME_MIGRATION_LABEL}=${machineName}`) : [],
+    choosing ? lookAround(cluster) : { kubevirts: undefined, nodes: [] },
+  ]);
   const without: Observed = {
     now,
     settings,
@@ -119,6 +144,12 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     machine,
     instance,
     mountingPods: podsBeside.filter((pod) => !hasEnded(pod) && mountsAny(pod, servedClaims)),
+    endedPods: podsBeside.filter(
+      (pod) => hasEnded(pod) && isLauncher(pod) && isOurs(restore, pod) && mountsAny(pod, servedClaims),
+    ),
+    targetPods: podsBeside.filter((pod) => isLauncher(pod) && mountsAny(pod, targetClaims)),
+    migrations: [...migrations].sort((a, b) => bornAt(a) - bornAt(b)),
+    ...surroundings,
     job: isOurs(restore, job) ? job : undefined,
     jobPods: jobPods.filter((pod) => !hasEnded(pod)),
     jobFailure: failureOf(jobPods),
@@ -168,10 +199,13 @@ async function observeDisk(
   restore: VMRestore,
   spec: VMRestoreSpec,
   disk: { name: string; size: number },
+  /** The claim that it is migrated to already. */
+  claimName: string | undefined,
 ): Promise<ObservedDisk> {
   const { namespace } = restore.metadata;
   const served = restoreNames(restore, spec.virtualMachine.name).served(disk.name);
-  const target = targetOf(spec, disk);
+  const wanted = targetOf(spec, disk);
+  const target = claimName === undefined ? wanted : { ...wanted, claimName };
   const [volume, claim, targetClaim] = await Promise.all([
     cluster.get(VOLUMES, undefined, served.volume),
     cluster.get(CLAIMS, namespace, served.claim),
@@ -233,6 +267,46 @@ async function observeAgent(
   } catch (error) {
     return { ...NOTHING_TOLD, problem: errorMessage(error), failed: true };
   }
+}
+
+/** Whether it is still open how the disks are relocated, and about to be decided. */
+function isChoosing(seen: {
+  readonly restore: VMRestore;
+  readonly spec: VMRestoreSpec;
+  readonly machine: VirtualMachine | undefined;
+  readonly instance: VirtualMachineInstance | undefined;
+  readonly hasCopied: boolean;
+}): boolean {
+  const { restore, spec, machine, instance, hasCopied } = seen;
+  const { strategy, begin } = spec.relocation;
+  if (!isOurs(restore, machine) || liveBegun({ restore, machine }) || givenUp({ machine }) !== undefined) return false;
+  const annotations = machine?.metadata.annotations ?? {};
+  if (
+    annotations[CUTOVER_ANNOTATIONS.runStrategy] !== undefined ||
+    annotations[CUTOVER_ANNOTATIONS.switched] !== undefined
+  )
+    return false;
+  const isReady = isTrue(restore.status?.conditions, "GuestReady") || isGuestReady({ instance, spec });
+  const isTime = begin === "Immediately" || isReady;
+  return isTime && (strategy === "LiveMigration" || (strategy === "Auto" && !hasCopied));
+}
+
+/** A cluster without KubeVirt has no such kind. */
+async function lookAround(cluster: ClusterReads): Promise<{ kubevirts: KubeVirt[]; nodes: Node[] }> {
+  const found = cluster.list(KUBEVIRTS, undefined).catch((error: unknown) => {
+    if (isNotFound(error)) return [];
+    throw error;
+  });
+  const [kubevirts, nodes] = await Promise.all([found, cluster.list(NODES, undefined)]);
+  return { kubevirts, nodes };
+}
+
+function isLauncher({ metadata }: Pod): boolean {
+  return metadata.labels?.["kubevirt.io"] === "virt-launcher";
+}
+
+function bornAt({ metadata }: KubernetesObject): number {
+  return Date.parse(metadata.creationTimestamp ?? "");
 }
 
 function hasEnded(pod: Pod): boolean {

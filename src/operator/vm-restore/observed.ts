@@ -9,6 +9,9 @@ import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import type {
   Claim,
   Job,
+  KubeVirt,
+  Migration,
+  Node,
   Pod,
   Secret,
   Service,
@@ -100,6 +103,15 @@ export interface Observed {
   readonly instance: VirtualMachineInstance | undefined;
   /** Pods, not ended yet, that mount a claim which the agent serves. */
   readonly mountingPods: readonly Pod[];
+  /** Launchers that have ended, and that name a claim which the agent serves: Kubernetes keeps the claim for as long as they are there. */
+  readonly endedPods: readonly Pod[];
+  /** Launchers, those that have ended too, that mount a target claim. */
+  readonly targetPods: readonly Pod[];
+  /** KubeVirt's migrations of the machine's volumes; looked at only while it is migrated live. */
+  readonly migrations: readonly Migration[];
+  /** How KubeVirt is set up, and where machines may run; undefined and empty where that is not looked at. */
+  readonly kubevirts: readonly KubeVirt[] | undefined;
+  readonly nodes: readonly Node[];
   readonly job: Job | undefined;
   readonly jobPods: readonly Pod[];
   /** What the relocation said when it failed last, as far as its pods are still there. */

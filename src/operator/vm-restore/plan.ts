@@ -43,6 +43,8 @@ const plan = z.object({
   otherMounts: z.array(mount).optional(),
   overlay: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
   cache: z.object({ bytes: z.int().positive(), storageClassName: z.string().optional() }),
+  /** What the backup's disks refer to, zeros left out. */
+  dataBytes: z.int().nonnegative().optional(),
   /** The name that the machine had when it was backed up. */
   backedUpAs: z.string().optional(),
   hasProfile: z.boolean(),
@@ -118,6 +120,7 @@ export function makePlan(spec: VMRestoreSpec, sources: readonly FoundSource[], h
     ...(mounts.length === 1 ? {} : { otherMounts: mounts.slice(1).map((each) => ({ ...each })) }),
     overlay: { bytes: overlay.bytes, ...(overlayClass === undefined ? {} : { storageClassName: overlayClass }) },
     cache: { bytes: cache.bytes, ...(cacheClass === undefined ? {} : { storageClassName: cacheClass }) },
+    dataBytes,
     // Whatever else it may be, it has to be able to name a VMProfile.
     ...(objectName.safeParse(virtualMachine).success ? { backedUpAs: virtualMachine } : {}),
     hasProfile,

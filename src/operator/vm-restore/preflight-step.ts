@@ -1,10 +1,10 @@
 import type { ConditionDraft } from "../conditions.ts";
+import { usesTargets } from "./cutover-state.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { overlayClassName, type Plan } from "./plan.ts";
 import { recreate } from "./recreate.ts";
 import { no, yes } from "./step.ts";
-import { usesTargets } from "./strategy.ts";
 import { targetProblem } from "./target-check.ts";
 
 /** Provisioners whose volumes lie on one node's own disks. */
@@ -46,13 +46,6 @@ export function checkTarget(observed: Observed, plan: Plan): ConditionDraft {
     return refuse(
       "VirtualMachineExists",
       `There is a VirtualMachineInstance ${name}: a machine of that name is running or shutting down, and it is not touched. Wait until it is gone, delete it, or choose another spec.virtualMachine.name.`,
-    );
-  }
-  // LiveMigration → StrategyNotSupported
-  if (spec.relocation.strategy === "LiveMigration") {
-    return refuse(
-      "StrategyNotSupported",
-      "This version cannot relocate by live migration. Set spec.relocation.strategy to Copy (one restart at cutover) or Auto.",
     );
   }
   return checkManifest(observed, plan) ?? checkClasses(observed) ?? checkClaims(observed, plan) ?? targetReady;

@@ -2,18 +2,21 @@ import type { DiskStatus, RelocationProgress } from "../../api/agent-control.ts"
 import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, create, remove } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
+import type { ConditionDraft } from "../conditions.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
 import { awaitBegin } from "./begin.ts";
 import { cutoverBegun, goesToTarget, isHeldBack } from "./cutover-state.ts";
 import { heldBack } from "./held-back.ts";
 import { readKeys } from "./keys.ts";
+import { givenUp, LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
+import { beginLive, migrateLive } from "./live-step.ts";
 import { isOurs } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { pauseRelocation, withoutCutover, withoutJob } from "./pause.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
-import { strategyReason } from "./strategy.ts";
+import { type Choice, chooseStrategy } from "./strategy.ts";
 import { targetProblem } from "./target-check.ts";
 
 const POLL_MS = 2000;
@@ -29,6 +32,10 @@ export function relocationBegun(observed: Observed): boolean {
 
 /** Copies the disks until only what the guest writes at this moment is missing at the target. */
 export function relocate(observed: Observed): Outcome {
+  if (liveBegun(observed)) {
+    const { strategy, reason } = chooseStrategy(observed);
+    return { ...migrateLive(observed), status: { strategy, strategyReason: reason } };
+  }
   if (!goesToTarget(observed)) return takeBack(observed);
   if (isHeldBack(observed)) return withoutJob(observed, heldBack(observed));
   const waiting = relocationBegun(observed) ? undefined : awaitBegin(observed);
@@ -37,7 +44,45 @@ export function relocate(observed: Observed): Outcome {
     const progress = observed.disks.map(({ name }) => progressOf(observed, name));
     return pauseRelocation(observed, copyMessage(observed, progress));
   }
-  const preparation = prepareTargets(observed);
+  const choice = chooseStrategy(observed);
+  const outcome = follow(observed, choice);
+  const told = choice.condition === undefined ? [] : [choice.condition];
+  return {
+    ...outcome,
+    conditions: [...told, ...(outcome.conditions ?? [])],
+    status: { strategy: choice.strategy, strategyReason: choice.reason, ...outcome.status },
+  };
+}
+
+function follow(observed: Observed, choice: Choice): Outcome {
+  if (choice.strategy === undefined) return waits(no("Relocated", "Choosing", choice.reason), POLL_MS);
+  return choice.strategy === "LiveMigration" ? prepareLive(observed, choice) : copyDisks(observed, choice);
+}
+
+/** Everything is checked, a copy that was begun is gone and the targets stand before the machine is touched. */
+function prepareLive(observed: Observed, { condition }: Choice): Outcome {
+  const { job, jobPods, jobSecret, machine } = observed;
+  const tired = givenUp(observed);
+  const otherwise = "set spec.relocation.strategy to Copy, which restarts the machine once at cutover";
+  if (tired !== undefined) {
+    const message = `${sentence(tired)} To try again, remove the annotation ${LIVE_ANNOTATIONS.givenUp} from VirtualMachine ${machine?.metadata.name}; or ${otherwise}.`;
+    return waits(no("Relocated", "LiveMigrationGivenUp", message), 5000);
+  }
+  if (condition?.status === "False") {
+    const message = `${condition.message} It begins when that is mended; or ${otherwise}.`;
+    return waits(no("Relocated", "LiveMigrationNotPossible", message), 5000);
+  }
+  const preparing = preparingTargets("The machine is to be migrated live.");
+  if (job !== undefined || jobPods.length > 0) {
+    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
+    return { ...acts(stop, preparing), againMs: 500 };
+  }
+  if (jobSecret !== undefined) return acts([remove(SECRETS, jobSecret)], preparing);
+  return prepareClaims(observed, preparing) ?? beginLive(observed);
+}
+
+function copyDisks(observed: Observed, choice: Choice): Outcome {
+  const preparation = prepareTargets(observed, choice);
   if (preparation !== undefined) return preparation;
   const progress = observed.disks.map(({ name }) => progressOf(observed, name));
   const bad = observed.disks.filter((_, index) => progress[index]?.state === "VerifyFailed");
@@ -56,16 +101,28 @@ export function relocate(observed: Observed): Outcome {
 }
 
 /** Claims and certificate; undefined once they stand and the agent's progress is about these very claims. */
-function prepareTargets(observed: Observed): Outcome | undefined {
-  const { restore, disks, job } = observed;
-  const preparing = preparingTargets(observed);
-  const problem = targetProblem(observed);
-  if (problem !== undefined) return waits(no("Relocated", problem.reason, problem.message), 10_000);
+function prepareTargets(observed: Observed, { reason }: Choice): Outcome | undefined {
+  const preparing = preparingTargets(reason);
   if (observed.inTheWay !== undefined) {
     const { kind, metadata } = observed.inTheWay;
     const message = `There is a ${kind} ${metadata.name} that this restore did not make, and it is not touched. Delete it.`;
     return waits(no("Relocated", `${kind}Exists`, message), 10_000);
   }
+  const claims = prepareClaims(observed, preparing);
+  if (claims !== undefined) return claims;
+  const fresh = bindProgress(observed, preparing);
+  if (fresh !== undefined) return fresh;
+  if (observed.jobSecret === undefined && observed.keys !== undefined) {
+    return acts([create(SECRETS, relocationSecret(observed.restore, readKeys(observed.keys)))], preparing);
+  }
+  return undefined;
+}
+
+/** Undefined once every target claim stands. */
+function prepareClaims(observed: Observed, preparing: ConditionDraft): Outcome | undefined {
+  const { restore, disks, job } = observed;
+  const problem = targetProblem(observed);
+  if (problem !== undefined) return waits(no("Relocated", problem.reason, problem.message), 10_000);
   if (disks.some(({ targetClaim: claim }) => claim?.metadata.deletionTimestamp !== undefined)) {
     // The Job's pod holds a claim that somebody deleted.
     const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
@@ -76,29 +133,22 @@ function prepareTargets(observed: Observed): Outcome | undefined {
       ? [create(CLAIMS, targetClaim(restore, target, target.size.bytes))]
       : [],
   );
-  if (claims.length > 0) return acts(claims, preparing);
-  const fresh = bindProgress(observed);
-  if (fresh !== undefined) return fresh;
-  if (observed.jobSecret === undefined && observed.keys !== undefined) {
-    return acts([create(SECRETS, relocationSecret(restore, readKeys(observed.keys)))], preparing);
-  }
-  return undefined;
+  return claims.length > 0 ? acts(claims, preparing) : undefined;
 }
 
-function preparingTargets({ spec }: Observed) {
-  return no("Relocated", "Preparing", `The target claims are being made. ${strategyReason(spec)}`);
+function preparingTargets(reason: string): ConditionDraft {
+  return no("Relocated", "Preparing", `The target claims are being made. ${reason}`);
 }
 
 /**
  * The agent remembers how far it copied, not where to. A claim that was deleted and made anew is empty, so the progress is
  * taken back first, then the claim's uid is written down, and only then a Job is made.
  */
-function bindProgress(observed: Observed): Outcome | undefined {
+function bindProgress(observed: Observed, preparing: ConditionDraft): Outcome | undefined {
   const { restore, disks, job, jobPods } = observed;
   const recorded = new Map(restore.status?.targetClaims?.map(({ disk, uid }) => [disk, uid]));
   const changed = disks.filter(({ name, targetClaim: claim }) => recorded.get(name) !== claim?.metadata.uid);
   if (changed.length === 0) return undefined;
-  const preparing = preparingTargets(observed);
   if (job !== undefined || jobPods.length > 0) {
     const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
     return { ...acts(stop, preparing), againMs: 500 };

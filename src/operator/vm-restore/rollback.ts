@@ -4,8 +4,8 @@ import { conditionOf } from "../conditions.ts";
 import { CLAIMS, JOBS, type VirtualMachine, VOLUMES } from "../kinds.ts";
 import { runAgent } from "./agent-step.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, isSwitched, ROLLBACK_ANNOTATIONS, rollbackBegun } from "./cutover-state.ts";
-import { updateMachine } from "./cutover-step.ts";
 import { missingVolumes } from "./machine-step.ts";
+import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH, type Plan } from "./plan.ts";
@@ -42,7 +42,7 @@ function goBack(observed: Observed, plan: Plan): Outcome {
   const halting = rollingBack("The machine is being shut down, to go back to the media agent.");
   if (machine === undefined || before?.reason !== halting.reason) return waits(halting, 0);
   if (machine.spec?.runStrategy !== "Halted")
-    return acts([updateMachine(machine, { annotations: {}, spec: { runStrategy: "Halted" } })], halting);
+    return acts([updateMachine(machine, { spec: { runStrategy: "Halted" } })], halting);
   if (instance !== undefined) return waits(halting, POLL_MS);
   if (job !== undefined || jobPods.length > 0) {
     const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
@@ -108,11 +108,6 @@ function halt(machine: VirtualMachine): Action {
 function switchBack({ restore, spec, disks, now }: Observed, machine: VirtualMachine): Action {
   const names = restoreNames(restore, spec.virtualMachine.name);
   const served = new Map(disks.map(({ name, target }) => [target.claimName, names.served(name).claim]));
-  const template = machine.spec?.template;
-  const volumes = (template?.spec?.volumes ?? []).map((volume) => {
-    const claimName = served.get(volume.persistentVolumeClaim?.claimName ?? "");
-    return claimName === undefined ? volume : { name: volume.name, persistentVolumeClaim: { claimName } };
-  });
   const runStrategy = machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] ?? "Always";
   return updateMachine(machine, {
     annotations: {
@@ -122,6 +117,6 @@ function switchBack({ restore, spec, disks, now }: Observed, machine: VirtualMac
       [CUTOVER_ANNOTATIONS.began]: undefined,
       [CUTOVER_ANNOTATIONS.switched]: undefined,
     },
-    spec: { runStrategy, template: { ...template, spec: { ...template?.spec, volumes } } },
+    spec: { runStrategy, template: templateOn(machine, served) },
   });
 }

@@ -2,13 +2,22 @@ import type { Condition } from "../../api/common.ts";
 import { formatDuration } from "../../api/duration.ts";
 import type { RestorePhase, VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
-import { goesToTarget } from "./cutover-state.ts";
+import { goesToTarget, isSwitched } from "./cutover-state.ts";
+import { liveBegun } from "./live-state.ts";
 import type { Observed } from "./observed.ts";
 import { diskFacts } from "./plan.ts";
 import type { Outcome } from "./step.ts";
 
 /** Reasons that nothing but people get a restore out of. */
-const FAILED_REASONS = ["VerificationFailed", "VirtualMachineDeleted", "PlanLost", "OverlayLost"];
+const FAILED_REASONS = [
+  "LiveMigrationUnclear",
+  "VerificationFailed",
+  "VirtualMachineDeleted",
+  "PlanLost",
+  "OverlayLost",
+];
+/** Facts that nobody waits for. */
+const NOT_WAITED_FOR = ["Degraded", "LiveMigrationPossible"];
 /** States in which bytes go to the target. */
 const MOVING = ["FirstPass", "Converging", "FinalPass"];
 const ALL_WELL: ConditionDraft = {
@@ -41,7 +50,7 @@ export function phaseOf(conditions: readonly Condition[]): RestorePhase {
   if (reason("CutOver") === "RollingBack") return "RollingBack";
   if (isTrue(conditions, "CutOver") && ["OnTrial", "AwaitingDecision"].includes(reason("Committed"))) return "OnTrial";
   if (isTrue(conditions, "CutOver") || CUTTING_OVER.includes(reason("CutOver"))) return "CuttingOver";
-  if (!["", "AwaitingBegin", "Cancelled", "RolledBack"].includes(reason("Relocated"))) return "Relocating";
+  if (!["", "AwaitingBegin", "Choosing", "Cancelled", "RolledBack"].includes(reason("Relocated"))) return "Relocating";
   if (isTrue(conditions, "GuestReady")) return "Running";
   if (isTrue(conditions, "BootSetStaged")) return "Launching";
   if (isTrue(conditions, "AgentReady")) return "Staging";
@@ -115,7 +124,7 @@ function summary(conditions: readonly Condition[], drafts: readonly ConditionDra
   if (completed?.status === "True") return completed.message;
   const degraded = conditionOf(conditions, "Degraded");
   if (degraded?.status === "True" && degraded.reason !== "NotPinned") return degraded.message;
-  const isWaitedFor = ({ type, status }: ConditionDraft) => status === "False" && type !== "Degraded";
+  const isWaitedFor = ({ type, status }: ConditionDraft) => status === "False" && !NOT_WAITED_FOR.includes(type);
   // A step that only acts says nothing of what comes after it: then what was waited for before still is.
   const waiting = drafts.findLast(isWaitedFor) ?? conditions.findLast(isWaitedFor);
   const ended = drafts.findLast(({ type }) => type === "Expired" || type === "Discarded");
@@ -131,7 +140,9 @@ function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial
 
 function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
   const { agent, plan, now, restore } = observed;
-  const isCopied = goesToTarget(observed);
+  const isLive = liveBegun(observed);
+  const hasMoved = restore.status?.strategy === "LiveMigration" && isSwitched(observed);
+  const isCopied = goesToTarget(observed) && !isLive && !hasMoved;
   const status = agent.status;
   if (status === undefined || plan === undefined) return {};
   const { bootSet } = status;
@@ -143,6 +154,8 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
     return {
       ...disk,
       bytesStaged: seen.bootSetStaged,
+      ...(isLive ? { bytesTotal: disk.size, bytesRead: seen.copiedUntil ?? 0 } : {}),
+      ...(hasMoved ? { bytesTotal: disk.size, bytesRelocated: disk.size } : {}),
       ...(copy === undefined
         ? {}
         : { bytesTotal: copy.bytesTotal, bytesRelocated: copy.bytesDurable, bytesDirty: seen.dirtyBytes }),
@@ -159,10 +172,21 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
       bytesStaged: bootSet.staged,
       ...(bootSet.guestReads === 0 ? {} : { hitRatio: (bootSet.guestHits / bootSet.guestReads).toFixed(2) }),
     },
-    relocation: isCopied
-      ? (relocationOf(copies, now, plan.disks.length, observed.jobPods.length > 0) ?? restore.status?.relocation)
-      : undefined,
+    relocation: hasMoved
+      ? { percent: 100 }
+      : isLive
+        ? { percent: liveProgress(status.disks) }
+        : isCopied
+          ? (relocationOf(copies, now, plan.disks.length, observed.jobPods.length > 0) ?? restore.status?.relocation)
+          : undefined,
   };
+}
+
+/** What a live migration has read, in percent. All of it counts only once the machine has moved. */
+function liveProgress(disks: readonly { readonly size: number; readonly copiedUntil?: number | undefined }[]): number {
+  const total = disks.reduce((sum, { size }) => sum + size, 0);
+  const read = disks.reduce((sum, { copiedUntil = 0 }) => sum + copiedUntil, 0);
+  return total === 0 ? 0 : Math.min(99, Math.floor((100 * read) / total));
 }
 
 /** Durable bytes only, and an end only while a rate is measured: 100 percent means that every disk is done. */

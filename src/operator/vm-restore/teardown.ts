@@ -1,6 +1,6 @@
 import { type Action, remove } from "../actions.ts";
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
-import { CLAIMS, JOBS, SECRETS, SERVICES, STATEFUL_SETS, VOLUMES } from "../kinds.ts";
+import { CLAIMS, JOBS, PODS, SECRETS, SERVICES, STATEFUL_SETS, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -21,14 +21,16 @@ export interface Teardown {
 type Found = readonly [ResourceType, KubernetesObject];
 
 /**
- * Removes the agent, after everything that mounts its disks: an agent that goes first leaves hung mounts on the nodes. Pods gone →
+ * Removes the agent, after everything that mounts its disks: an agent that goes first leaves hung mounts on the nodes. Pods gone, those that have ended too →
  * claims → volumes → pin → agent → its claims and keys → the plan, last, because all the others are found by it.
  */
 export function tearDown(observed: Observed): Teardown {
-  const { mountingPods, disks, restore } = observed;
+  const { mountingPods, endedPods, disks, restore } = observed;
   if (mountingPods.length > 0)
     return going([], `Pod ${mountingPods[0]?.metadata.name} still mounts a disk of the media agent.`);
   const stages: (readonly [string, readonly Found[]])[] = [
+    // A live migration leaves the source's launcher behind for as long as the machine runs.
+    ["The machine's ended launcher pods are being removed.", endedPods.flatMap((pod) => found(PODS, pod))],
     [
       "The media agent's claims are being removed.",
       disks.flatMap(({ claim }) => found(CLAIMS, isOurs(restore, claim) ? claim : undefined)),

@@ -13,11 +13,13 @@ import {
   STATEFUL_SETS,
   STORAGE_CLASSES,
   VIRTUAL_MACHINES,
+  type VirtualMachine,
   VM_RESTORES,
   VOLUMES,
 } from "../../kinds.ts";
 import type { ResourceType } from "../../runtime/objects.ts";
 import { FakeCluster } from "../../runtime/testing/fake-cluster.ts";
+import { VolumeMigrations } from "./volume-migrations.ts";
 
 export const TENANT = "default";
 export const OWN = "vmrestore-system";
@@ -58,6 +60,7 @@ export function manifest(disks: readonly string[] = ["root"], bus: string | null
 export class World {
   readonly clock = new ManualClock();
   readonly cluster = new FakeCluster(this.clock);
+  readonly volumeMigrations = new VolumeMigrations(this.cluster);
   /** What the inspection finds. */
   found: Inspection = {
     snapshot: {
@@ -101,6 +104,10 @@ export class World {
   bytesFetched = 1000;
   /** How often the agent was asked how it is. */
   asked = 0;
+  /** How far a live migration's copy has come, of each disk. */
+  copiedUntil = 0;
+  /** Bytes a second that were measured from the repository. */
+  repositoryRate: number | undefined;
   /** Requests that changed something at the agent. */
   readonly told: string[] = [];
   /** Called before and after each of them. */
@@ -169,6 +176,7 @@ export class World {
     }
     this.#runPods();
     this.#runMachines();
+    this.volumeMigrations.step();
     if (this.#relocation !== undefined && this.copyingGoesOn && this.#jobRuns()) this.#copy();
   }
 
@@ -256,6 +264,7 @@ export class World {
         reachable: true,
         message: "",
         bytesFetched: this.bytesFetched,
+        ...(this.repositoryRate === undefined ? {} : { bytesPerSecond: this.repositoryRate }),
         pinned: this.#pinned,
         pinMessage: "",
         longestWait: this.longestWait,
@@ -273,6 +282,7 @@ export class World {
         dirtyBytes: 0,
         bootSetStaged: 100,
         bootSetTotal: 100,
+        ...(this.copiedUntil === 0 ? {} : { copiedUntil: this.copiedUntil }),
         ...(this.#relocation === undefined ? {} : { relocation: this.#relocation }),
       })),
     };
@@ -345,14 +355,17 @@ export class World {
   #runMachines(): void {
     for (const instance of this.cluster.all(INSTANCES)) {
       const machine = this.cluster.peek(VIRTUAL_MACHINES, instance.metadata.namespace, instance.metadata.name);
-      if (machine?.spec?.runStrategy === "Always") continue;
+      if (isWanted(machine) && instance.metadata.deletionTimestamp === undefined) continue;
+      this.cluster.change(INSTANCES, instance.metadata.namespace, instance.metadata.name, (ending) => {
+        ending.status = { ...ending.status, phase: ending.status?.phase === "Failed" ? "Failed" : "Succeeded" };
+      });
       this.cluster.erase(INSTANCES, instance.metadata.namespace, instance.metadata.name);
       this.cluster.erase(PODS, instance.metadata.namespace, `virt-launcher-${instance.metadata.name}`);
     }
     for (const machine of this.cluster.all(VIRTUAL_MACHINES)) {
-      if (machine.spec?.runStrategy !== "Always") continue;
+      if (!isWanted(machine) || !this.volumeMigrations.maySetOut(machine)) continue;
       const { name, namespace = "", labels = {} } = machine.metadata;
-      const volumes = machine.spec.template?.spec?.volumes ?? [];
+      const volumes = machine.spec?.template?.spec?.volumes ?? [];
       if (this.cluster.peek(INSTANCES, namespace, name) === undefined) {
         this.#checkServed(volumes);
         this.cluster.put(INSTANCES, {
@@ -365,11 +378,16 @@ export class World {
       this.cluster.change(INSTANCES, namespace, name, (instance) => {
         const disks = [{ name: "root", disk: { bus: this.instanceBus ?? "sata" } }];
         if (this.instanceBus !== undefined) instance.spec = { ...instance.spec, domain: { devices: { disks } } };
-        const conditions = this.guestReady ? [{ type: "AgentConnected", status: "True" }] : [];
-        instance.status = { phase: "Running", conditions };
+        if (instance.metadata.deletionTimestamp !== undefined) return;
+        const others = (instance.status?.conditions ?? []).filter(({ type }) => type !== "AgentConnected");
+        const conditions = this.guestReady ? [...others, { type: "AgentConnected", status: "True" }] : others;
+        instance.status = { ...instance.status, phase: "Running", nodeName: "node-1", conditions };
       });
       const instance = this.cluster.peek(INSTANCES, namespace, name);
-      if (instance !== undefined)
+      const { completed, failed } = instance?.status?.migrationState ?? {};
+      // One that was migrated runs in another pod.
+      const isHere = completed !== true || failed === true;
+      if (instance !== undefined && instance.metadata.deletionTimestamp === undefined && isHere)
         this.#pod(
           `virt-launcher-${name}`,
           instance,
@@ -412,4 +430,8 @@ export class World {
         : { ...done, state: "Done", checksum: "c".repeat(64) };
     }
   }
+}
+
+function isWanted(machine: VirtualMachine | undefined): machine is VirtualMachine {
+  return machine?.spec?.runStrategy === "Always" && machine.metadata.deletionTimestamp === undefined;
 }
