@@ -34,6 +34,10 @@ export const RESOURCE_KINDS: readonly ResourceKind[] = [
         rule: "!has(self.status) || !has(self.status.conditions) || !self.status.conditions.exists(condition, condition.type == 'VirtualMachineCreated' && condition.status == 'True') || self.spec.virtualMachine == oldSelf.spec.virtualMachine",
         message: "spec.virtualMachine cannot be changed once the machine was made: change the VirtualMachine itself",
       },
+      {
+        rule: "!has(self.status) || !has(self.status.mediaAgent) || !self.spec.dryRun || oldSelf.spec.dryRun",
+        message: "spec.dryRun cannot be set once the media agent was made",
+      },
     ],
   },
   {

@@ -45,6 +45,36 @@ export const vmRestoreStatus = z.object({
     .max(32)
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["step"] })
     .optional(),
+  plan: z
+    .object({
+      madeAt: timestamp,
+      strategy: z.string().max(32),
+      strategyReason: z.string().max(1024).describe("Why it is this strategy."),
+      bytesInBackup: byteCount.describe(
+        "Bytes of the disks in the backup, zeros left out: relocation reads them all, a live mount what the guest asks for.",
+      ),
+      bytesToClaim: byteCount.describe("Bytes of storage that the claims ask for."),
+      objects: z
+        .array(
+          z.object({
+            kind: z.string().max(63),
+            namespace: z.string().max(63).optional(),
+            name: z.string().max(253),
+            bytes: byteCount.optional(),
+            storageClassName: objectName.optional(),
+          }),
+        )
+        .max(1024)
+        .meta({ "x-kubernetes-list-type": "atomic" })
+        .describe("What would be made, but for what the machine itself refers to."),
+      missing: z
+        .array(z.object({ reason: z.string().max(1024), message: z.string().max(4096) }))
+        .max(16)
+        .meta({ "x-kubernetes-list-type": "atomic" })
+        .describe("What stands in the way, and what to do about it."),
+    })
+    .optional()
+    .describe("What a dry run found; gone once the restore is under way."),
   snapshot: z
     .object({ id: z.string().max(64), time: timestamp, host: z.string().max(253) })
     .optional()

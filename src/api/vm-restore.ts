@@ -385,6 +385,12 @@ const liveMount = z
   .describe("With `relocation.strategy: None`.");
 
 export const vmRestoreSpec = z.object({
+  dryRun: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Nothing is made but a Job that looks into the backup and goes again: what would be made, and what is missing, is told in `status.plan`. Set to false, the restore begins.",
+    ),
   source,
   virtualMachine,
   mediaAgent: mediaAgent.prefault({}),

@@ -87,6 +87,16 @@ export interface StorageClass extends KubernetesObject {
   provisioner?: string;
 }
 
+export interface Namespace extends KubernetesObject {
+  kind: "Namespace";
+}
+
+export interface ResourceQuota extends KubernetesObject {
+  kind: "ResourceQuota";
+  spec?: { hard?: Record<string, string>; scopes?: string[]; scopeSelector?: object };
+  status?: { hard?: Record<string, string>; used?: Record<string, string> };
+}
+
 export interface VirtualMachineVolume {
   name: string;
   persistentVolumeClaim?: { claimName: string };
@@ -194,6 +204,8 @@ export const CONFIG_MAPS = core<KubernetesObject>("ConfigMap", "configmaps");
 export const SERVICES = core<Service>("Service", "services");
 export const CLAIMS = core<Claim>("PersistentVolumeClaim", "persistentvolumeclaims");
 export const VOLUMES = core<Volume>("PersistentVolume", "persistentvolumes", false);
+export const NAMESPACES = core<Namespace>("Namespace", "namespaces", false);
+export const RESOURCE_QUOTAS = core<ResourceQuota>("ResourceQuota", "resourcequotas");
 export const JOBS: ResourceType<Job> = { apiVersion: "batch/v1", kind: "Job", plural: "jobs", namespaced: true };
 export const STATEFUL_SETS: ResourceType<StatefulSet> = {
   apiVersion: "apps/v1",

@@ -11,6 +11,7 @@ import { cutoverBegun, goesToTarget, isSwitched, isSwitchTold, rollbackBegun } f
 import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
+import { tellPlan, toldPlan } from "./dry-run.ts";
 import { afterRollback } from "./held-back.ts";
 import { liveBegun, releaseInstance } from "./live-state.ts";
 import { migrateLive } from "./live-step.ts";
@@ -18,7 +19,7 @@ import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-s
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
-import { checkTarget, targetReady } from "./preflight-step.ts";
+import { checkTarget, targetProblems, targetReady } from "./preflight-step.ts";
 import { removeReferences } from "./reference-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
 import { rollBack } from "./rollback.ts";
@@ -69,6 +70,8 @@ function prepare(observed: Observed): Outcome {
   if (isTrue(conditionsBefore(observed), "CutOver")) return passed(AGENT_GONE, completed(observed));
   if (isTrue(conditionsBefore(observed), "Discarded"))
     return passed(AGENT_GONE, yes("Completed", "Discarded", "The machine was discarded."));
+  const told = toldPlan(observed, inspectionJobs);
+  if (told !== undefined) return told;
   const source = findSources(observed);
   if (source.found === undefined) return source;
   // Anybody may have edited it: one that is none stands in nobody's way.
@@ -81,6 +84,15 @@ function prepare(observed: Observed): Outcome {
       conditions: [...conditions, no("TargetReady", planned.reason, planned.problem)],
     };
   const target = checkTarget(observed, planned.plan);
+  if (spec.dryRun) {
+    return tellPlan(observed, {
+      plan: planned.plan,
+      dataBytes: source.found.reduce((sum, { found }) => sum + found.dataBytes, 0),
+      conditions: [...conditions, target],
+      missing: targetProblems(observed, planned.plan),
+      inspectionJobs,
+    });
+  }
   if (target.status !== "True") return { passes: false, conditions: [...conditions, target], againMs: 10_000 };
   const removals = inspectionJobs.map((job) => remove(JOBS, job));
   if (inspectionJobs.some((job) => isOldInspection(observed, job))) {
@@ -106,7 +118,12 @@ function prepare(observed: Observed): Outcome {
 function goOn(observed: Observed, plan: Plan): Outcome {
   const steps: Step[] = [
     () => ({
-      ...passed(sourceReady([plan.snapshot, ...(plan.otherSnapshots ?? [])]), targetReady, ...neverExpires(observed)),
+      ...passed(
+        sourceReady([plan.snapshot, ...(plan.otherSnapshots ?? [])]),
+        targetReady,
+        ...admitted(observed),
+        ...neverExpires(observed),
+      ),
       status: planStatus(observed, plan),
     }),
     (seen) => passed(degraded(seen), ...afterRollback(seen)),
@@ -155,6 +172,12 @@ function liveMount(observed: Observed): Outcome {
     status: { expiresAt: time },
     againMs: left > 0 ? Math.min(left, 5000) : 5000,
   };
+}
+
+/** What was held back before it began is under way now. */
+function admitted(observed: Observed): ConditionDraft[] {
+  const before = conditionOf(conditionsBefore(observed), "Admitted");
+  return before?.status === "False" ? [yes("Admitted", "Admitted", "The restore is under way.")] : [];
 }
 
 /** What was a live mount once is relocated now: nothing expires any more. */
@@ -314,6 +337,8 @@ function planStatus(observed: Observed, plan: Plan): Partial<VMRestoreStatus> {
   const before = observed.restore.status?.disks;
   return {
     snapshot: plan.snapshot,
+    // What was told before it began is no longer a plan.
+    plan: undefined,
     ...(goesToTarget(observed) ? { expiresAt: undefined } : { strategy: "None", strategyReason: LIVE_MOUNT }),
     disks: diskFacts(plan).map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
   };

@@ -45,6 +45,7 @@ import type { Observed, ObservedAgent, ObservedDisk, ObservedSource } from "./ob
 import { type Plan, readPlan } from "./plan.ts";
 import { targetOf } from "./relocation-objects.ts";
 import { sourcesOf } from "./sources.ts";
+import { observeSurroundings } from "./surroundings.ts";
 
 export interface ObserveOptions {
   readonly cluster: ClusterReads;
@@ -90,6 +91,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     jobSecret,
     profile,
     disks,
+    surroundings,
   ] = await Promise.all([
     plan === undefined ? cluster.list(STORAGE_CLASSES, undefined) : [],
     cluster.get(SERVICES, own, names.agent),
@@ -107,6 +109,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
       const pinned = pinnedTargets({ restore, machine: seen });
       return Promise.all(knownDisks.map((disk) => observeDisk(cluster, restore, spec, disk, pinned.get(disk.name))));
     }),
+    found.length === 0 ? undefined : observeSurroundings(cluster, namespace ?? "", own),
   ]);
   const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
   const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
@@ -118,7 +121,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const choosing =
     plan !== undefined &&
     isChoosing({ restore, spec, machine, instance, hasCopied: isOurs(restore, job) || isOurs(restore, jobSecret) });
-  const [migrations, surroundings] = await Promise.all([
+  const [migrations, platform] = await Promise.all([
     migratesLive ? cluster.list(MIGRATIONS, namespace, `${VOLUME_MIGRATION_LABEL}=${machineName}`) : [],
     choosing ? lookAround(cluster) : { kubevirts: undefined, nodes: [] },
   ]);
@@ -130,6 +133,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     sources,
     inspectionJobs: jobs,
     storageClasses,
+    surroundings,
     planSecret,
     plan,
     service,
@@ -149,7 +153,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     ),
     targetPods: podsBeside.filter((pod) => isLauncher(pod) && mountsAny(pod, targetClaims)),
     migrations: [...migrations].sort((a, b) => bornAt(a) - bornAt(b)),
-    ...surroundings,
+    ...platform,
     job: isOurs(restore, job) ? job : undefined,
     jobPods: jobPods.filter((pod) => !hasEnded(pod)),
     jobFailure: failureOf(jobPods),

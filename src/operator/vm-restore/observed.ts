@@ -26,6 +26,7 @@ import type { OperatorSettings } from "../settings.ts";
 import type { Plan } from "./plan.ts";
 import type { Target } from "./relocation-objects.ts";
 import type { Source } from "./sources.ts";
+import type { Surroundings } from "./surroundings.ts";
 
 export interface ObservedDisk {
   readonly name: string;
@@ -88,6 +89,8 @@ export interface Observed {
   /** All of this restore, those that an earlier spec asked for among them. */
   readonly inspectionJobs: readonly Job[];
   readonly storageClasses: readonly StorageClass[];
+  /** Looked at only before anything is made, once it is known what. */
+  readonly surroundings: Surroundings | undefined;
   readonly planSecret: Secret | undefined;
   readonly plan: Plan | undefined;
   readonly service: Service | undefined;

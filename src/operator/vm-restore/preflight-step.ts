@@ -1,10 +1,12 @@
 import type { ConditionDraft } from "../conditions.ts";
 import { usesTargets } from "./cutover-state.ts";
+import { defaultClass } from "./default-class.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { overlayClassName, type Plan } from "./plan.ts";
 import { recreate } from "./recreate.ts";
 import { no, yes } from "./step.ts";
+import { checkSurroundings } from "./surroundings.ts";
 import { targetProblem } from "./target-check.ts";
 
 /** Provisioners whose volumes lie on one node's own disks. */
@@ -30,9 +32,19 @@ export const targetReady: ConditionDraft = yes(
   "Names are free, classes exist, sizes suffice.",
 );
 
-/** What stands in the way of making the machine and its claims; nothing is made until nothing does. A chain, first match counts. */
+/** What stands in the way of making the machine and its claims; nothing is made until nothing does. */
 export function checkTarget(observed: Observed, plan: Plan): ConditionDraft {
-  const { restore, spec, machine, instance } = observed;
+  return targetProblems(observed, plan)[0] ?? targetReady;
+}
+
+/** Everything that stands in the way, what is to be mended first first: of each check what it finds first. */
+export function targetProblems(observed: Observed, plan: Plan): ConditionDraft[] {
+  return [checkName, checkManifest, checkClasses, checkClaims, checkSurroundings].flatMap(
+    (check) => check(observed, plan) ?? [],
+  );
+}
+
+function checkName({ restore, spec, machine, instance }: Observed): ConditionDraft | undefined {
   const name = spec.virtualMachine.name;
   // a machine of that name, not made by this restore → VirtualMachineExists
   if (machine !== undefined && !isOurs(restore, machine)) {
@@ -48,7 +60,7 @@ export function checkTarget(observed: Observed, plan: Plan): ConditionDraft {
       `There is a VirtualMachineInstance ${name}: a machine of that name is running or shutting down, and it is not touched. Wait until it is gone, delete it, or choose another spec.virtualMachine.name.`,
     );
   }
-  return checkManifest(observed, plan) ?? checkClasses(observed) ?? checkClaims(observed, plan) ?? targetReady;
+  return undefined;
 }
 
 /** classes named in the spec that do not exist; an overlay on one node's disk that nobody allowed */
@@ -114,12 +126,6 @@ function checkManifest({ restore, spec }: Observed, plan: Plan): ConditionDraft 
   const claims = new Map(plan.disks.map(({ name }) => [name, names.served(name).claim]));
   const made = recreate(restore, spec, template, claims);
   return "problem" in made ? refuse(made.reason, made.problem) : undefined;
-}
-
-function defaultClass(classes: Observed["storageClasses"]) {
-  return classes.find(
-    ({ metadata }) => metadata.annotations?.["storageclass.kubernetes.io/is-default-class"] === "true",
-  );
 }
 
 function refuse(reason: string, message: string): ConditionDraft {

@@ -47,6 +47,7 @@ export function phaseOf(conditions: readonly Condition[]): RestorePhase {
   if (isTrue(conditions, "Completed")) return "Completed";
   if (conditions.some((condition) => condition.status === "False" && FAILED_REASONS.includes(condition.reason)))
     return "Failed";
+  if (conditionOf(conditions, "Admitted")?.status === "False") return "Pending";
   if (reason("CutOver") === "RollingBack") return "RollingBack";
   if (isTrue(conditions, "CutOver") && ["OnTrial", "AwaitingDecision"].includes(reason("Committed"))) return "OnTrial";
   if (isTrue(conditions, "CutOver") || CUTTING_OVER.includes(reason("CutOver"))) return "CuttingOver";
