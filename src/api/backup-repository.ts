@@ -101,6 +101,14 @@ export const backupRepositorySpec = z
       .describe(
         "Other namespaces whose VMRestores may restore from this repository: every snapshot in it, its machines' Secrets among them.",
       ),
+    maxConcurrentRestores: z
+      .int()
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe(
+        "How many restores from it may be under way at once; others wait, first come, first served. One that only waits for people, is on trial, or is a live mount whose guest is ready does not count. By default any number.",
+      ),
     checkInterval: duration.default("1h").describe("How often the repository is looked at again."),
   })
   .refine(

@@ -23,6 +23,7 @@ export const RESOURCE_KINDS: readonly ResourceKind[] = [
       { name: "Ready in", type: "string", jsonPath: ".status.timeToGuestReady" },
       AGE,
       { name: "Message", type: "string", jsonPath: ".status.message", priority: 1 },
+      { name: "Waiting", type: "date", jsonPath: ".status.waiting.since", description: "For how long", priority: 1 },
       { name: "Snapshot", type: "string", jsonPath: ".status.snapshot.id", priority: 1 },
     ],
     rules: [

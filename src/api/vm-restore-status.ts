@@ -39,12 +39,24 @@ export const vmRestoreStatus = z.object({
   observedGeneration: byteCount.optional(),
   phase: z.enum(RESTORE_PHASES).optional(),
   message: z.string().max(32768).optional().describe("What it waits for, or what to do."),
+  waiting: z
+    .object({
+      condition: z.string().max(316),
+      reason: z.string().max(1024),
+      since: timestamp.describe("Since when it waits for the same."),
+    })
+    .optional()
+    .describe("Which condition it waits for, as `message` says, and since when."),
   conditions: conditions.optional(),
   timeline: z
     .array(z.object({ step: z.string().max(63), startedAt: timestamp, finishedAt: timestamp.optional() }))
     .max(32)
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["step"] })
     .optional(),
+  queue: z
+    .object({ position: byteCount.describe("From 1."), waiting: byteCount.describe("How many wait for the same.") })
+    .optional()
+    .describe("Its place, while it waits for other restores."),
   plan: z
     .object({
       madeAt: timestamp,

@@ -5,6 +5,7 @@ import { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../base/clock.ts";
 import { createLogger, type Logger } from "../base/logging.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
+import { ReviewedRules } from "./runtime/access-rules.ts";
 import { CachedReads } from "./runtime/cached-reads.ts";
 import { runController } from "./runtime/controller.ts";
 import { EventRecorder } from "./runtime/event-recorder.ts";
@@ -30,6 +31,8 @@ export interface OperatorOptions {
   readonly image: string;
   /** See `OperatorSettings`. */
   readonly s3ServiceAccount?: string;
+  /** See `OperatorSettings`. */
+  readonly maxRestoresPerNamespace?: number;
   /** Default: the pod's service account. */
   readonly kubeconfig?: string;
   /** IP address and port of `/healthz`, `/readyz` and `/metrics`; port 0 is any free one. */
@@ -40,7 +43,7 @@ export interface OperatorOptions {
 
 /** Runs the operator until the signal. Rejects when leadership is lost: then the process has to start anew. */
 export async function runOperator(options: OperatorOptions, signal: AbortSignal): Promise<void> {
-  const { namespace, image, s3ServiceAccount, logger = createLogger("operator") } = options;
+  const { namespace, image, s3ServiceAccount, maxRestoresPerNamespace, logger = createLogger("operator") } = options;
   const clock = systemClock;
   const config = new KubeConfig();
   if (options.kubeconfig === undefined) config.loadFromDefault();
@@ -74,7 +77,12 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
       const repositories = new WorkQueue(clock);
       watches = new Watches({ transport, clock, logger, namespace, restores, repositories });
       const events = new EventRecorder(cluster, clock, logger);
-      const settings = { namespace, image, ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }) };
+      const settings = {
+        namespace,
+        image,
+        ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
+        ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
+      };
       const reconciler = new RestoreReconciler({
         cluster,
         settings,
@@ -84,6 +92,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         logger,
         mayAct: () => term.check(),
         watched: watches.watched,
+        access: new ReviewedRules(transport, clock),
         ...(options.connector === undefined ? {} : { connector: options.connector }),
       });
       const { known } = new CachedReads(watches.watched, cluster, clock);

@@ -10,6 +10,8 @@ export interface OperatorSettings {
    * belong to it are those of all tenants.
    */
   readonly s3ServiceAccount?: string;
+  /** How many restores of one namespace may be under way at once, 1 at least; undefined: any number. */
+  readonly maxRestoresPerNamespace?: number;
 }
 
 /** The user and group that KubeVirt's launcher runs as, and the owner of `disk.img`. */

@@ -92,3 +92,9 @@ test("the chart ships the generated CRDs", () => {
   for (const file of shipped)
     expect(readFileSync(join(CHART, "crds", file), "utf8")).toContain("CustomResourceDefinition");
 });
+
+test("says how many restores of one namespace may be under way only where that is limited", () => {
+  const args = (values: object): string[] => one(render(values), "Deployment").spec.template.spec.containers[0].args;
+  expect(args({}).filter((arg) => arg.startsWith("--max-restores"))).toEqual([]);
+  expect(args({ maxRestoresPerNamespace: 3 })).toContain("--max-restores-per-namespace=3");
+});

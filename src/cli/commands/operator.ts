@@ -1,10 +1,11 @@
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
   readonly namespace: string;
   readonly image: string;
   readonly s3ServiceAccount?: string;
+  readonly maxRestoresPerNamespace?: number;
   readonly kubeconfig?: string;
   readonly listen?: string;
 }
@@ -18,12 +19,17 @@ export function operatorCommand(): Command {
       "--s3-service-account <name>",
       "the identity that S3 repositories without a Secret are read with, for all tenants; by default they are refused",
     )
+    .option(
+      "--max-restores-per-namespace <number>",
+      "how many restores of one namespace may be under way at once; by default any number",
+      positiveInteger,
+    )
     .option("--kubeconfig <file>", "how to reach the cluster; by default the pod's service account")
     .option(
       "--listen <address>",
       "ip:port of health and metrics; by default 0.0.0.0:9464, and outside a cluster any free port",
     )
-    .action(async ({ namespace, image, s3ServiceAccount, kubeconfig, listen }: Options) => {
+    .action(async ({ namespace, image, s3ServiceAccount, maxRestoresPerNamespace, kubeconfig, listen }: Options) => {
       const { runOperator } = await import("../../operator/run.ts");
       const [host, port] = (listen ?? (kubeconfig === undefined ? "0.0.0.0:9464" : "127.0.0.1:0")).split(/:(?=\d+$)/);
       await runOperator(
@@ -32,9 +38,16 @@ export function operatorCommand(): Command {
           image,
           listen: { host: host ?? "0.0.0.0", port: Number(port ?? 9464) },
           ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
+          ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
           ...(kubeconfig === undefined ? {} : { kubeconfig }),
         },
         terminationSignal(),
       );
     });
+}
+
+function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("give a whole number above 0");
+  return value;
 }

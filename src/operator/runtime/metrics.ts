@@ -2,6 +2,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import { RESTORE_PHASES, type RestorePhase } from "../../api/vm-restore-status.ts";
 import type { AskedRequest } from "./transport.ts";
 
+const STEP_SECONDS = [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14_400, 86_400];
+
 /** What the operator counts, in the Prometheus text format. */
 export class OperatorMetrics {
   readonly registry = new Registry();
@@ -22,6 +24,25 @@ export class OperatorMetrics {
     name: "vmrestore_operator_api_requests_total",
     help: "Requests to the API server by verb, resource and HTTP status, 0 where no answer came",
     labelNames: ["verb", "resource", "code"],
+    registers: [this.registry],
+  });
+  readonly #steps = new Histogram({
+    name: "vmrestore_restore_step_seconds",
+    help: "How long a step of a restore's timeline took",
+    labelNames: ["step"],
+    buckets: STEP_SECONDS,
+    registers: [this.registry],
+  });
+  readonly #late = new Counter({
+    name: "vmrestore_restore_steps_late_total",
+    help: "Steps that took longer than they should",
+    labelNames: ["step"],
+    registers: [this.registry],
+  });
+  readonly #ready = new Histogram({
+    name: "vmrestore_restore_ready_seconds",
+    help: "From a VMRestore's creation until its guest was ready",
+    buckets: STEP_SECONDS,
     registers: [this.registry],
   });
   readonly #phases = new Map<string, RestorePhase>();
@@ -62,6 +83,20 @@ export class OperatorMetrics {
   restoreIs(uid: string, phase: RestorePhase | undefined): void {
     if (phase === undefined) this.#phases.delete(uid);
     else this.#phases.set(uid, phase);
+  }
+
+  /** @param milliseconds from its beginning to its end */
+  stepEnded(step: string, milliseconds: number): void {
+    this.#steps.observe({ step }, milliseconds / 1000);
+  }
+
+  stepLate(step: string): void {
+    this.#late.inc({ step });
+  }
+
+  /** @param milliseconds since the VMRestore was made */
+  guestReady(milliseconds: number): void {
+    this.#ready.observe(milliseconds / 1000);
   }
 
   leading(isLeading: boolean): void {

@@ -28,6 +28,7 @@ import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from 
 import { tearDown } from "./teardown.ts";
 import { liveOn } from "./time-to-live.ts";
 import { awaitVerdict } from "./trial.ts";
+import { awaitTurn, goOnWaiting } from "./turn-step.ts";
 
 /** Keeps the object until nothing depends on the media agent any more. */
 export const RESTORE_FINALIZER = "vmrestore.io/teardown";
@@ -70,8 +71,8 @@ function prepare(observed: Observed): Outcome {
   if (isTrue(conditionsBefore(observed), "CutOver")) return passed(AGENT_GONE, completed(observed));
   if (isTrue(conditionsBefore(observed), "Discarded"))
     return passed(AGENT_GONE, yes("Completed", "Discarded", "The machine was discarded."));
-  const told = toldPlan(observed, inspectionJobs);
-  if (told !== undefined) return told;
+  const held = toldPlan(observed, inspectionJobs) ?? goOnWaiting(observed);
+  if (held !== undefined) return held;
   const source = findSources(observed);
   if (source.found === undefined) return source;
   // Anybody may have edited it: one that is none stands in nobody's way.
@@ -93,6 +94,8 @@ function prepare(observed: Observed): Outcome {
       inspectionJobs,
     });
   }
+  const turn = target.status === "True" ? awaitTurn(observed) : undefined;
+  if (turn !== undefined) return { ...turn, conditions: [...conditions, target, ...(turn.conditions ?? [])] };
   if (target.status !== "True") return { passes: false, conditions: [...conditions, target], againMs: 10_000 };
   const removals = inspectionJobs.map((job) => remove(JOBS, job));
   if (inspectionJobs.some((job) => isOldInspection(observed, job))) {
@@ -339,6 +342,7 @@ function planStatus(observed: Observed, plan: Plan): Partial<VMRestoreStatus> {
     snapshot: plan.snapshot,
     // What was told before it began is no longer a plan.
     plan: undefined,
+    queue: undefined,
     ...(goesToTarget(observed) ? { expiresAt: undefined } : { strategy: "None", strategyReason: LIVE_MOUNT }),
     disks: diskFacts(plan).map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
   };

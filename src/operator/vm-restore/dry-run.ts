@@ -51,6 +51,7 @@ export function tellPlan(
     actions: inspectionJobs.flatMap((job) => (job.metadata.deletionTimestamp === undefined ? [remove(JOBS, job)] : [])),
     conditions: [...conditions, no(ADMITTED, "DryRun", message)],
     status: {
+      queue: undefined,
       plan: {
         madeAt: new Date(now).toISOString(),
         ...plannedStrategy(spec),

@@ -3,7 +3,7 @@ import { LABELS } from "../../api/group.ts";
 import type { Inspection } from "../../api/inspection.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import { errorMessage } from "../../base/errors.ts";
-import { isTrue } from "../conditions.ts";
+import { conditionOf, isTrue } from "../conditions.ts";
 import { inspectionOutcome } from "../inspection-job.ts";
 import {
   BACKUP_REPOSITORIES,
@@ -26,9 +26,11 @@ import {
   type VirtualMachine,
   type VirtualMachineInstance,
   VM_PROFILES,
+  VM_RESTORES,
   VOLUMES,
 } from "../kinds.ts";
 import { failureOf } from "../pod-failure.ts";
+import type { AccessRules } from "../runtime/access-rules.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
 import { isNotFound } from "../runtime/errors.ts";
 import type { KubernetesObject } from "../runtime/objects.ts";
@@ -46,6 +48,7 @@ import { type Plan, readPlan } from "./plan.ts";
 import { targetOf } from "./relocation-objects.ts";
 import { sourcesOf } from "./sources.ts";
 import { observeSurroundings } from "./surroundings.ts";
+import { isLimited, limitsOf } from "./turn-step.ts";
 
 export interface ObserveOptions {
   readonly cluster: ClusterReads;
@@ -55,6 +58,10 @@ export interface ObserveOptions {
   readonly session: AgentSession;
   /** Why the agent did not answer a moment ago: it is not asked again now. */
   readonly silent?: string | undefined;
+  /** What the operator may do; nothing is known unless given. */
+  readonly access?: AccessRules;
+  /** See {@link Observed}; none unless given. */
+  readonly granted?: Observed["granted"];
 }
 
 /** Reads everything that the next decision about a restore needs. Writes nothing. */
@@ -109,7 +116,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
       const pinned = pinnedTargets({ restore, machine: seen });
       return Promise.all(knownDisks.map((disk) => observeDisk(cluster, restore, spec, disk, pinned.get(disk.name))));
     }),
-    found.length === 0 ? undefined : observeSurroundings(cluster, namespace ?? "", own),
+    found.length === 0 ? undefined : observeSurroundings(cluster, namespace ?? "", own, options.access),
   ]);
   const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
   const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
@@ -125,6 +132,10 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     migratesLive ? cluster.list(MIGRATIONS, namespace, `${VOLUME_MIGRATION_LABEL}=${machineName}`) : [],
     choosing ? lookAround(cluster) : { kubevirts: undefined, nodes: [] },
   ]);
+  const mayWait =
+    plan === undefined &&
+    conditionOf(restore.status?.conditions, "Admitted")?.reason === "Queued" &&
+    isLimited(limitsOf({ settings, sources }));
   const without: Observed = {
     now,
     settings,
@@ -134,6 +145,8 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     inspectionJobs: jobs,
     storageClasses,
     surroundings,
+    others: mayWait ? await cluster.list(VM_RESTORES, undefined) : [],
+    granted: options.granted ?? new Set(),
     planSecret,
     plan,
     service,

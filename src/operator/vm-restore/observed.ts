@@ -91,6 +91,10 @@ export interface Observed {
   readonly storageClasses: readonly StorageClass[];
   /** Looked at only before anything is made, once it is known what. */
   readonly surroundings: Surroundings | undefined;
+  /** Every VMRestore, itself among them, while it may have to wait for others. */
+  readonly others: readonly VMRestore[];
+  /** uids of those whose turn came a moment ago, whatever their status says yet. */
+  readonly granted: Pick<ReadonlySet<string>, "has">;
   readonly planSecret: Secret | undefined;
   readonly plan: Plan | undefined;
   readonly service: Service | undefined;

@@ -9,6 +9,7 @@ import { perform } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { changedConditions, conditionOf, mergeConditions } from "../conditions.ts";
 import { JOBS, SECRETS, VM_RESTORES } from "../kinds.ts";
+import type { AccessRules } from "../runtime/access-rules.ts";
 import { CachedReads, type Watched } from "../runtime/cached-reads.ts";
 import type { Cluster, ClusterReads } from "../runtime/cluster.ts";
 import { isConflict } from "../runtime/errors.ts";
@@ -18,11 +19,15 @@ import { identityOf, type Manifest } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import { type AgentConnector, AgentSession } from "./agent-session.ts";
 import { decide, RESTORE_FINALIZER } from "./decide.ts";
+import { Grants } from "./grants.ts";
 import { restoreNames } from "./names.ts";
-import { observe } from "./observe.ts";
+import { type ObserveOptions, observe } from "./observe.ts";
+import type { Observed } from "./observed.ts";
 import { progressWait } from "./progress.ts";
 import { phaseOf, statusAfter } from "./status.ts";
 import { no, type Outcome } from "./step.ts";
+import { countSteps } from "./step-metrics.ts";
+import { admits } from "./turn-step.ts";
 
 export interface RestoreReconcilerOptions {
   readonly cluster: Cluster;
@@ -36,6 +41,8 @@ export interface RestoreReconcilerOptions {
   readonly mayAct?: () => void;
   /** What is known of the cluster without asking; default: nothing. */
   readonly watched?: readonly Watched[];
+  /** What the operator may do, to find out before it is refused; default: nothing is known. */
+  readonly access?: AccessRules;
 }
 
 interface Session {
@@ -58,11 +65,13 @@ export class RestoreReconciler {
   readonly #options: RestoreReconcilerOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #known: ClusterReads;
+  readonly #grants: Grants;
 
   constructor(options: RestoreReconcilerOptions) {
     this.#options = options;
     const { watched = [], cluster, clock } = options;
     this.#known = new CachedReads(watched, cluster, clock).known;
+    this.#grants = new Grants(clock);
   }
 
   /** Milliseconds until the next step; undefined: on a change only. */
@@ -75,14 +84,14 @@ export class RestoreReconciler {
 
   /** Whether there is nothing to be done now, as far as the watches know. */
   async #glance(key: string, namespace: string, name: string): Promise<Glance> {
-    const { settings, clock, metrics } = this.#options;
+    const { clock, metrics } = this.#options;
     if (this.#options.watched === undefined) return { isIdle: false };
     const restore = await this.#known.get(VM_RESTORES, namespace, name);
     const spec = vmRestoreSpec.safeParse(restore?.spec);
     if (restore === undefined || !spec.success) return { isIdle: false };
     const known = this.#session(key, restore.metadata.uid ?? "");
     const { session, reads } = known;
-    const observed = await observe({ cluster: reads.known, settings, now: clock.now(), session }, restore, spec.data);
+    const observed = await observe({ ...this.#gathering(session), cluster: reads.known }, restore, spec.data);
     const outcome = decide(observed);
     const silent = observed.agent.failed === true ? observed.agent.problem : undefined;
     if ((outcome.actions ?? []).length > 0) return { isIdle: false, silent };
@@ -100,7 +109,7 @@ export class RestoreReconciler {
 
   /** @param silent why the agent did not answer a moment ago */
   async #step(key: string, namespace: string, name: string, silent: string | undefined): Promise<number | undefined> {
-    const { cluster, settings, clock, metrics, logger } = this.#options;
+    const { cluster, clock, metrics, logger } = this.#options;
     const restore = await cluster.get(VM_RESTORES, namespace, name);
     if (restore === undefined) {
       this.#forget(key);
@@ -117,9 +126,8 @@ export class RestoreReconciler {
     }
     const known = this.#session(key, uid);
     const { session, reads } = known;
-    const gathering = { cluster: reads.now, settings, now: clock.now(), session, silent };
-    const observed = await observe(gathering, restore, spec.data);
-    const outcome = decide(observed);
+    const observed = await observe({ ...this.#gathering(session), cluster: reads.now, silent }, restore, spec.data);
+    const outcome = this.#decide(observed);
     const actions = outcome.actions ?? [];
     try {
       await perform(actions, cluster, session.control, this.#options.mayAct);
@@ -149,6 +157,25 @@ export class RestoreReconciler {
       known.written = clock.monotonic();
     }
     return actions.length > 0 ? 0 : outcome.againMs;
+  }
+
+  /** What every look at a restore is made with, beside its cluster. */
+  #gathering(session: AgentSession): Omit<ObserveOptions, "cluster"> {
+    const { settings, clock, access } = this.#options;
+    return {
+      settings,
+      now: clock.now(),
+      session,
+      granted: this.#grants.recent,
+      ...(access === undefined ? {} : { access }),
+    };
+  }
+
+  /** A decision, and what other restores have to know of it before its status is written. */
+  #decide(observed: Observed): Outcome {
+    const outcome = decide(observed);
+    if (admits(observed, outcome)) this.#grants.add(observed.restore.metadata.uid ?? "");
+    return outcome;
   }
 
   /** A restore with a spec that nobody can follow, which made nothing, is let go when it is deleted. Whether that was done. */
@@ -189,7 +216,7 @@ export class RestoreReconciler {
   }
 
   async #writeStatus(restore: VMRestore, status: VMRestoreStatus): Promise<void> {
-    const { cluster, events } = this.#options;
+    const { cluster, events, metrics } = this.#options;
     const clean = JSON.parse(JSON.stringify(status)) as VMRestoreStatus;
     if (isDeepStrictEqual(clean, restore.status ?? {})) return;
     await cluster.applyStatus(VM_RESTORES, {
@@ -198,6 +225,7 @@ export class RestoreReconciler {
       metadata: identityOf(restore),
       status: clean,
     });
+    countSteps(metrics, restore, clean);
     for (const { type, status: value, reason, message } of changedConditions(
       restore.status?.conditions ?? [],
       clean.conditions ?? [],
@@ -236,7 +264,7 @@ export class RestoreReconciler {
 }
 
 const WARNINGS =
-  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear/;
+  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear|TakesLong|Exceeded|Terminating/;
 
 function actionFailed(error: unknown) {
   return { type: "Degraded", status: "True", reason: "ActionFailed", message: sentence(errorMessage(error)) } as const;

@@ -2,7 +2,9 @@ import type { Condition } from "../../api/common.ts";
 import { formatDuration } from "../../api/duration.ts";
 import type { RestorePhase, VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
+import { inTime } from "./budgets.ts";
 import { goesToTarget, isSwitched } from "./cutover-state.ts";
+import { failureFacts } from "./failure-facts.ts";
 import { liveBegun } from "./live-state.ts";
 import type { Observed } from "./observed.ts";
 import { diskFacts } from "./plan.ts";
@@ -17,7 +19,7 @@ const FAILED_REASONS = [
   "OverlayLost",
 ];
 /** Facts that nobody waits for. */
-const NOT_WAITED_FOR = ["Degraded", "LiveMigrationPossible"];
+const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible"];
 /** States in which bytes go to the target. */
 const MOVING = ["FirstPass", "Converging", "FinalPass"];
 const ALL_WELL: ConditionDraft = {
@@ -62,7 +64,7 @@ export function phaseOf(conditions: readonly Condition[]): RestorePhase {
 /** When each phase began and ended; one that comes back goes on. */
 export function advanceTimeline(
   before: NonNullable<VMRestoreStatus["timeline"]>,
-  phase: RestorePhase,
+  phase: string,
   now: number,
   created: string | undefined,
 ): NonNullable<VMRestoreStatus["timeline"]> {
@@ -77,15 +79,25 @@ export function advanceTimeline(
   return [...closed, { step: phase, startedAt: again?.startedAt ?? (before.length === 0 ? (created ?? time) : time) }];
 }
 
+/** The step of the timeline: the phase, and what holds a restore up before it begins. */
+function stepOf(conditions: readonly Condition[], phase: RestorePhase): string {
+  const admitted = conditionOf(conditions, "Admitted");
+  return admitted?.status === "False" ? admitted.reason : phase;
+}
+
 /** The status after a decision. What was not decided anew stays as it was. */
 export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStatus {
   const { restore, now } = observed;
   const before = restore.status ?? {};
   const generation = restore.metadata.generation ?? 0;
   const drafts = withCleared(observed, outcome);
-  const conditions = mergeConditions(before.conditions ?? [], drafts, { now, generation });
-  const phase = phaseOf(conditions);
+  const decided = mergeConditions(before.conditions ?? [], drafts, { now, generation });
+  const phase = phaseOf(decided);
   const created = restore.metadata.creationTimestamp;
+  const timeline = advanceTimeline(before.timeline ?? [], stepOf(decided, phase), now, created);
+  const waiting = waitingFor(decided, drafts, phase);
+  const late = inTime({ spec: observed.spec, before: decided, timeline, waitsFor: waiting.message, now });
+  const conditions = mergeConditions(decided, late, { now, generation });
   const becameReady = isTrue(conditions, "GuestReady") && before.timeToGuestReady === undefined;
   return {
     ...before,
@@ -95,11 +107,19 @@ export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStat
     ...mergedAgent(observed, outcome),
     observedGeneration: generation,
     phase,
-    message: summary(conditions, drafts, phase),
+    message: phase === "Failed" ? `${waiting.message} ${failureFacts(observed)}` : waiting.message,
+    waiting: waitsSince(before.waiting, waiting, now),
     conditions,
-    timeline: advanceTimeline(before.timeline ?? [], phase, now, created),
+    timeline,
     ...(becameReady && created !== undefined ? { timeToGuestReady: formatDuration(now - Date.parse(created)) } : {}),
   };
+}
+
+/** Since when it waits for the same thing, however far that has come meanwhile. */
+function waitsSince(before: VMRestoreStatus["waiting"], { on }: Waiting, now: number): VMRestoreStatus["waiting"] {
+  if (on === undefined) return undefined;
+  if (before?.condition === on.type && before.reason === on.reason) return before;
+  return { condition: on.type, reason: on.reason, since: new Date(now).toISOString() };
 }
 
 /** Clears what the last reconcile could not do, once one could. */
@@ -119,17 +139,25 @@ function withCleared({ restore }: Observed, outcome: Outcome): NonNullable<Outco
   return drafts;
 }
 
+interface Waiting {
+  readonly message: string;
+  /** The condition that is waited for, if one is. */
+  readonly on: Pick<ConditionDraft, "type" | "reason"> | undefined;
+}
+
 /** What it waits for: the last thing decided that is not true yet, or what people should look at first. */
-function summary(conditions: readonly Condition[], drafts: readonly ConditionDraft[], phase: RestorePhase): string {
+function waitingFor(conditions: readonly Condition[], drafts: readonly ConditionDraft[], phase: RestorePhase): Waiting {
   const completed = conditionOf(conditions, "Completed");
-  if (completed?.status === "True") return completed.message;
+  if (completed?.status === "True") return { message: completed.message, on: undefined };
   const degraded = conditionOf(conditions, "Degraded");
-  if (degraded?.status === "True" && degraded.reason !== "NotPinned") return degraded.message;
+  if (degraded?.status === "True" && degraded.reason !== "NotPinned")
+    return { message: degraded.message, on: degraded };
   const isWaitedFor = ({ type, status }: ConditionDraft) => status === "False" && !NOT_WAITED_FOR.includes(type);
   // A step that only acts says nothing of what comes after it: then what was waited for before still is.
   const waiting = drafts.findLast(isWaitedFor) ?? conditions.findLast(isWaitedFor);
+  if (waiting !== undefined) return { message: waiting.message, on: waiting };
   const ended = drafts.findLast(({ type }) => type === "Expired" || type === "Discarded");
-  return waiting?.message ?? ended?.message ?? IN_BETWEEN[phase];
+  return { message: ended?.message ?? IN_BETWEEN[phase], on: undefined };
 }
 
 function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial<VMRestoreStatus> {

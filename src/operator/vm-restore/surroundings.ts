@@ -1,10 +1,12 @@
 import type { ConditionDraft } from "../conditions.ts";
 import { NAMESPACES, type Namespace, RESOURCE_QUOTAS, type ResourceQuota } from "../kinds.ts";
+import type { AccessRule, AccessRules } from "../runtime/access-rules.ts";
 import type { Cluster } from "../runtime/cluster.ts";
 import type { Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 import { plannedObjects } from "./planned-objects.ts";
 import { quotaProblem } from "./quota.ts";
+import { missingRights } from "./rights.ts";
 import { no } from "./step.ts";
 
 /** The namespaces in which a restore makes something, as far as they may refuse it. */
@@ -12,6 +14,8 @@ export interface Surroundings {
   readonly namespace: Namespace | undefined;
   /** Of the machine's namespace and of the operator's. */
   readonly quotas: readonly ResourceQuota[];
+  /** What the operator may do, by namespace; those of which nothing is known are left out. */
+  readonly rules: ReadonlyMap<string, readonly AccessRule[]>;
 }
 
 /** Read only before anything is made. */
@@ -19,16 +23,22 @@ export async function observeSurroundings(
   cluster: Pick<Cluster, "get" | "list">,
   namespace: string,
   own: string,
+  access: AccessRules | undefined,
 ): Promise<Surroundings> {
-  const [found, quotas, ownQuotas] = await Promise.all([
+  const [found, quotas, ownQuotas, rules] = await Promise.all([
     cluster.get(NAMESPACES, undefined, namespace),
     cluster.list(RESOURCE_QUOTAS, namespace),
     namespace === own ? [] : cluster.list(RESOURCE_QUOTAS, own),
+    Promise.all([...new Set([namespace, own])].map(async (each) => [each, await access?.in(each)] as const)),
   ]);
-  return { namespace: found, quotas: [...quotas, ...ownQuotas] };
+  return {
+    namespace: found,
+    quotas: [...quotas, ...ownQuotas],
+    rules: new Map(rules.flatMap(([each, known]) => (known === undefined ? [] : [[each, known] as const]))),
+  };
 }
 
-/** A namespace that goes, or one whose quota does not have room for everything that the restore is going to make. */
+/** A namespace that goes, one in which the operator may not do what it has to, or one whose quota does not have room for everything that the restore is going to make. */
 export function checkSurroundings(observed: Observed, plan: Plan): ConditionDraft | undefined {
   const { surroundings, restore, settings } = observed;
   if (surroundings === undefined) return undefined;
@@ -39,6 +49,16 @@ export function checkSurroundings(observed: Observed, plan: Plan): ConditionDraf
     return no("TargetReady", "NamespaceTerminating", message);
   }
   const objects = plannedObjects(observed, plan);
+  // what the operator may not do → RightsMissing
+  for (const [each, rules] of surroundings.rules) {
+    const missing = missingRights(
+      rules,
+      objects.filter((object) => object.namespace === each),
+    );
+    if (missing.length === 0) continue;
+    const message = `The operator may not do in namespace ${each} what this restore needs: ${missing.join(", ")}. Bind its ClusterRole there, as the chart does for the whole cluster.`;
+    return no("TargetReady", "RightsMissing", message);
+  }
   // no room → QuotaExceeded
   for (const each of new Set([namespace, settings.namespace])) {
     const problem = quotaProblem(
