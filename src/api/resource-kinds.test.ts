@@ -99,6 +99,11 @@ test.each([
   ["At without a time", { relocation: { cutover: { when: "At" } } }],
   ["a time without At", { relocation: { cutover: { at: "2026-11-21T23:00:00Z" } } }],
   ["an unknown strategy", { relocation: { strategy: "Teleport" } }],
+  ["a time to begin without At", { relocation: { beginAt: "2026-11-21T23:00:00Z" } }],
+  ["At without a time to begin", { relocation: { begin: "At" } }],
+  ["a limit of nothing", { relocation: { bandwidthLimit: "0" } }],
+  ["a trial that goes back at once", { relocation: { trial: { onExpiry: "RollBack" } } }],
+  ["a time to live that is none", { ttlAfterCompletion: "a day" }],
   ["a size that is none", { mediaAgent: { cache: { size: "20GB" } } }],
   [
     "a map of networks that is not asked for",
@@ -161,6 +166,7 @@ test.each([
 const EXAMPLES = [
   "vmrestore.yaml",
   "vmrestore-from-volsync.yaml",
+  "vmrestore-careful.yaml",
   "backuprepository.yaml",
   "backuprepository-s3.yaml",
   "backuprepository-rest.yaml",

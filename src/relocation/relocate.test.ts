@@ -323,6 +323,21 @@ describe("another run", () => {
     expect((await readFile(path)).equals(other)).toBe(true);
     expect(root.progress?.state).toBe("Done");
   });
+
+  test("writes a finished target anew where the disk was opened for writing again", async () => {
+    await start(new ModelDisk("root", image()));
+    root.seal();
+    await relocate();
+    // The operator takes the progress back, then the seal; the machine goes on from the agent.
+    root.progress = { cursor: 0, bytesTotal: 0, bytesDurable: 0, rate: 0, state: "FirstPass" };
+    root.sealed = false;
+    for (let count = 0; count < 20; count++) scribble(root);
+    const path = join(scratch, "disk.img");
+    await writeFile(path, randomBytes(4096), { flag: "r+" });
+    root.seal();
+    await expect(relocate({ verify: true })).resolves.toMatchObject([{ checksum: sha256(root.content) }]);
+    expect((await readFile(path)).equals(root.content)).toBe(true);
+  });
 });
 
 describe("what cannot be done is told", () => {

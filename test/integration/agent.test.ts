@@ -126,6 +126,7 @@ test("the relocation Job may do its own part only, a stranger nothing", async ()
   for (const refused of [
     job.setPhase("Ready"),
     job.seal("root", 1),
+    job.setRelocationLimit(1),
     job.unpin(),
     job.manifest(),
     job.objects(),
@@ -211,7 +212,7 @@ async function dirty(disk: string): Promise<{ offset: number; length: number }[]
   return extents.filter(({ type }) => type === 1).map(({ offset, length }) => ({ offset, length }));
 }
 
-test("the snapshot is pinned until the operator says otherwise, also across restarts", async () => {
+test("pin, progress and limit are remembered across restarts until they are taken back", async () => {
   const pins = async (): Promise<number> => {
     const list = JSON.parse(await repository.restic(["snapshots", "--json"])) as { hostname: string }[];
     return list.filter(({ hostname }) => hostname === "vmrestore-pin-1234").length;
@@ -225,12 +226,16 @@ test("the snapshot is pinned until the operator says otherwise, also across rest
   expect(await pins()).toBe(0);
   const progress = { cursor: 4096, bytesTotal: 9, bytesDurable: 5, rate: 1.5, state: "FirstPass" as const };
   await agent.relocation.reportRelocation("root", progress);
+  await agent.operator.setRelocationLimit(1000);
   const before = await agent.operator.status();
   expect(await agent.stop("SIGTERM")).toBe(0);
   await agent.start();
   const after = await agent.operator.status();
   expect(after.instance).not.toBe(before.instance);
   expect(after.disks[0]).toMatchObject({ exportPath: before.disks[0]?.exportPath, relocation: progress });
+  expect((await agent.relocation.status()).relocationLimit).toBe(1000);
+  await agent.operator.setRelocationLimit(undefined);
+  expect((await agent.relocation.status()).relocationLimit).toBeUndefined();
   expect(after.repository).toMatchObject({ pinned: false, pinMessage: "the pin was removed" });
   expect(await pins()).toBe(0);
 }, 30_000);
