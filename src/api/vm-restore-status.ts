@@ -49,7 +49,14 @@ export const vmRestoreStatus = z.object({
     .describe("Which condition it waits for, as `message` says, and since when."),
   conditions: conditions.optional(),
   timeline: z
-    .array(z.object({ step: z.string().max(63), startedAt: timestamp, finishedAt: timestamp.optional() }))
+    .array(
+      z.object({
+        step: z.string().max(63),
+        startedAt: timestamp,
+        resumedAt: timestamp.optional().describe("When it began again the last time, if it did."),
+        finishedAt: timestamp.optional(),
+      }),
+    )
     .max(32)
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["step"] })
     .optional(),

@@ -46,8 +46,9 @@ export function inTime(options: {
   const { spec, before, timeline, waitsFor, now } = options;
   const open = timeline.find(({ finishedAt }) => finishedAt === undefined);
   const budget = open === undefined ? undefined : budgetOf(open.step, spec);
-  if (open !== undefined && budget !== undefined && now - Date.parse(open.startedAt) > budget) {
-    const message = `${open.step} has lasted since ${open.startedAt}; it should take no more than ${formatDuration(budget)}. ${waitsFor}`;
+  const since = open?.resumedAt ?? open?.startedAt ?? "";
+  if (open !== undefined && budget !== undefined && now - Date.parse(since) > budget) {
+    const message = `${open.step} has lasted since ${since}; it should take no more than ${formatDuration(budget)}. ${waitsFor}`;
     return [no(IN_TIME, `${open.step}TakesLong`, message)];
   }
   if (conditionOf(before, IN_TIME)?.status !== "False") return [];

@@ -36,6 +36,27 @@ test("another thing that is waited for is waited for since then", async () => {
   expect(waited(cutover)).toBeGreaterThan(waited(begin) + 10_000);
 });
 
+test("a step that comes back tells when it did, and never lasts through another", async () => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  changeSpec(world, relocation({ strategy: "None" }));
+  const called = await play(world, phaseIs("Running"));
+  const first = called?.status?.timeline?.find(({ step }) => step === "Relocating");
+  expect(first?.finishedAt).toBeDefined();
+  await settle(world);
+  changeSpec(world, relocation());
+  const completed = await play(world, phaseIs("Completed"));
+  const again = completed?.status?.timeline?.find(({ step }) => step === "Relocating");
+  expect(again?.startedAt).toBe(first?.startedAt);
+  expect(Date.parse(again?.resumedAt ?? "")).toBeGreaterThan(Date.parse(first?.finishedAt ?? "") + 10_000);
+  const spans = (completed?.status?.timeline ?? []).map(({ startedAt, resumedAt, finishedAt = "" }) => [
+    resumedAt ?? startedAt,
+    finishedAt,
+  ]);
+  for (const [index, [from = ""]] of spans.sort().entries()) expect(from >= (spans[index - 1]?.[1] ?? "")).toBe(true);
+});
+
 test("a failure says whether the machine runs, and what was kept", async () => {
   const stands = new World();
   stands.verifyFails = true;

@@ -61,7 +61,7 @@ export function phaseOf(conditions: readonly Condition[]): RestorePhase {
   return "Pending";
 }
 
-/** When each phase began and ended; one that comes back goes on. */
+/** When each step began and ended; one that comes back tells when it did. */
 export function advanceTimeline(
   before: NonNullable<VMRestoreStatus["timeline"]>,
   phase: string,
@@ -76,7 +76,8 @@ export function advanceTimeline(
     .map((step) => (step.finishedAt === undefined ? { ...step, finishedAt: time } : step));
   if (phase === "Completed") return closed;
   const again = before.find(({ step }) => step === phase);
-  return [...closed, { step: phase, startedAt: again?.startedAt ?? (before.length === 0 ? (created ?? time) : time) }];
+  if (again !== undefined) return [...closed, { step: phase, startedAt: again.startedAt, resumedAt: time }];
+  return [...closed, { step: phase, startedAt: before.length === 0 ? (created ?? time) : time }];
 }
 
 /** The step of the timeline: the phase, and what holds a restore up before it begins. */

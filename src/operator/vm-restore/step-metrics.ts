@@ -9,11 +9,11 @@ export function countSteps(
   { metadata, status: before = {} }: VMRestore,
   after: VMRestoreStatus,
 ): void {
-  for (const { step, startedAt, finishedAt } of after.timeline ?? []) {
+  for (const { step, startedAt, resumedAt, finishedAt } of after.timeline ?? []) {
     const known = before.timeline?.find((other) => other.step === step);
     // One that ends in the very reading that it begins in is a step, too.
     if (finishedAt === undefined || known?.finishedAt === finishedAt) continue;
-    metrics.stepEnded(step, Date.parse(finishedAt) - Date.parse(startedAt));
+    metrics.stepEnded(step, Date.parse(finishedAt) - Date.parse(resumedAt ?? startedAt));
   }
   const late = conditionOf(after.conditions, "InTime");
   if (late?.status === "False" && conditionOf(before.conditions, "InTime")?.reason !== late.reason)
