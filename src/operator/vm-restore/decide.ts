@@ -212,6 +212,9 @@ function finish(observed: Observed, plan: Plan): Outcome {
   );
   const target = awaitTarget(observed);
   if (!target.passes) return { ...target, conditions: [relocated, ...(target.conditions ?? [])] };
+  // That it is there stands in the status first: a trial is counted from then.
+  if (!isTrue(conditionsBefore(observed), "CutOver"))
+    return { ...target, passes: false, conditions: [relocated, ...(target.conditions ?? [])], againMs: 0 };
   const verdict = awaitVerdict(observed, plan);
   const conditions = [relocated, ...(target.conditions ?? []), ...(verdict.conditions ?? [])];
   const status = { ...target.status, ...verdict.status };

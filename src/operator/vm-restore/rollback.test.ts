@@ -13,7 +13,7 @@ const trial = (how: object) => relocation({ trial: how });
 async function onTrial(how: object = { period: "1h" }): Promise<World> {
   const world = new World();
   world.restore(trial(how));
-  await play(world, reasonIs("Committed", "OnTrial"));
+  await play(world, phaseIs("OnTrial"));
   return world;
 }
 
@@ -30,6 +30,10 @@ function expectOnAgent(world: World): void {
 
 test("a machine on trial runs from its target while the agent is kept, sealed; then the agent goes", async () => {
   const world = await onTrial();
+  // The first that is told of it says until when already.
+  const first = restoreIn(world)?.status;
+  expect(first?.message).toMatch(/^The machine is on trial on its target until 20/);
+  expect(first?.rollBackUntil).toBeDefined();
   const restore = await settle(world);
   expect(restore?.status?.phase).toBe("OnTrial");
   expect(restore?.status?.message).toMatch(
