@@ -1,5 +1,11 @@
 import type { KubernetesObject, Manifest, ResourceType } from "./objects.ts";
 
+/**
+ * What becomes of the objects that have an owner reference to one that is deleted. `Orphan`: they stay and lose that reference, and the
+ * deletion fails with a conflict where the object is no longer just as it was read.
+ */
+export type Dependents = "Background" | "Orphan";
+
 /** What controllers read of a cluster. Refusals are {@link ApiError}s. */
 export interface ClusterReads {
   /** Undefined where there is no such object. */
@@ -38,5 +44,5 @@ export interface Cluster extends ClusterReads {
    * Asks for deletion of exactly the object that was read: a later one of the same name is left alone. Nothing happens
    * where it is gone already.
    */
-  delete(type: ResourceType, object: KubernetesObject): Promise<void>;
+  delete(type: ResourceType, object: KubernetesObject, dependents?: Dependents): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { Cluster } from "./cluster.ts";
+import type { Cluster, Dependents } from "./cluster.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "./objects.ts";
 
 /** A cluster that is only written to while `check` allows it: it throws otherwise, and what it throws reaches the caller. */
@@ -47,8 +47,8 @@ export class FencedCluster implements Cluster {
     await this.#inner.replace(type, object);
   }
 
-  async delete(type: ResourceType, object: KubernetesObject): Promise<void> {
+  async delete(type: ResourceType, object: KubernetesObject, dependents?: Dependents): Promise<void> {
     this.#check();
-    await this.#inner.delete(type, object);
+    await this.#inner.delete(type, object, dependents);
   }
 }

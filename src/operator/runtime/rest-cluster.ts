@@ -1,4 +1,4 @@
-import type { Cluster } from "./cluster.ts";
+import type { Cluster, Dependents } from "./cluster.ts";
 import { isNotFound } from "./errors.ts";
 import { listPages } from "./list-pages.ts";
 import { type KubernetesObject, type Manifest, type ResourceType, resourcePath } from "./objects.ts";
@@ -8,7 +8,7 @@ const FIELD_MANAGER = "vmrestore-operator";
 
 /** The cluster behind an API server. */
 export class RestCluster implements Cluster {
-  readonly #transport: Transport;
+  readonly #transport: Pick<Transport, "request">;
   readonly #signal: AbortSignal;
 
   readonly #fieldManager: string;
@@ -17,7 +17,7 @@ export class RestCluster implements Cluster {
    * @param signal ends requests under way
    * @param fieldManager whose fields server-side apply writes
    */
-  constructor(transport: Transport, signal: AbortSignal, fieldManager = FIELD_MANAGER) {
+  constructor(transport: Pick<Transport, "request">, signal: AbortSignal, fieldManager = FIELD_MANAGER) {
     this.#fieldManager = fieldManager;
     this.#transport = transport;
     this.#signal = signal;
@@ -63,12 +63,14 @@ export class RestCluster implements Cluster {
     await this.#request({ method: "PUT", path, body: object });
   }
 
-  async delete(type: ResourceType, object: KubernetesObject): Promise<void> {
+  async delete(type: ResourceType, object: KubernetesObject, dependents: Dependents = "Background"): Promise<void> {
+    const { uid, resourceVersion } = object.metadata;
+    const exactly = dependents === "Orphan" && resourceVersion !== undefined ? { resourceVersion } : {};
     const body = {
       apiVersion: "v1",
       kind: "DeleteOptions",
-      propagationPolicy: "Background",
-      ...(object.metadata.uid === undefined ? {} : { preconditions: { uid: object.metadata.uid } }),
+      propagationPolicy: dependents,
+      ...(uid === undefined ? {} : { preconditions: { uid, ...exactly } }),
     };
     try {
       await this.#request({ method: "DELETE", path: objectPath(type, object), body });

@@ -1,4 +1,4 @@
-import type { Cluster } from "../cluster.ts";
+import type { Cluster, Dependents } from "../cluster.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "../objects.ts";
 
 /** A request, as far as faults are chosen by it. */
@@ -49,8 +49,8 @@ export class AroundCluster implements Cluster {
     return this.#around(call("replace", type, object), () => this.#inner.replace(type, object));
   }
 
-  delete(type: ResourceType, object: KubernetesObject): Promise<void> {
-    return this.#around(call("delete", type, object), () => this.#inner.delete(type, object));
+  delete(type: ResourceType, object: KubernetesObject, dependents?: Dependents): Promise<void> {
+    return this.#around(call("delete", type, object), () => this.#inner.delete(type, object, dependents));
   }
 }
 

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../base/clock.ts";
-import type { Cluster } from "../cluster.ts";
+import type { Cluster, Dependents } from "../cluster.ts";
 import { ApiError } from "../errors.ts";
 import { matchesLabels } from "../label-selector.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "../objects.ts";
@@ -106,13 +106,18 @@ export class FakeCluster implements Cluster {
     });
   }
 
-  async delete(type: ResourceType, object: KubernetesObject): Promise<void> {
+  async delete(type: ResourceType, object: KubernetesObject, dependents?: Dependents): Promise<void> {
     const key = keyOf(type, object.metadata.namespace, object.metadata.name);
     this.#write({ verb: "delete", type, subresource: "" }, object, () => {
       const present = this.#objects.get(key);
       if (present === undefined) return;
       if (object.metadata.uid !== undefined && object.metadata.uid !== present.metadata.uid) {
         throw new ApiError(`${key} is another`, { status: 409, reason: "Conflict" });
+      }
+      if (dependents === "Orphan") {
+        if (object.metadata.resourceVersion !== present.metadata.resourceVersion)
+          throw new ApiError(`${key} was changed`, { status: 409, reason: "Conflict" });
+        this.#orphan(present.metadata.uid);
       }
       this.erase(type, object.metadata.namespace, object.metadata.name);
     });
@@ -134,12 +139,13 @@ export class FakeCluster implements Cluster {
     return [...this.#objects.keys()].sort();
   }
 
-  put(type: ResourceType, object: object): void {
+  /** @param uid of a new object; by default a random one */
+  put(type: ResourceType, object: object, uid: string = randomUUID()): void {
     const given = clone(object) as Stored;
     const key = keyOf(type, given.metadata.namespace, given.metadata.name);
     const before = this.#objects.get(key);
     const defaults = {
-      uid: before?.metadata.uid ?? randomUUID(),
+      uid: before?.metadata.uid ?? uid,
       creationTimestamp: before?.metadata.creationTimestamp ?? new Date(this.#clock.now()).toISOString(),
       generation:
         (before?.metadata.generation ?? 0) + (JSON.stringify(before?.spec) === JSON.stringify(given.spec) ? 0 : 1) || 1,
@@ -166,6 +172,15 @@ export class FakeCluster implements Cluster {
     const deletionTimestamp = present.metadata.deletionTimestamp ?? new Date(this.#clock.now()).toISOString();
     this.#store(key, { ...present, metadata: { ...present.metadata, deletionTimestamp } });
     this.#collect(key);
+  }
+
+  /** What had an owner reference to it has none any more. */
+  #orphan(owner: string | undefined): void {
+    for (const [key, { metadata, ...rest }] of [...this.#objects]) {
+      const left = metadata.ownerReferences?.filter(({ uid }) => uid !== owner);
+      if (left?.length !== metadata.ownerReferences?.length)
+        this.#store(key, { ...rest, metadata: { ...metadata, ownerReferences: left } } as Stored);
+    }
   }
 
   #collect(key: string): void {
