@@ -167,6 +167,7 @@ const EXAMPLES = [
   "vmrestore.yaml",
   "vmrestore-from-volsync.yaml",
   "vmrestore-careful.yaml",
+  "vmrestore-replace.yaml",
   "backuprepository.yaml",
   "backuprepository-s3.yaml",
   "backuprepository-rest.yaml",

@@ -36,6 +36,11 @@ export const RESOURCE_KINDS: readonly ResourceKind[] = [
         message: "spec.virtualMachine cannot be changed once the machine was made: change the VirtualMachine itself",
       },
       {
+        rule: "!has(self.status) || !has(self.status.mediaAgent) || (has(self.spec.replace) == has(oldSelf.spec.replace) && (!has(self.spec.replace) || (self.spec.replace.confirmUid == oldSelf.spec.replace.confirmUid && (self.spec.replace.undo || !oldSelf.spec.replace.undo))))",
+        message:
+          "spec.replace cannot be changed once the media agent was made, but for undo, which can only be set: delete this VMRestore and make another",
+      },
+      {
         rule: "!has(self.status) || !has(self.status.mediaAgent) || !self.spec.dryRun || oldSelf.spec.dryRun",
         message: "spec.dryRun cannot be set once the media agent was made",
       },

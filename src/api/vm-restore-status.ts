@@ -139,6 +139,21 @@ export const vmRestoreStatus = z.object({
     })
     .optional()
     .describe("How the machine was made from its manifest."),
+  replaced: z
+    .object({
+      uid: z.string().max(64).describe("Of the VirtualMachine."),
+      manifestSecret: objectName.describe(
+        "The Secret in this namespace that holds its manifest, `virtualmachine.json`.",
+      ),
+      digest: z.string().max(64).describe("SHA-256 of that, in hex."),
+      claims: z
+        .array(objectName)
+        .max(256)
+        .meta({ "x-kubernetes-list-type": "set" })
+        .describe("Its disks' claims. They stay until you delete them, and DataVolumes of the same name with them."),
+    })
+    .optional()
+    .describe("The machine whose place the restored one takes."),
   bootSet: z
     .object({
       source: z.enum(["Profile", "Structure"]),

@@ -112,7 +112,9 @@ const networkName = z
 
 const virtualMachine = z
   .object({
-    name: dnsLabel.describe("The machine to make. No machine of this name may exist."),
+    name: dnsLabel.describe(
+      "The machine to make. No machine of this name may exist, but for one that `replace` names.",
+    ),
     manifest: z
       .object({
         from: z.enum(["Snapshot", "Inline"]).default("Snapshot"),
@@ -188,6 +190,26 @@ const virtualMachine = z
     ],
   })
   .describe("What becomes of the machine.");
+
+const replace = z
+  .object({
+    confirmUid: z
+      .string()
+      .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+      .max(36)
+      .describe(
+        "The `metadata.uid` of the VirtualMachine: what has the name and another uid is not touched. Cannot be changed once the media agent was made.",
+      ),
+    undo: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Until the restore is completed: the restored machine is deleted, and the old one put back and run as it was before, from its own disks. What was written since the replacement is lost. Cannot be taken back.",
+      ),
+  })
+  .describe(
+    "Takes the place of the existing VirtualMachine `virtualMachine.name`. It runs on until everything is ready for the restored one; then it is shut down, its manifest kept in a Secret, and it is deleted without its disks. Nothing ever deletes those but you: `status.replaced` lists them.",
+  );
 
 const claimSize = z.object({
   size: quantity.optional(),
@@ -314,7 +336,9 @@ const relocation = z
             z.object({
               name: dnsLabel,
               ...targetClaim,
-              claimName: objectName.optional().describe("By default `<machine>-<disk>`."),
+              claimName: objectName
+                .optional()
+                .describe("By default `<machine>-<disk>`; with `replace`, and the first 8 digits of its uid after it."),
               size: quantity
                 .optional()
                 .describe("By default the disk's size, and room for a filesystem where there is one."),
@@ -393,6 +417,7 @@ export const vmRestoreSpec = z.object({
     ),
   source,
   virtualMachine,
+  replace: replace.optional(),
   mediaAgent: mediaAgent.prefault({}),
   launch: launch.prefault({}),
   relocation: relocation.prefault({}),

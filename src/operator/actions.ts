@@ -1,5 +1,5 @@
 import type { AgentControlClient } from "../api/agent-control-client.ts";
-import type { Cluster } from "./runtime/cluster.ts";
+import type { Cluster, Dependents } from "./runtime/cluster.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "./runtime/objects.ts";
 
 /** What the controllers ask of a media agent. */
@@ -24,7 +24,12 @@ export type Action =
   | { readonly do: "create"; readonly type: ResourceType; readonly object: Manifest }
   | { readonly do: "apply"; readonly type: ResourceType; readonly object: Manifest }
   | { readonly do: "replace"; readonly type: ResourceType; readonly object: Manifest }
-  | { readonly do: "delete"; readonly type: ResourceType; readonly object: KubernetesObject }
+  | {
+      readonly do: "delete";
+      readonly type: ResourceType;
+      readonly object: KubernetesObject;
+      readonly dependents?: Dependents;
+    }
   | { readonly do: "agent"; readonly what: string; readonly call: (agent: AgentControl) => Promise<void> }
   /** Makes an object that holds fresh random material; decided upon only where there is none. */
   | { readonly do: "generate"; readonly type: ResourceType; readonly make: () => Promise<Manifest> };
@@ -35,6 +40,11 @@ export function create(type: ResourceType, object: Manifest): Action {
 
 export function remove(type: ResourceType, object: KubernetesObject): Action {
   return { do: "delete", type, object };
+}
+
+/** Deletes exactly what was read, and leaves what it owns. */
+export function removeAlone(type: ResourceType, object: KubernetesObject): Action {
+  return { do: "delete", type, object, dependents: "Orphan" };
 }
 
 /**
@@ -52,7 +62,7 @@ export async function perform(
     if (action.do === "create") await cluster.create(action.type, action.object);
     else if (action.do === "apply") await cluster.apply(action.type, action.object);
     else if (action.do === "replace") await cluster.replace(action.type, action.object);
-    else if (action.do === "delete") await cluster.delete(action.type, action.object);
+    else if (action.do === "delete") await cluster.delete(action.type, action.object, action.dependents);
     else if (action.do === "generate") await cluster.create(action.type, await action.make());
     else if (agent !== undefined) {
       mayAct();

@@ -22,6 +22,7 @@ import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetProblems, targetReady } from "./preflight-step.ts";
 import { removeReferences } from "./reference-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
+import { isUndone, keptDisks, putBack, undoLoss } from "./replace-step.ts";
 import { rollBack } from "./rollback.ts";
 import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
@@ -52,6 +53,7 @@ export function decide(observed: Observed): Outcome {
     return acts([withFinalizers(observed, [...finalizers, RESTORE_FINALIZER])]);
   if (isTrue(conditionsBefore(observed), "Completed")) return liveOn(observed);
   if (plan === undefined) return prepare(observed);
+  if (isUndone(observed)) return undo(observed);
   const back = rollBack(observed, plan);
   if (back !== undefined) return back;
   if (isSwitched(observed)) return finish(observed, plan);
@@ -68,9 +70,13 @@ function prepare(observed: Observed): Outcome {
     return waits(no("AgentReady", "PlanLost", message), 10_000);
   }
   // The plan goes last: with it gone after cutover, everything is.
+  const discarded = conditionOf(conditionsBefore(observed), "Discarded");
+  if (discarded?.status === "True")
+    return passed(
+      AGENT_GONE,
+      yes("Completed", "Discarded", observed.old === undefined ? "The machine was discarded." : discarded.message),
+    );
   if (isTrue(conditionsBefore(observed), "CutOver")) return passed(AGENT_GONE, completed(observed));
-  if (isTrue(conditionsBefore(observed), "Discarded"))
-    return passed(AGENT_GONE, yes("Completed", "Discarded", "The machine was discarded."));
   const held = toldPlan(observed, inspectionJobs) ?? goOnWaiting(observed);
   if (held !== undefined) return held;
   const source = findSources(observed);
@@ -235,19 +241,22 @@ function finish(observed: Observed, plan: Plan): Outcome {
   };
 }
 
-function completed({ spec }: Observed) {
+function completed(observed: Observed) {
+  const { spec } = observed;
   return yes(
     "Completed",
     "Completed",
-    `VirtualMachine ${spec.virtualMachine.name} is on its target, and the media agent is gone.`,
+    `VirtualMachine ${spec.virtualMachine.name} is on its target, and the media agent is gone.${keptDisks(observed)}`,
   );
 }
 
 /** Machine, then relocation, then agent. `Discarded` is written down first: from then on there is no machine to come back to. */
 function discard(observed: Observed, reason: string, message: string): Outcome {
   const { restore, machine, instance } = observed;
-  const discarded = yes("Discarded", reason, message);
-  if (!isTrue(conditionsBefore(observed), "Discarded")) return waits(discarded, 0);
+  const before = conditionOf(conditionsBefore(observed), "Discarded");
+  const isTold = before?.status === "True";
+  const discarded = isTold ? yes("Discarded", before.reason, before.message) : yes("Discarded", reason, message);
+  if (!isTold) return waits(discarded, 0);
   const waiting = (what: string) => no("TornDown", "TearingDown", what);
   if (machine !== undefined && isOurs(restore, machine)) {
     const deletion = machine.metadata.deletionTimestamp === undefined ? [remove(VIRTUAL_MACHINES, machine)] : [];
@@ -255,7 +264,22 @@ function discard(observed: Observed, reason: string, message: string): Outcome {
   }
   if (machine === undefined && isOurs(restore, instance))
     return waits(waiting("The machine is shutting down."), POLL_MS);
-  return release(observed, () => passed(discarded, AGENT_GONE, yes("Completed", "Discarded", message)));
+  const place = putBack(observed);
+  if (!place.passes) return { ...place, conditions: [discarded, ...(place.conditions ?? [])] };
+  const gone = release(observed, () => passed(discarded, AGENT_GONE, yes("Completed", "Discarded", discarded.message)));
+  return {
+    ...gone,
+    conditions: [...(place.conditions ?? []), ...(gone.conditions ?? [])],
+    status: { ...place.status, ...gone.status },
+  };
+}
+
+/** The restored machine goes, whatever had become of it, and the old one comes back. */
+function undo(observed: Observed): Outcome {
+  const outcome = discard(observed, "Undone", undoLoss(observed));
+  if (conditionOf(conditionsBefore(observed), "CutOver") === undefined) return outcome;
+  const over = no("CutOver", "Undone", "The restored machine is discarded, with its target.");
+  return { ...outcome, conditions: [over, ...(outcome.conditions ?? [])] };
 }
 
 /** Takes relocation back and the agent down; what then is `done`. */
@@ -300,6 +324,10 @@ function decideDeletion(observed: Observed): Outcome {
     const deletion = going.map((job) => remove(JOBS, job));
     return { ...acts(deletion), againMs: POLL_MS };
   }
+  if (isUndone(observed)) {
+    const undone = undo(observed);
+    return undone.passes ? letGo() : undone;
+  }
   // A machine halted for cutover, or switched already, is brought to its end first.
   const back = rollbackBegun(observed) ? rollBack(observed, plan) : undefined;
   if (back !== undefined) return back;
@@ -318,7 +346,8 @@ function decideDeletion(observed: Observed): Outcome {
     if (!relocation.done) return { ...acts(relocation.actions, depends), againMs: POLL_MS };
     return keepServing(observed, plan, depends);
   }
-  return release(observed, letGo);
+  const place = putBack(observed);
+  return place.passes ? release(observed, letGo) : place;
 }
 
 /** A live migration is called off, or brought to its end where the machine has arrived, before anything else is done. */

@@ -12,6 +12,7 @@ import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 import { recreated } from "./recreated.ts";
 import { missingMessage, planReferences, type ReferencePlan } from "./reference-step.ts";
+import { keptDisks, takePlace } from "./replace-step.ts";
 import { servedVolume } from "./served-volume.ts";
 import { carriesState, restoreState } from "./state-step.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
@@ -60,8 +61,9 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
 }
 
 function createMachine(observed: Observed, plan: Plan): Outcome {
-  const { restore, spec, neighbours, missingNetworks } = observed;
+  const { restore, spec, missingNetworks } = observed;
   const { name } = spec.virtualMachine;
+  const neighbours = withoutOld(observed);
   const result = recreated(observed, plan.disks);
   if (result === undefined) {
     const message = "The snapshot holds no manifest. Give one with spec.virtualMachine.manifest.from: Inline.";
@@ -98,17 +100,30 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
     const filled = restoreState(observed, plan);
     if (!filled.passes) return { ...filled, status: { ...status, ...filled.status } };
   }
+  if (observed.old !== undefined) {
+    // Whatever could stand in the way is out of it before the old machine is touched.
+    const being = no(CREATED, "Creating", "What the machine refers to is being made.");
+    const place = actions.length > 0 ? acts(actions, being) : takePlace(observed);
+    if (!place.passes) return { ...place, status: { ...status, ...place.status } };
+  }
   const left = made.leftOut.length === 0 ? "" : ` Left out of the manifest: ${made.leftOut.slice(0, 20).join(", ")}.`;
   const buses = busActions(observed, made.machine.spec?.template?.spec?.domain?.devices?.disks ?? []);
   const identity = sharedIdentity(made.machine, spec, neighbours);
   return {
     ...acts(
       [...buses, ...actions, create(VIRTUAL_MACHINES, made.machine as unknown as Manifest)],
-      yes(CREATED, "Created", `VirtualMachine ${name} was made.${left}${remarks}${identity}`),
+      yes(CREATED, "Created", `VirtualMachine ${name} was made.${left}${remarks}${identity}${keptDisks(observed)}`),
       no("GuestReady", "Booting", STARTING),
     ),
     status,
   };
+}
+
+/** The old machine runs on while everything is made ready, and is gone when the new one starts. */
+function withoutOld({ neighbours, old }: Observed): Observed["neighbours"] {
+  const uids = new Set([old?.machine?.metadata.uid, old?.instance?.metadata.uid]);
+  const isOther = ({ metadata }: KubernetesObject) => metadata.uid === undefined || !uids.has(metadata.uid);
+  return { machines: neighbours.machines.filter(isOther), instances: neighbours.instances.filter(isOther) };
 }
 
 function createdReferences(references: ReferencePlan["references"] = []): string[] {
@@ -117,7 +132,11 @@ function createdReferences(references: ReferencePlan["references"] = []): string
 
 function created(observed: Observed) {
   const before = conditionsBefore(observed).find(({ type, status }) => type === CREATED && status === "True");
-  return yes(CREATED, "Created", before?.message ?? `VirtualMachine ${observed.spec.virtualMachine.name} was made.`);
+  return yes(
+    CREATED,
+    "Created",
+    before?.message ?? `VirtualMachine ${observed.spec.virtualMachine.name} was made.${keptDisks(observed)}`,
+  );
 }
 
 /** The volumes and claims of disks that the agent serves and that are not there; each volume leads to the export as it is now. */

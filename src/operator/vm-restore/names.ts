@@ -18,6 +18,8 @@ export function restoreNames(restore: VMRestore, machine: string) {
     served: (disk: string) => ({ volume: `${base}-${disk}`, claim: `${machine}-${disk}-restoring` }),
     target: (disk: string) => `${machine}-${disk}`,
     relocation: `${base}-copy`,
+    /** In the machine's namespace: the manifest of the machine whose place the restored one takes. */
+    replaced: `${base}-replaced`,
     /** The restored machine's own copy of a ControllerRevision: the original goes with the machine that it was made for. */
     revision: (original: string) =>
       `${machine}-${createHash("sha256").update(`${restore.metadata.uid}/${original}`).digest("hex").slice(0, 16)}`,

@@ -42,6 +42,7 @@ import { readKeys } from "./keys.ts";
 import { givenUp, liveBegun, pinnedTargets, VOLUME_MIGRATION_LABEL } from "./live-state.ts";
 import { LEARNED_FROM } from "./machine-step.ts";
 import { isOurs, restoreNames } from "./names.ts";
+import { isReplaced, observeOld } from "./observe-old.ts";
 import { observeBeside } from "./observe-references.ts";
 import type { Observed, ObservedAgent, ObservedDisk, ObservedSource } from "./observed.ts";
 import { type Plan, readPlan } from "./plan.ts";
@@ -72,8 +73,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const planSecret = await cluster.get(SECRETS, own, restoreNames(restore, "").plan);
   const plan = planSecret === undefined ? undefined : readPlan(planSecret);
   const machineName = plan?.machine ?? given.virtualMachine.name;
-  // A machine that was renamed in the spec later would be a second one on the same disks.
-  const spec = { ...given, virtualMachine: { ...given.virtualMachine, name: machineName } };
+  const spec = planned(given, plan, machineName);
   const names = restoreNames(restore, machineName);
   const jobs = await cluster.list(JOBS, own, `${LABELS.restoreUid}=${uid}`);
   const pods = await cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`);
@@ -92,8 +92,8 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     overlay,
     cache,
     statefulSet,
-    machine,
-    instance,
+    foundMachine,
+    foundInstance,
     job,
     jobSecret,
     profile,
@@ -119,6 +119,10 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     found.length === 0 ? undefined : observeSurroundings(cluster, namespace ?? "", own, options.access),
   ]);
   const servedClaims = new Set(disks.map(({ name }) => names.served(name).claim));
+  const isOldOne = isReplaced(restore, spec, foundMachine);
+  const machine = isOldOne ? undefined : foundMachine;
+  const isOldInstance = isOldOne && !isOurs(restore, foundInstance);
+  const instance = isOldInstance ? undefined : foundInstance;
   const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
   const jobPods = podsBeside.filter(
     (pod) => isOurs(restore, pod) && pod.metadata.labels?.["job-name"] === names.relocation,
@@ -160,6 +164,11 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     disks,
     machine,
     instance,
+    old: await observeOld(cluster, {
+      ...{ restore, spec, plan, pods: podsBeside.filter((pod) => !hasEnded(pod)) },
+      machine: isOldOne ? foundMachine : undefined,
+      instance: isOldInstance ? foundInstance : undefined,
+    }),
     mountingPods: podsBeside.filter((pod) => !hasEnded(pod) && mountsAny(pod, servedClaims)),
     endedPods: podsBeside.filter(
       (pod) => hasEnded(pod) && isLauncher(pod) && isOurs(restore, pod) && mountsAny(pod, servedClaims),
@@ -185,6 +194,13 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const ended = isMounted ? podsBeside.filter((pod) => hasEnded(pod) && mountsAny(pod, servedClaims)) : [];
   const beside = await observeBeside(cluster, { ...without, agent });
   return { ...without, ...beside, agent, mountingPods: [...without.mountingPods, ...ended] };
+}
+
+/** What the plan says counts, whatever became of the spec. A machine that was renamed would be a second one on the same disks. */
+function planned(given: VMRestoreSpec, plan: Plan | undefined, name: string): VMRestoreSpec {
+  const { replace, ...spec } = { ...given, virtualMachine: { ...given.virtualMachine, name } };
+  const uid = plan === undefined ? replace?.confirmUid : plan.replaces;
+  return uid === undefined ? spec : { ...spec, replace: { confirmUid: uid, undo: replace?.undo ?? false } };
 }
 
 async function observeSources(

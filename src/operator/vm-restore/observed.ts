@@ -64,6 +64,21 @@ export interface ObservedSource {
   readonly pods: readonly Pod[];
 }
 
+/** The machine whose place the restored one takes, or took: `spec.replace` names it. */
+export interface ObservedOld {
+  /** What has this name now: the old machine, or it again after it was put back. It is in `Observed.machine` never. */
+  readonly machine: VirtualMachine | undefined;
+  readonly instance: VirtualMachineInstance | undefined;
+  /** Of KubeVirt, not ended yet, that mount one of its claims. */
+  readonly pods: readonly Pod[];
+  /** That holds its manifest. */
+  readonly secret: Secret | undefined;
+  /** That hold its TPM or firmware state. */
+  readonly stateClaims: readonly Claim[];
+  /** The namespace is being deleted: nothing can be put back into it. */
+  readonly isNamespaceGoing: boolean;
+}
+
 /** An object of the machine's namespace that the machine refers to. */
 export interface ObservedReference {
   readonly kind: NonNullable<NonNullable<VMRestoreStatus["machine"]>["references"]>[number]["kind"];
@@ -108,6 +123,8 @@ export interface Observed {
   readonly disks: readonly ObservedDisk[];
   readonly machine: VirtualMachine | undefined;
   readonly instance: VirtualMachineInstance | undefined;
+  /** Where a machine is replaced. */
+  readonly old: ObservedOld | undefined;
   /** Pods, not ended yet, that mount a claim which the agent serves. */
   readonly mountingPods: readonly Pod[];
   /** Launchers that have ended, and that name a claim which the agent serves: Kubernetes keeps the claim for as long as they are there. */

@@ -48,6 +48,8 @@ const plan = z.object({
   /** The name that the machine had when it was backed up. */
   backedUpAs: z.string().optional(),
   hasProfile: z.boolean(),
+  /** uid of the machine whose place it takes. */
+  replaces: z.string().optional(),
 });
 
 /**
@@ -124,6 +126,7 @@ export function makePlan(spec: VMRestoreSpec, sources: readonly FoundSource[], h
     // Whatever else it may be, it has to be able to name a VMProfile.
     ...(objectName.safeParse(virtualMachine).success ? { backedUpAs: virtualMachine } : {}),
     hasProfile,
+    ...(spec.replace === undefined ? {} : { replaces: spec.replace.confirmUid }),
   };
   return { plan: made, disks };
 }

@@ -72,6 +72,7 @@ export function plannedObjects(observed: Observed, plan: Plan): PlannedObject[] 
         { type: CLAIMS, namespace, name: served.claim, bytes: size, storageClassName: "" },
       ];
     }),
+    ...(spec.replace === undefined ? [] : [{ type: SECRETS, namespace, name: names.replaced }]),
     { type: VIRTUAL_MACHINES, namespace, name: spec.virtualMachine.name, pods: 1 },
     ...relocated,
   ];

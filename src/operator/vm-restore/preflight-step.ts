@@ -5,6 +5,7 @@ import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { overlayClassName, type Plan } from "./plan.ts";
 import { recreate } from "./recreate.ts";
+import { replaceProblem } from "./replace-step.ts";
 import { no, yes } from "./step.ts";
 import { checkSurroundings } from "./surroundings.ts";
 import { targetProblem } from "./target-check.ts";
@@ -44,13 +45,16 @@ export function targetProblems(observed: Observed, plan: Plan): ConditionDraft[]
   );
 }
 
-function checkName({ restore, spec, machine, instance }: Observed): ConditionDraft | undefined {
+function checkName(observed: Observed): ConditionDraft | undefined {
+  const { restore, spec, machine, instance } = observed;
+  const problem = replaceProblem(observed);
+  if (problem !== undefined) return refuse(problem.reason, problem.message);
   const name = spec.virtualMachine.name;
   // a machine of that name, not made by this restore → VirtualMachineExists
   if (machine !== undefined && !isOurs(restore, machine)) {
     return refuse(
       "VirtualMachineExists",
-      `There is a VirtualMachine ${name} already, and it is not touched. Delete it, or choose another spec.virtualMachine.name.`,
+      `There is a VirtualMachine ${name} already, and it is not touched. To replace it and keep its disks, set spec.replace.confirmUid to its uid; or choose another spec.virtualMachine.name, or delete it.`,
     );
   }
   // one that runs without a VirtualMachine, or whose VirtualMachine was just deleted → VirtualMachineExists

@@ -264,7 +264,7 @@ export class RestoreReconciler {
 }
 
 const WARNINGS =
-  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear|TakesLong|Exceeded|Terminating/;
+  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear|TakesLong|Exceeded|Terminating|^Replaced/;
 
 function actionFailed(error: unknown) {
   return { type: "Degraded", status: "True", reason: "ActionFailed", message: sentence(errorMessage(error)) } as const;

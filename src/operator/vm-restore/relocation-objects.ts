@@ -27,12 +27,17 @@ export function targetOf(spec: VMRestoreSpec, disk: { readonly name: string; rea
   const volumeMode = own?.volumeMode ?? common.volumeMode ?? "Filesystem";
   return {
     disk: disk.name,
-    claimName: own?.claimName ?? `${spec.virtualMachine.name}-${disk.name}`,
+    claimName: own?.claimName ?? `${spec.virtualMachine.name}-${disk.name}${beside(spec)}`,
     volumeMode,
     accessMode: own?.accessMode ?? common.accessMode ?? "ReadWriteOnce",
     storageClassName: own?.storageClassName ?? common.storageClassName,
     size: targetSize(own?.size, disk.size, volumeMode),
   };
+}
+
+/** The old machine's own claims often bear the plain name. */
+function beside({ replace }: VMRestoreSpec): string {
+  return replace === undefined ? "" : `-${replace.confirmUid.slice(0, 8)}`;
 }
 
 export function targetClaim(restore: VMRestore, target: Target, bytes: number): Manifest {

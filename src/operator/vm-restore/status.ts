@@ -17,6 +17,7 @@ const FAILED_REASONS = [
   "VirtualMachineDeleted",
   "PlanLost",
   "OverlayLost",
+  "ManifestLost",
 ];
 /** Facts that nobody waits for. */
 const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible"];

@@ -46,6 +46,7 @@ export function targetProblem(
         restore,
         seen.find(({ name }) => name === disk.name),
       ),
+      spec.replace !== undefined,
     );
     if (problem !== undefined) return problem;
   }
@@ -59,12 +60,14 @@ export function targetProblem(
   };
 }
 
-function claimProblem(target: Target, foreign: boolean): TargetProblem | undefined {
+function claimProblem(target: Target, foreign: boolean, isReplacing: boolean): TargetProblem | undefined {
   // a claim of somebody else → ClaimExists
   if (foreign) {
+    // Where a machine is replaced, it may be one of those that are to be kept.
+    const advice = isReplacing ? "Set" : "Delete it, or set";
     return {
       reason: "ClaimExists",
-      message: `There is a claim ${target.claimName} already, and it is not touched. Delete it, or set another claimName for disk ${target.disk} in spec.relocation.target.perDisk.`,
+      message: `There is a claim ${target.claimName} already, and it is not touched. ${advice} another claimName for disk ${target.disk} in spec.relocation.target.perDisk.`,
     };
   }
   // a size that the disk does not fit into → TargetTooSmall

@@ -2,7 +2,7 @@ import type { VMRestore } from "../../../api/vm-restore.ts";
 import { conditionOf } from "../../conditions.ts";
 import { INSTANCES, VIRTUAL_MACHINES, VM_RESTORES } from "../../kinds.ts";
 import { EVENTS } from "../../runtime/event-recorder.ts";
-import { TENANT, type World } from "./world.ts";
+import { OLD_UID, TENANT, type World } from "./world.ts";
 
 type Seen = VMRestore | undefined;
 
@@ -16,6 +16,8 @@ export interface Deed {
 export interface Course {
   readonly name: string;
   readonly spec: object;
+  /** What is there before it. */
+  readonly before?: (world: World) => void;
   readonly deeds: readonly Deed[];
   readonly until: (restore: Seen, world: World) => boolean;
   /** Up to here it goes as every other; absent: up to what people do first. */
@@ -144,6 +146,64 @@ export const DELETIONS: readonly Course[] = PLACES.flatMap((place) => [
   deletedAt(place, "Discard"),
   ...(DEPENDING.includes(place[0]) ? [deletedAt(place, "Retain")] : []),
 ]);
+
+const REPLACE = { replace: { confirmUid: OLD_UID } };
+const before = (world: World) => world.existing();
+const isBegun = reasonIs("VirtualMachineCreated", "Creating");
+
+/** People want the old machine back when it has come so far. */
+function undoneAt(place: string, when: Deed["when"]): Course {
+  return {
+    name: `replaced, undone while ${place}`,
+    spec: { ...REPLACE, relocation: relocationUpTo(place) },
+    before,
+    deeds: [
+      ...(place === "Starting" ? [SLOW_START] : []),
+      { when, what: (world) => changeSpec(world, { replace: { confirmUid: OLD_UID, undo: true } }) },
+    ],
+    until: phaseIs("Completed"),
+  };
+}
+
+const hasMachine = (world: World) => world.cluster.all(VIRTUAL_MACHINES).length > 0;
+const atPlace = (place: string): Deed["when"] => PLACES.find(([name]) => name === place)?.[1] ?? isGone;
+
+/** Courses in which a machine is there already, and its place is taken. */
+export const REPLACEMENTS: readonly Course[] = [
+  { name: "replaced", spec: REPLACE, before, deeds: [], differsFrom: isBegun, until: phaseIs("Completed") },
+  undoneAt("Running", atPlace("Running")),
+  undoneAt("AwaitingCutover", atPlace("AwaitingCutover")),
+  {
+    name: "replaced by a live mount that is discarded",
+    spec: { ...REPLACE, relocation: { strategy: "None" }, liveMount: { expiresAfter: "20s", onExpiry: "Discard" } },
+    before,
+    deeds: [],
+    differsFrom: reasonIs("Expired", "NotYet"),
+    until: phaseIs("Completed"),
+  },
+];
+
+/** Those that are met only where nothing but the operator fails. */
+export const SHORT_MOMENTS: readonly Course[] = [
+  undoneAt("Replacing", reasonIs("VirtualMachineCreated", "Replacing")),
+  undoneAt("Starting", atPlace("Starting")),
+  ...(
+    [
+      ["Staging", atPlace("Staging")],
+      ["Replacing", reasonIs("VirtualMachineCreated", "Replacing")],
+      ["neither is there", (restore, world) => restore?.status?.replaced !== undefined && !hasMachine(world)],
+    ] as [string, Deed["when"]][]
+  ).map(
+    ([place, when]): Course => ({
+      name: `replaced, deleted while ${place}`,
+      spec: REPLACE,
+      before,
+      deeds: [{ when, what: remove }],
+      until: isGone,
+    }),
+  ),
+  { ...deletedAt(["Running", atPlace("Running")], "Discard"), name: "replaced, discarded while Running", before },
+].map((course) => ({ ...course, spec: { ...course.spec, ...REPLACE } }));
 
 const UID = /[0-9a-f]{8}-[0-9a-f-]{27}/g;
 

@@ -73,6 +73,7 @@ export async function playCourse(
   } = {},
 ): Promise<World> {
   const world = new World();
+  course.before?.(world);
   world.restore(course.spec);
   options.prepare?.(world);
   const start = () => operatorIn(world, options.reach?.(world));

@@ -23,6 +23,8 @@ import { VolumeMigrations } from "./volume-migrations.ts";
 
 export const TENANT = "default";
 export const OWN = "vmrestore-system";
+/** Of the machine that there is already, where there is one. */
+export const OLD_UID = "01de0000-0000-4000-8000-000000000001";
 export const DISK_SIZE = 64 * 2 ** 20;
 
 const diskOf = (name: string) => ({ name, path: `/disks/${name}.img`, format: "raw" as const, size: DISK_SIZE });
@@ -155,6 +157,44 @@ export class World {
     });
   }
 
+  /** There is a machine of that name already, which owns its disks, and runs. */
+  existing(uid = OLD_UID): void {
+    const { metadata, spec } = manifest(["root", "data"]);
+    this.cluster.put(
+      VIRTUAL_MACHINES,
+      {
+        apiVersion: "kubevirt.io/v1",
+        kind: "VirtualMachine",
+        metadata: { ...metadata, namespace: TENANT, annotations: { "example.org/owner": "orders" } },
+        spec: {
+          ...spec,
+          dataVolumeTemplates: ["root", "data"].map((name) => ({ metadata: { name: `orders-db-${name}` } })),
+          template: {
+            ...spec.template,
+            spec: {
+              ...spec.template.spec,
+              volumes: [
+                { name: "root", persistentVolumeClaim: { claimName: "orders-db-root" } },
+                { name: "data", dataVolume: { name: "orders-db-data" } },
+              ],
+            },
+          },
+        },
+      },
+      uid,
+    );
+    for (const name of ["orders-db-root", "orders-db-data"]) {
+      const ownerReferences = [{ apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name: "orders-db", uid }];
+      this.cluster.put(CLAIMS, {
+        apiVersion: "v1",
+        kind: "PersistentVolumeClaim",
+        metadata: { name, namespace: TENANT, ownerReferences },
+        spec: {},
+      });
+    }
+    this.step();
+  }
+
   /** The backup holds these disks. */
   backUp(...disks: string[]): void {
     this.disks = disks;
@@ -169,7 +209,11 @@ export class World {
         service.spec = { ...service.spec, clusterIP: service.spec?.clusterIP ?? "10.0.0.7" };
       });
     }
+    const machines = new Set(this.cluster.all(VIRTUAL_MACHINES).map(({ metadata }) => metadata.uid));
     for (const { metadata } of this.cluster.all(CLAIMS)) {
+      // What its owner leaves behind is collected.
+      if (metadata.ownerReferences?.some(({ uid }) => !machines.has(uid)) === true)
+        this.cluster.erase(CLAIMS, metadata.namespace, metadata.name);
       this.cluster.change(CLAIMS, metadata.namespace, metadata.name, (claim) => {
         claim.status = { phase: "Bound" };
       });

@@ -1,0 +1,75 @@
+import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
+import { CLAIMS, NAMESPACES, type Pod, SECRETS, type VirtualMachine, type VirtualMachineInstance } from "../kinds.ts";
+import type { ClusterReads } from "../runtime/cluster.ts";
+import { isOurs, restoreNames } from "./names.ts";
+import type { ObservedOld } from "./observed.ts";
+import type { Plan } from "./plan.ts";
+
+/** On the old machine while its place is taken, and on the one that was put back: the uid of the VMRestore. */
+export const REPLACE_ANNOTATIONS = {
+  replacing: "vmrestore.io/being-replaced-by",
+  runStrategy: "vmrestore.io/replaced-run-strategy",
+  putBack: "vmrestore.io/put-back-by",
+} as const;
+
+/** KubeVirt finds a machine's TPM and firmware state by it. */
+const STATE_LABEL = "persistent-state-for";
+
+/** Whether that is the machine whose place the restored one takes: the one with the uid, or what was put back of it. */
+export function isReplaced(restore: VMRestore, spec: VMRestoreSpec, machine: VirtualMachine | undefined): boolean {
+  if (machine === undefined || spec.replace === undefined || isOurs(restore, machine)) return false;
+  const { uid, annotations } = machine.metadata;
+  return uid === spec.replace.confirmUid || annotations?.[REPLACE_ANNOTATIONS.putBack] === restore.metadata.uid;
+}
+
+/** Claims that a machine's volumes name. A DataVolume fills the claim of its own name. */
+export function claimsOf(machine: VirtualMachine): string[] {
+  const volumes = machine.spec?.template?.spec?.volumes ?? [];
+  return [
+    ...new Set(
+      volumes.flatMap(({ persistentVolumeClaim: claim, dataVolume }) => {
+        if (claim !== undefined) return [claim.claimName];
+        const name = (dataVolume as { name?: unknown } | undefined)?.name;
+        return typeof name === "string" ? [name] : [];
+      }),
+    ),
+  ];
+}
+
+/** Reads what is to be known of the machine that is replaced; undefined where none is. */
+export async function observeOld(
+  cluster: ClusterReads,
+  seen: {
+    readonly restore: VMRestore;
+    readonly spec: VMRestoreSpec;
+    readonly plan: Plan | undefined;
+    readonly machine: VirtualMachine | undefined;
+    readonly instance: VirtualMachineInstance | undefined;
+    /** Of the namespace. */
+    readonly pods: readonly Pod[];
+  },
+): Promise<ObservedOld | undefined> {
+  const { restore, spec, plan, machine, instance, pods } = seen;
+  if (spec.replace === undefined) return undefined;
+  const { namespace, deletionTimestamp } = restore.metadata;
+  const { name } = spec.virtualMachine;
+  const [secret, stateClaims, space] = await Promise.all([
+    plan === undefined ? undefined : cluster.get(SECRETS, namespace, restoreNames(restore, name).replaced),
+    machine === undefined ? [] : cluster.list(CLAIMS, namespace, `${STATE_LABEL}=${name}`),
+    deletionTimestamp === undefined ? undefined : cluster.get(NAMESPACES, undefined, namespace ?? ""),
+  ]);
+  const claims = new Set(machine === undefined ? [] : claimsOf(machine));
+  return {
+    machine,
+    instance,
+    pods: pods.filter(
+      ({ metadata, spec: of }) =>
+        // Launchers, and the pods that hold hot-plugged disks.
+        metadata.labels?.["kubevirt.io"] !== undefined &&
+        of?.volumes?.some((volume) => claims.has(volume.persistentVolumeClaim?.claimName ?? "")),
+    ),
+    secret: isOurs(restore, secret) ? secret : undefined,
+    stateClaims,
+    isNamespaceGoing: space?.metadata.deletionTimestamp !== undefined,
+  };
+}
