@@ -204,7 +204,7 @@ const replace = z
       .boolean()
       .default(false)
       .describe(
-        "Until the restore is completed: the restored machine is deleted, and the old one put back and run as it was before, from its own disks. What was written since the replacement is lost. Cannot be taken back.",
+        "Until the restore is completed: the restored machine is deleted, and the old one put back with the run strategy that it had, on its own disks. What was written since the replacement is lost. Cannot be taken back.",
       ),
   })
   .describe(

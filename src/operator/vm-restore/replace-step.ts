@@ -16,7 +16,7 @@ import {
   manifestOf,
   manifestSecret,
 } from "./replaced-manifest.ts";
-import { acts, no, type Outcome, passed, waits } from "./step.ts";
+import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 // Taking the place of an existing machine, and giving it back. Up to the old machine's deletion it is there, as it was or shut down;
 // from then on its manifest is kept, and its disks. Whatever ends the restore before it is completed ends with one of the two.
@@ -110,7 +110,12 @@ export function takePlace(observed: Observed): Outcome {
   if (machine.metadata.deletionTimestamp !== undefined)
     return waits(doing("The old machine is being deleted, without its disks."), POLL_MS);
   const problem = oldProblem(machine, old.stateClaims.length > 0, restore.metadata.uid);
-  if (problem !== undefined) return waits(no(CREATED, problem.reason, problem.message), 10_000);
+  if (problem !== undefined) {
+    const refused = no(CREATED, problem.reason, problem.message);
+    // It does not stand still for something that may last.
+    const isHalted = machine.metadata.annotations?.[REPLACE_ANNOTATIONS.replacing] === restore.metadata.uid;
+    return isHalted ? acts([updateMachine(machine, asBefore(machine))], refused) : waits(refused, 10_000);
+  }
   const keeping = doing("The old machine's manifest is being kept.");
   if (old.secret === undefined) return acts([create(SECRETS, manifestSecret(restore, machine))], keeping);
   // It was edited since, or the Secret is not as it was made.
@@ -148,12 +153,11 @@ export function putBack(observed: Observed): Outcome {
       return acts([updateMachine(machine, asBefore(machine))], backAgain);
     // It needs its manifest no more.
     if (secret !== undefined) return acts([remove(SECRETS, secret)], backAgain);
-    const back: ConditionDraft = {
-      type: "PutBack",
-      status: "True",
-      reason: "PutBack",
-      message: "The old machine is back.",
-    };
+    const runStrategy = machine.spec?.runStrategy ?? "Always";
+    const start = ["Manual", "Halted"].includes(runStrategy)
+      ? ` Its run strategy is ${runStrategy}: start it yourself.`
+      : "";
+    const back = yes("PutBack", "PutBack", `The old machine is back.${start}`);
     return { ...passed(back), status: { replaced: undefined } };
   }
   const { replaced } = restore.status ?? {};
@@ -182,11 +186,14 @@ export function keptDisks({ restore }: Observed): string {
 
 /** What is lost when the old machine is put back. */
 export function undoLoss(observed: Observed): string {
-  const made = conditionsBefore(observed).find(({ type, status }) => type === CREATED && status === "True");
+  const { restore, machine } = observed;
+  const told = conditionsBefore(observed).find(({ type, status }) => type === CREATED && status === "True");
+  // Its making was perhaps not written down yet.
+  const since = isOurs(restore, machine) ? machine?.metadata.creationTimestamp : told?.lastTransitionTime;
   const { name } = observed.spec.virtualMachine;
-  return made === undefined
+  return since === undefined
     ? `VirtualMachine ${name} is put back as it was: the restored machine was never made, so nothing is lost.`
-    : `VirtualMachine ${name} is put back on its old disks. What the restored machine wrote since it was made, at ${made.lastTransitionTime}, is lost.`;
+    : `VirtualMachine ${name} is put back on its old disks. What the restored machine wrote since it was made, at ${since}, is lost.`;
 }
 
 /** As it comes back from a server. */

@@ -302,6 +302,35 @@ test("an old disk is no target, and is not said to be in the way", async () => {
   expectOld(world);
 });
 
+test("a machine that turns out not to be replaceable when it is halted already is started again", async () => {
+  const world = started();
+  await play(world, () => machineIn(world)?.spec?.runStrategy === "Halted");
+  world.cluster.change(VIRTUAL_MACHINES, TENANT, "orders-db", ({ metadata }) => {
+    metadata.ownerReferences = [{ kind: "VirtualMachinePool", name: "pool", uid: "1" }];
+  });
+  await play(world, reasonIs("VirtualMachineCreated", "ReplacedIsOwned"));
+  expectOld(world);
+  expect(machineIn(world)?.metadata.uid).toBe(OLD_UID);
+  world.cluster.change(VIRTUAL_MACHINES, TENANT, "orders-db", ({ metadata }) => {
+    metadata.ownerReferences = [];
+  });
+  await play(world, phaseIs("Completed"));
+  expect(machineIn(world)?.metadata.uid).not.toBe(OLD_UID);
+});
+
+test("a machine that people start themselves is put back, and not started", async () => {
+  const world = started({ ...REPLACE, relocation: { ...COPY, begin: "Manual" } }, (fresh) => {
+    fresh.cluster.change(VIRTUAL_MACHINES, TENANT, "orders-db", ({ spec }) => {
+      if (spec !== undefined) spec.runStrategy = "Manual";
+    });
+  });
+  await play(world, reasonIs("Relocated", "AwaitingBegin"));
+  changeSpec(world, { replace: { confirmUid: OLD_UID, undo: true } });
+  await play(world, phaseIs("Completed"));
+  expect(machineIn(world)?.spec?.runStrategy).toBe("Manual");
+  expect(tell(world, "PutBack")?.message).toContain("start it yourself");
+});
+
 test("a live mount that is discarded gives the place back", async () => {
   const world = started({
     ...REPLACE,
