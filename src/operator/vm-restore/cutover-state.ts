@@ -1,6 +1,6 @@
 import type { VMRestoreSpec } from "../../api/vm-restore.ts";
 import { conditionOf } from "../conditions.ts";
-import { liveBegun } from "./live-state.ts";
+import { LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 
@@ -9,6 +9,8 @@ export const CUTOVER_ANNOTATIONS = {
   began: "vmrestore.io/cutover-began",
   switched: "vmrestore.io/cutover-switched",
   runStrategy: "vmrestore.io/cutover-run-strategy",
+  /** Which claims its disks go to, or are on, until the machine is taken back, whatever becomes of the spec: `disk=claim`, with commas. */
+  targets: "vmrestore.io/cutover-targets",
 } as const;
 
 /** On the machine while it is taken back from its target to the media agent, and afterwards. */
@@ -23,6 +25,19 @@ export const ROLLBACK_ANNOTATIONS = {
 export function cutoverBegun({ restore, machine }: Observed): boolean {
   const annotations = machine?.metadata.annotations ?? {};
   return isOurs(restore, machine) && annotations[CUTOVER_ANNOTATIONS.runStrategy] !== undefined;
+}
+
+/** The target claims that a cutover or a live migration was begun with, or the machine is on, by disk. */
+export function pinnedTargets({ restore, machine }: Pick<Observed, "restore" | "machine">): Map<string, string> {
+  const annotations = isOurs(restore, machine) ? machine?.metadata.annotations : undefined;
+  const text = annotations?.[LIVE_ANNOTATIONS.targets] ?? annotations?.[CUTOVER_ANNOTATIONS.targets] ?? "";
+  const pairs = text.split(",").map((pair) => pair.split("="));
+  return new Map(pairs.flatMap(([disk = "", claim]) => (claim === undefined ? [] : [[disk, claim] as const])));
+}
+
+/** The targets as they are now, for {@link pinnedTargets}. */
+export function pinOf({ disks }: Pick<Observed, "disks">): string {
+  return disks.map(({ name, target }) => `${name}=${target.claimName}`).join(",");
 }
 
 /** Whether the disks are to be relocated at all. */
@@ -62,10 +77,18 @@ export function rollbackBegun({ restore, machine }: Observed): boolean {
   return isOurs(restore, machine) && machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] !== undefined;
 }
 
-/** Whether the machine was taken back to the media agent, and is not to be relocated anew until people say so. */
-export function isHeldBack({ restore, spec, machine }: Observed): boolean {
-  const wasRolledBack =
-    isOurs(restore, machine) && machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.rolledBack] !== undefined;
-  const { trial } = spec.relocation;
-  return wasRolledBack && (trial?.decision ?? trial?.onExpiry) === "RollBack";
+/** Whether the machine was taken back to the media agent, since whatever time. */
+export function wasRolledBack({ restore, machine }: Pick<Observed, "restore" | "machine">): boolean {
+  return isOurs(restore, machine) && machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.rolledBack] !== undefined;
+}
+
+/**
+ * Whether the machine is not to be relocated until people say so: it was taken back to the media agent, or would be at once. One that is
+ * halted for its cutover is not held: it would stand still for good.
+ */
+export function isHeldBack(observed: Observed): boolean {
+  if (cutoverBegun(observed)) return false;
+  const { trial } = observed.spec.relocation;
+  if (trial?.decision === "RollBack") return true;
+  return wasRolledBack(observed) && trial?.decision === undefined && trial?.onExpiry === "RollBack";
 }

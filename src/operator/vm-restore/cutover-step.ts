@@ -3,7 +3,7 @@ import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, remove } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { JOBS, type VirtualMachine } from "../kinds.ts";
-import { CUTOVER_ANNOTATIONS, cutoverBegun } from "./cutover-state.ts";
+import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs, restoreNames } from "./names.ts";
@@ -45,7 +45,7 @@ export function cutOver(observed: Observed): Outcome {
     "Halting",
     pod === undefined ? "The machine is being shut down." : `Pod ${pod.metadata.name} still has a disk open.`,
   );
-  if (!cutoverBegun(observed)) return acts([halt(machine, observed.now)], halting);
+  if (!cutoverBegun(observed)) return acts([halt(observed, machine)], halting);
   // Somebody started it meanwhile.
   if (machine.spec?.runStrategy !== "Halted") return acts([haltAgain(machine)], halting);
   const unsealed = disks.filter(({ name }) => diskStatus(observed, name)?.sealed !== true);
@@ -82,11 +82,12 @@ function whatRemains(observed: Observed): string {
     : `The last ${formatBytes(dirty)} that the machine wrote are being copied.`;
 }
 
-function halt(machine: VirtualMachine, now: number): Action {
+function halt(observed: Observed, machine: VirtualMachine): Action {
   const runStrategy = machine.spec?.runStrategy ?? (machine.spec?.running === false ? "Halted" : "Always");
   return updateMachine(machine, {
     annotations: {
-      [CUTOVER_ANNOTATIONS.began]: new Date(now).toISOString(),
+      [CUTOVER_ANNOTATIONS.began]: new Date(observed.now).toISOString(),
+      [CUTOVER_ANNOTATIONS.targets]: pinOf(observed),
       [CUTOVER_ANNOTATIONS.runStrategy]: runStrategy,
     },
     spec: { runStrategy: "Halted" },

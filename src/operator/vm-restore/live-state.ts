@@ -62,13 +62,6 @@ export function liveBegun({ restore, machine }: Pick<Observed, "restore" | "mach
   return isOurs(restore, machine) && machine?.metadata.annotations?.[LIVE_ANNOTATIONS.instance] !== undefined;
 }
 
-/** The target claims that a live migration was begun with, by disk. */
-export function pinnedTargets({ restore, machine }: Pick<Observed, "restore" | "machine">): Map<string, string> {
-  const text = isOurs(restore, machine) ? machine?.metadata.annotations?.[LIVE_ANNOTATIONS.targets] : undefined;
-  const pairs = (text ?? "").split(",").map((pair) => pair.split("="));
-  return new Map(pairs.flatMap(([disk = "", claim]) => (claim === undefined ? [] : [[disk, claim] as const])));
-}
-
 /** Why live migration is not tried again; undefined where it may be. */
 export function givenUp({ machine }: Pick<Observed, "machine">): string | undefined {
   return machine?.metadata.annotations?.[LIVE_ANNOTATIONS.givenUp];

@@ -2,7 +2,7 @@ import { formatBytes } from "../../base/format-bytes.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { podTrouble } from "../inspection-job.ts";
 import type { VirtualMachine } from "../kinds.ts";
-import { CUTOVER_ANNOTATIONS } from "./cutover-state.ts";
+import { CUTOVER_ANNOTATIONS, pinOf } from "./cutover-state.ts";
 import { claimPairs, holdInstance, isHeld, LIVE_ANNOTATIONS, type LiveState, liveState } from "./live-state.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
 import type { Observed } from "./observed.ts";
@@ -20,8 +20,10 @@ export function beginLive(observed: Observed): Outcome {
   const { machine, instance } = observed;
   if (machine === undefined || instance === undefined)
     return waits(no("Relocated", "LiveMigrationNotPossible", "The machine is not running."), POLL_MS);
-  const targets = observed.disks.map(({ name, target }) => `${name}=${target.claimName}`).join(",");
-  const annotations = { [LIVE_ANNOTATIONS.instance]: instance.metadata.uid, [LIVE_ANNOTATIONS.targets]: targets };
+  const annotations = {
+    [LIVE_ANNOTATIONS.instance]: instance.metadata.uid,
+    [LIVE_ANNOTATIONS.targets]: pinOf(observed),
+  };
   return acts([updateMachine(machine, { annotations })], preparing());
 }
 
@@ -56,6 +58,7 @@ function endCause(observed: Observed, live: LiveState): Cause | undefined {
   // people want something else
   if (restore.metadata.deletionTimestamp !== undefined) return passing("The VMRestore was deleted.");
   if (!["Auto", "LiveMigration"].includes(spec.relocation.strategy)) return passing("Live migration was called off.");
+  if (spec.relocation.trial?.decision === "RollBack") return passing("It was decided that the machine goes back.");
   // it cannot be stopped half-way, only begun anew
   if (spec.relocation.paused) return passing("Relocation is paused.");
   // the instance is another, or does not run any more
@@ -118,7 +121,12 @@ function arrive(observed: Observed, machine: VirtualMachine, live: LiveState): O
   const arrived = machine.metadata.annotations?.[LIVE_ANNOTATIONS.arrived] ?? "";
   const switched = Number.isNaN(Date.parse(arrived)) ? at : arrived;
   const change = {
-    annotations: { ...WITHOUT_MARKS, [LIVE_ANNOTATIONS.givenUp]: undefined, [CUTOVER_ANNOTATIONS.switched]: switched },
+    annotations: {
+      ...WITHOUT_MARKS,
+      [LIVE_ANNOTATIONS.givenUp]: undefined,
+      [CUTOVER_ANNOTATIONS.switched]: switched,
+      [CUTOVER_ANNOTATIONS.targets]: pinOf(observed),
+    },
     spec: { updateVolumesStrategy: undefined },
   };
   return acts(

@@ -116,6 +116,7 @@ function switchBack({ restore, spec, disks, now }: Observed, machine: VirtualMac
       [ROLLBACK_ANNOTATIONS.runStrategy]: undefined,
       [CUTOVER_ANNOTATIONS.began]: undefined,
       [CUTOVER_ANNOTATIONS.switched]: undefined,
+      [CUTOVER_ANNOTATIONS.targets]: undefined,
     },
     spec: { runStrategy, template: templateOn(machine, served) },
   });
