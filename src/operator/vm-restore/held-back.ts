@@ -1,10 +1,16 @@
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
-import { isHeldBack, ROLLBACK_ANNOTATIONS } from "./cutover-state.ts";
+import { isHeldBack, ROLLBACK_ANNOTATIONS, wasRolledBack } from "./cutover-state.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { no, yes } from "./step.ts";
 
-/** How relocation stands after the machine was taken back: an automatic one would be cut over again at once. */
-export function heldBack({ spec }: Observed): ConditionDraft {
+/** How relocation stands after the machine was taken back, or would be at once: an automatic one would be cut over again and again. */
+export function heldBack(observed: Observed): ConditionDraft {
+  const { spec } = observed;
+  if (!wasRolledBack(observed)) {
+    const decided =
+      "The machine stays on the media agent: spec.relocation.trial.decision is RollBack, so it would be taken back there at once. To relocate it, remove spec.relocation.trial.decision; to keep it there, set spec.relocation.strategy to None.";
+    return no("Relocated", "RollBackDecided", decided);
+  }
   const how =
     spec.relocation.trial?.decision === "RollBack"
       ? "remove spec.relocation.trial.decision"

@@ -266,8 +266,9 @@ test("a machine that was migrated is on trial on its target, and can be taken ba
   const back = liveWorld({ trial });
   await play(back, phaseIs("OnTrial"));
   changeSpec(back, { relocation: { target: { storageClassName: "fast" }, trial: { ...trial, decision: "RollBack" } } });
-  await play(back, reasonIs("Relocated", "RolledBack"));
+  const restore = await play(back, reasonIs("Relocated", "RolledBack"));
   expect(claimOf(back)).toBe(SERVED);
+  expect(restore?.status?.relocation).toBeUndefined();
   expect(instanceOf(back)?.status?.phase).toBe("Running");
   expect(back.cluster.all(STATEFUL_SETS)).toHaveLength(1);
 });
@@ -540,3 +541,22 @@ test.each([
   },
   120_000,
 );
+
+test("a machine that is to go back is not migrated: a migration under way is taken back, and none is begun", async () => {
+  const world = await migrating();
+  world.copiedUntil = 16 * 2 ** 20;
+  await play(world, (restore) => restore?.status?.relocation?.percent === 25);
+  const relocation = { target: { storageClassName: "fast" } };
+  changeSpec(world, { relocation: { ...relocation, trial: { period: "1h", decision: "RollBack" } } });
+  const restore = await play(world, reasonIs("Relocated", "RollBackDecided"));
+  expect(restore?.status?.phase).toBe("Running");
+  expect(claimOf(world)).toBe(SERVED);
+  expectNoTrace(world);
+  // What a migration that was taken back had read is no progress.
+  expect(restore?.status?.relocation).toBeUndefined();
+  world.volumeMigrations.stalls = false;
+  await settle(world);
+  expect(claimOf(world)).toBe(SERVED);
+  changeSpec(world, { relocation });
+  await play(world, phaseIs("Completed"));
+});

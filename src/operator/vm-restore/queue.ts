@@ -34,7 +34,7 @@ export type Turn =
 
 const UNDER_WAY = ["Preparing", "Staging", "Launching", "Running", "Relocating", "CuttingOver", "RollingBack"];
 /** It waits for people or a time, and reads little or nothing meanwhile: it must not hold up all others for as long. */
-const AT_REST = ["AwaitingBegin", "Paused", "RolledBack", "AwaitingApproval", "AwaitingTime"];
+const AT_REST = ["AwaitingBegin", "Paused", "RolledBack", "RollBackDecided", "AwaitingApproval", "AwaitingTime"];
 
 export function repositoryKey(namespace: string, name: string): string {
   return `${namespace}/${name}`;

@@ -2,7 +2,7 @@ import type { DiskStatus, RelocationProgress } from "../../api/agent-control.ts"
 import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, create, remove } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
-import type { ConditionDraft } from "../conditions.ts";
+import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
 import { awaitBegin } from "./begin.ts";
@@ -12,7 +12,7 @@ import { readKeys } from "./keys.ts";
 import { givenUp, LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
 import { beginLive, migrateLive } from "./live-step.ts";
 import { isOurs } from "./names.ts";
-import type { Observed } from "./observed.ts";
+import { conditionsBefore, type Observed } from "./observed.ts";
 import { pauseRelocation, withoutCutover, withoutJob } from "./pause.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
@@ -37,7 +37,7 @@ export function relocate(observed: Observed): Outcome {
     return { ...migrateLive(observed), status: { strategy, strategyReason: reason } };
   }
   if (!goesToTarget(observed)) return takeBack(observed);
-  if (isHeldBack(observed)) return withoutJob(observed, heldBack(observed));
+  if (isHeldBack(observed)) return holdBack(observed);
   const waiting = relocationBegun(observed) ? undefined : awaitBegin(observed);
   if (waiting !== undefined) return waiting;
   if (observed.spec.relocation.paused && !cutoverBegun(observed)) {
@@ -52,6 +52,16 @@ export function relocate(observed: Observed): Outcome {
     conditions: [...told, ...(outcome.conditions ?? [])],
     status: { strategy: choice.strategy, strategyReason: choice.reason, ...outcome.status },
   };
+}
+
+function holdBack(observed: Observed): Outcome {
+  const held = withoutJob(observed, heldBack(observed));
+  const before = conditionOf(conditionsBefore(observed), "CutOver")?.reason ?? "";
+  // How it came back stands there already.
+  const cutover = ["RollingBack", "RolledBack"].includes(before)
+    ? []
+    : withoutCutover(observed, "Cancelled", "The machine stays on the media agent.");
+  return { ...held, conditions: [...cutover, ...(held.conditions ?? [])] };
 }
 
 function follow(observed: Observed, choice: Choice): Outcome {

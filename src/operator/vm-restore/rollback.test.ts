@@ -230,3 +230,49 @@ test("an operator that dies before or after any write of a roll-back is followed
     }
   }
 }, 60_000);
+
+test("a target that is renamed in the spec during the trial is still where the machine is taken back from", async () => {
+  const world = await onTrial();
+  const perDisk = [{ name: "root", claimName: "another" }];
+  const renamed = (how: object) => ({
+    relocation: { ...trial(how).relocation, target: { storageClassName: "fast", perDisk } },
+  });
+  changeSpec(world, renamed({ period: "1h" }));
+  await settle(world);
+  changeSpec(world, renamed({ period: "1h", decision: "RollBack" }));
+  await play(world, reasonIs("RolledBack", "RolledBack"));
+  await settle(world);
+  expectOnAgent(world);
+  changeSpec(world, renamed({ period: "1s" }));
+  await play(world, phaseIs("Completed"));
+  expect(claimOf(world)).toBe("another");
+});
+
+test("a cutover under way is brought to its end though people say once more that the machine is to be held back", async () => {
+  const world = new World();
+  world.restore(trial({ period: "1s", onExpiry: "RollBack" }));
+  await play(world, reasonIs("Relocated", "RolledBack"));
+  changeSpec(world, trial({ period: "1h", onExpiry: "RollBack", decision: "Commit" }));
+  await play(world, reasonIs("CutOver", "FinalPass"));
+  changeSpec(world, trial({ period: "1h", onExpiry: "RollBack" }));
+  await play(world, (restore) => {
+    // What happened to it before is not what it waits for.
+    if (phaseIs("CuttingOver")(restore)) expect(restore?.status?.message).not.toMatch(/taken back|from the beginning/);
+    return phaseIs("OnTrial")(restore);
+  });
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+});
+
+test("a machine that is to go back anyway is not moved: neither halted nor migrated, and nothing is lost", async () => {
+  const world = new World();
+  world.restore(trial({ period: "1h", decision: "RollBack" }));
+  const restore = await play(world, reasonIs("Relocated", "RollBackDecided"));
+  expect(restore?.status?.phase).toBe("Running");
+  expect(restore?.status?.message).toMatch(/remove spec\.relocation\.trial\.decision/);
+  const uid = world.cluster.all(INSTANCES)[0]?.metadata.uid;
+  await settle(world);
+  expect(world.cluster.all(INSTANCES)[0]?.metadata.uid).toBe(uid);
+  expect(claimOf(world)).toBe("orders-db-root-restoring");
+  changeSpec(world, trial({ period: "1s" }));
+  await play(world, phaseIs("Completed"));
+});

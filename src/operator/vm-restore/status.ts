@@ -21,6 +21,8 @@ const FAILED_REASONS = [
 ];
 /** Facts that nobody waits for. */
 const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible"];
+/** What once was. */
+const PAST_REASONS = ["RolledBack", "RelocatedAnew"];
 /** States in which bytes go to the target. */
 const MOVING = ["FirstPass", "Converging", "FinalPass"];
 const ALL_WELL: ConditionDraft = {
@@ -54,7 +56,8 @@ export function phaseOf(conditions: readonly Condition[]): RestorePhase {
   if (reason("CutOver") === "RollingBack") return "RollingBack";
   if (isTrue(conditions, "CutOver") && ["OnTrial", "AwaitingDecision"].includes(reason("Committed"))) return "OnTrial";
   if (isTrue(conditions, "CutOver") || CUTTING_OVER.includes(reason("CutOver"))) return "CuttingOver";
-  if (!["", "AwaitingBegin", "Choosing", "Cancelled", "RolledBack"].includes(reason("Relocated"))) return "Relocating";
+  if (!["", "AwaitingBegin", "Choosing", "Cancelled", "RolledBack", "RollBackDecided"].includes(reason("Relocated")))
+    return "Relocating";
   if (isTrue(conditions, "GuestReady")) return "Running";
   if (isTrue(conditions, "BootSetStaged")) return "Launching";
   if (isTrue(conditions, "AgentReady")) return "Staging";
@@ -156,7 +159,9 @@ function waitingFor(conditions: readonly Condition[], drafts: readonly Condition
     return { message: degraded.message, on: degraded };
   const isWaitedFor = ({ type, status }: ConditionDraft) => status === "False" && !NOT_WAITED_FOR.includes(type);
   // A step that only acts says nothing of what comes after it: then what was waited for before still is.
-  const waiting = drafts.findLast(isWaitedFor) ?? conditions.findLast(isWaitedFor);
+  const waiting =
+    drafts.findLast(isWaitedFor) ??
+    conditions.findLast((one) => isWaitedFor(one) && !PAST_REASONS.includes(one.reason));
   if (waiting !== undefined) return { message: waiting.message, on: waiting };
   const ended = drafts.findLast(({ type }) => type === "Expired" || type === "Discarded");
   return { message: ended?.message ?? IN_BETWEEN[phase], on: undefined };
@@ -170,7 +175,7 @@ function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial
 }
 
 function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
-  const { agent, plan, now, restore } = observed;
+  const { agent, plan, restore } = observed;
   const isLive = liveBegun(observed);
   const hasMoved = restore.status?.strategy === "LiveMigration" && isSwitched(observed);
   const isCopied = goesToTarget(observed) && !isLive && !hasMoved;
@@ -208,9 +213,17 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
       : isLive
         ? { percent: liveProgress(status.disks) }
         : isCopied
-          ? (relocationOf(copies, now, plan.disks.length, observed.jobPods.length > 0) ?? restore.status?.relocation)
+          ? copyProgress(observed, copies, plan.disks.length)
           : undefined,
   };
+}
+
+type Copy = Parameters<typeof relocationOf>[0][number];
+
+/** Where nothing was copied, what a live migration that was taken back had read is no progress either. */
+function copyProgress(observed: Observed, copies: readonly Copy[], disks: number): VMRestoreStatus["relocation"] {
+  if (copies.length === 0) return undefined;
+  return relocationOf(copies, observed.now, disks, observed.jobPods.length > 0) ?? observed.restore.status?.relocation;
 }
 
 /** What a live migration has read, in percent. All of it counts only once the machine has moved. */
