@@ -560,3 +560,21 @@ test("a machine that is to go back is not migrated: a migration under way is tak
   changeSpec(world, { relocation });
   await play(world, phaseIs("Completed"));
 });
+
+test("a machine whose volumes people set back during its trial is on the agent again, and keeps it", async () => {
+  const world = liveWorld({ trial: { period: "10s" } });
+  await play(world, phaseIs("OnTrial"));
+  pointAt(world, SERVED);
+  world.cluster.change(VIRTUAL_MACHINES, TENANT, NAME, (machine) => {
+    machine.spec = { ...machine.spec, runStrategy: "Halted" };
+  });
+  const restore = await play(world, reasonIs("Committed", "UsesAgent"));
+  expect(restore?.status?.message).toMatch(/decision to RollBack/);
+  await settle(world, 30);
+  expect(world.cluster.all(STATEFUL_SETS)).toHaveLength(1);
+  expect(world.cluster.peek(CLAIMS, TENANT, SERVED)).toBeDefined();
+  const relocation = { target: { storageClassName: "fast" }, trial: { period: "10s", decision: "RollBack" } };
+  changeSpec(world, { relocation });
+  await play(world, reasonIs("RolledBack", "RolledBack"));
+  expect(claimOf(world)).toBe(SERVED);
+});

@@ -276,3 +276,29 @@ test("a machine that is to go back anyway is not moved: neither halted nor migra
   changeSpec(world, trial({ period: "1s" }));
   await play(world, phaseIs("Completed"));
 });
+
+test("an overlay that is lost on the way back leaves the machine on its target, and running", async () => {
+  const world = await onTrial();
+  changeSpec(world, trial({ period: "1h", decision: "RollBack" }));
+  await play(world, phaseIs("RollingBack"));
+  world.cluster.erase(CLAIMS, OWN, `vmr-${restoreIn(world)?.metadata.uid}-overlay`);
+  const over = await play(world, phaseIs("Completed"));
+  expect(conditionOf(over?.status?.conditions, "Committed")?.reason).toBe("NoWayBack");
+  expect(claimOf(world)).toBe("orders-db-root");
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+  expect(world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db")?.spec?.runStrategy).toBe("Always");
+});
+
+test("nothing goes back to an overlay that somebody deleted, though its pod still holds it", async () => {
+  const world = await onTrial();
+  const overlay = `vmr-${restoreIn(world)?.metadata.uid}-overlay`;
+  world.cluster.change(CLAIMS, OWN, overlay, (claim) => {
+    claim.metadata.finalizers = ["kubernetes.io/pvc-protection"];
+  });
+  world.cluster.erase(CLAIMS, OWN, overlay);
+  changeSpec(world, trial({ period: "1h", decision: "RollBack" }));
+  await play(world, (restore) => reasonIs("Committed", "NoWayBack")(restore));
+  await settle(world);
+  expect(claimOf(world)).toBe("orders-db-root");
+  expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+});

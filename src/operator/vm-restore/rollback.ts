@@ -11,7 +11,7 @@ import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH, type Plan } from "./plan.ts";
 import { diskStatus, hasProgress, progressOf } from "./relocation-step.ts";
 import { acts, no, type Outcome, waits } from "./step.ts";
-import { isCommitted, lossOf, verdictOf } from "./trial.ts";
+import { isCommitted, isOverlayLost, lossOf, verdictOf } from "./trial.ts";
 
 const POLL_MS = 500;
 const NOTHING_COPIED: RelocationProgress = { cursor: 0, bytesTotal: 0, bytesDurable: 0, rate: 0, state: "FirstPass" };
@@ -41,6 +41,8 @@ function goBack(observed: Observed, plan: Plan): Outcome {
   const before = conditionOf(conditionsBefore(observed), "CutOver");
   const halting = rollingBack("The machine is being shut down, to go back to the media agent.");
   if (machine === undefined || before?.reason !== halting.reason) return waits(halting, 0);
+  if (isOverlayLost(observed) && machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched] !== undefined)
+    return stayOnTarget(machine);
   if (machine.spec?.runStrategy !== "Halted")
     return acts([updateMachine(machine, { spec: { runStrategy: "Halted" } })], halting);
   if (instance !== undefined) return waits(halting, POLL_MS);
@@ -72,6 +74,16 @@ function goBack(observed: Observed, plan: Plan): Outcome {
   const missing = missingVolumes(observed);
   if (missing.length > 0) return acts(missing, moving);
   return acts([switchBack(observed, machine)], rollingBack("The machine starts from the media agent."));
+}
+
+/** There is nothing to go back to any more, and the target holds everything: better there than halted for good. */
+function stayOnTarget(machine: VirtualMachine): Outcome {
+  const runStrategy = machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] ?? "Always";
+  const message = "The media agent's overlay is gone, and with it the way back: the machine starts from its target.";
+  return acts(
+    [updateMachine(machine, { annotations: { [ROLLBACK_ANNOTATIONS.runStrategy]: undefined }, spec: { runStrategy } })],
+    no("CutOver", "Starting", message),
+  );
 }
 
 function rollingBack(message: string) {

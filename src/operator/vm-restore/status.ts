@@ -54,7 +54,8 @@ export function phaseOf(conditions: readonly Condition[]): RestorePhase {
     return "Failed";
   if (conditionOf(conditions, "Admitted")?.status === "False") return "Pending";
   if (reason("CutOver") === "RollingBack") return "RollingBack";
-  if (isTrue(conditions, "CutOver") && ["OnTrial", "AwaitingDecision"].includes(reason("Committed"))) return "OnTrial";
+  if (isTrue(conditions, "CutOver") && ["OnTrial", "AwaitingDecision", "UsesAgent"].includes(reason("Committed")))
+    return "OnTrial";
   if (isTrue(conditions, "CutOver") || CUTTING_OVER.includes(reason("CutOver"))) return "CuttingOver";
   if (!["", "AwaitingBegin", "Choosing", "Cancelled", "RolledBack", "RollBackDecided"].includes(reason("Relocated")))
     return "Relocating";

@@ -3,7 +3,7 @@ import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
 import { runAgent } from "./agent-step.ts";
 import { CUTOVER_ANNOTATIONS } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
-import { isOurs } from "./names.ts";
+import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 import { no, type Outcome, passed, waits, yes } from "./step.ts";
@@ -19,6 +19,20 @@ export function isCommitted(observed: Observed): boolean {
   return isTrue(conditionsBefore(observed), COMMITTED);
 }
 
+/** Whether there is nothing to go back to: an overlay that somebody deleted ends with the agent's pod. */
+export function isOverlayLost({ overlay }: Pick<Observed, "overlay">): boolean {
+  return overlay === undefined || overlay.metadata.deletionTimestamp !== undefined;
+}
+
+/** Whether people set the volumes of a machine that was switched back by hand: then it needs the agent, whatever was decided. */
+function usesAgent({ restore, spec, machine, disks }: Observed): boolean {
+  if (!isOurs(restore, machine) || machine?.metadata.deletionTimestamp !== undefined) return false;
+  const names = restoreNames(restore, spec.virtualMachine.name);
+  const served = new Set<string | undefined>(disks.map(({ name }) => names.served(name).claim));
+  const volumes = machine?.spec?.template?.spec?.volumes ?? [];
+  return volumes.some(({ persistentVolumeClaim: claim }) => served.has(claim?.claimName));
+}
+
 /** What is to become of a machine that runs from its target. */
 type Verdict =
   | { readonly is: "commit"; readonly reason: string; readonly message: string }
@@ -28,7 +42,7 @@ type Verdict =
 
 /** A chain, first match counts. Pure; asked before anything is torn down and before anything is taken back. */
 export function verdictOf(observed: Observed): Verdict {
-  const { restore, spec, machine, overlay, now } = observed;
+  const { restore, spec, machine, now } = observed;
   const { trial } = spec.relocation;
   // no trial was asked for → commit
   if (trial === undefined)
@@ -46,7 +60,7 @@ export function verdictOf(observed: Observed): Verdict {
       reason: "MachineDeleted",
       message: "The machine was deleted: there is nothing to take back.",
     };
-  if (overlay === undefined) {
+  if (isOverlayLost(observed)) {
     const message = "The media agent's overlay is gone, and with it the way back: the machine stays on its target.";
     return { is: "commit", reason: "NoWayBack", message };
   }
@@ -97,6 +111,7 @@ export function verdictOf(observed: Observed): Verdict {
  */
 export function awaitVerdict(observed: Observed, plan: Plan): Outcome {
   if (isCommitted(observed)) return passed();
+  if (usesAgent(observed)) return keepForMachine(observed, plan);
   const verdict = verdictOf(observed);
   // Before the agent's first part goes it is written down that nothing comes back to it.
   if (verdict.is === "commit")
@@ -121,6 +136,20 @@ export function awaitVerdict(observed: Observed, plan: Plan): Outcome {
     ],
     status: { ...agent.status, rollBackUntil: endsAt === undefined ? undefined : new Date(endsAt).toISOString() },
     againMs: Math.max(0, Math.min(left, agent.againMs ?? left)),
+  };
+}
+
+/** The agent is kept: without it the machine would have no disk. */
+function keepForMachine(observed: Observed, plan: Plan): Outcome {
+  const targets = observed.disks.map(({ target }) => target.claimName).join(", ");
+  const message = `Somebody set the machine's volumes back to the media agent, which is kept for as long as they are there. Set them to ${targets} again, which hold what the machine wrote since it was moved, or set spec.relocation.trial.decision to RollBack to go back.`;
+  const agent = runAgent(observed, plan);
+  return {
+    ...agent,
+    passes: false,
+    conditions: [...(agent.conditions ?? []), no(COMMITTED, "UsesAgent", message)],
+    status: { ...agent.status, rollBackUntil: undefined },
+    againMs: POLL_MS,
   };
 }
 

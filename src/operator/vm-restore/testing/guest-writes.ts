@@ -42,12 +42,15 @@ export class GuestWrites {
     const machine = cluster.peek(VIRTUAL_MACHINES, TENANT, NAME);
     const instance = cluster.peek(INSTANCES, TENANT, NAME);
     this.#lookAtJob(instance);
-    if (machine !== undefined) this.#lookAtDisk(machine);
+    if (machine !== undefined) {
+      this.#lookAtRollBack(machine);
+      this.#lookAtDisk(machine);
+    }
     if (instance === undefined || instance.metadata.deletionTimestamp !== undefined) return;
     if (instance.status?.phase !== "Running") return;
     const place = this.#placeOf(instance);
     if (place === undefined) return void this.faults.push("runs on a claim that is not there");
-    if (instance.metadata.uid !== this.#instance) this.#start(machine, place);
+    if (instance.metadata.uid !== this.#instance) this.#start(place);
     else if (place !== this.#place) this.#newest.set(place, this.#acknowledged);
     this.#instance = instance.metadata.uid;
     this.#place = place;
@@ -64,18 +67,21 @@ export class GuestWrites {
     return this.#world.cluster.peek(CLAIMS, TENANT, claim)?.metadata.uid;
   }
 
-  #start(machine: VirtualMachine | undefined, place: string): void {
-    const rolledBack = machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.rolledBack];
+  #start(place: string): void {
     const found = this.#newest.get(place) ?? -1;
-    const where = place === AGENT ? AGENT : "its target";
-    if (rolledBack !== this.#rolledBack) {
-      if (place !== AGENT) this.faults.push("is called taken back, and runs on its target");
-      this.#acknowledged = found;
-    } else if (found !== this.#acknowledged) {
-      this.faults.push(`found write ${found} of ${this.#acknowledged} on ${where}`);
-      this.#acknowledged = found;
-    }
+    if (found !== this.#acknowledged)
+      this.faults.push(`found write ${found} of ${this.#acknowledged} on ${place === AGENT ? AGENT : "its target"}`);
+    this.#acknowledged = found;
+  }
+
+  #lookAtRollBack({ metadata, spec }: VirtualMachine): void {
+    const rolledBack = metadata.annotations?.[ROLLBACK_ANNOTATIONS.rolledBack];
+    if (rolledBack === this.#rolledBack) return;
     this.#rolledBack = rolledBack;
+    const [volume] = spec?.template?.spec?.volumes ?? [];
+    if (volume?.persistentVolumeClaim?.claimName.endsWith("-restoring") !== true)
+      this.faults.push("is called taken back, and is on its target");
+    this.#acknowledged = this.#newest.get(AGENT) ?? 0;
   }
 
   /** A copy that is done holds what the sealed agent does. */
