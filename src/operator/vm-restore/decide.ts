@@ -29,7 +29,7 @@ import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from 
 import { tearDown } from "./teardown.ts";
 import { liveOn } from "./time-to-live.ts";
 import { awaitVerdict } from "./trial.ts";
-import { awaitTurn, goOnWaiting } from "./turn-step.ts";
+import { awaitTurn, goOnWaiting, leaveQueue } from "./turn-step.ts";
 
 /** Keeps the object until nothing depends on the media agent any more. */
 export const RESTORE_FINALIZER = "vmrestore.io/teardown";
@@ -80,16 +80,16 @@ function prepare(observed: Observed): Outcome {
   const held = toldPlan(observed, inspectionJobs) ?? goOnWaiting(observed);
   if (held !== undefined) return held;
   const source = findSources(observed);
-  if (source.found === undefined) return source;
+  if (source.found === undefined) return outOfQueue(observed, source);
   // Anybody may have edited it: one that is none stands in nobody's way.
   const profile = bootProfile.safeParse(observed.profile?.spec).data;
   const planned = makePlan(spec, source.found, profile !== undefined);
   const conditions = source.conditions ?? [];
   if ("problem" in planned)
-    return {
-      ...waits(no("TargetReady", planned.reason, planned.problem)),
+    return outOfQueue(observed, {
+      passes: false,
       conditions: [...conditions, no("TargetReady", planned.reason, planned.problem)],
-    };
+    });
   const target = checkTarget(observed, planned.plan);
   if (spec.dryRun) {
     return tellPlan(observed, {
@@ -102,7 +102,8 @@ function prepare(observed: Observed): Outcome {
   }
   const turn = target.status === "True" ? awaitTurn(observed) : undefined;
   if (turn !== undefined) return { ...turn, conditions: [...conditions, target, ...(turn.conditions ?? [])] };
-  if (target.status !== "True") return { passes: false, conditions: [...conditions, target], againMs: 10_000 };
+  if (target.status !== "True")
+    return outOfQueue(observed, { passes: false, conditions: [...conditions, target], againMs: 10_000 });
   const removals = inspectionJobs.map((job) => remove(JOBS, job));
   if (inspectionJobs.some((job) => isOldInspection(observed, job))) {
     const again = no("SourceReady", "Inspecting", "The backup is looked at once more: it may have changed meanwhile.");
@@ -122,6 +123,13 @@ function prepare(observed: Observed): Outcome {
     conditions: [...conditions, target, starting],
     actions: [create(SECRETS, secret), ...removals],
   };
+}
+
+function outOfQueue(observed: Observed, outcome: Outcome): Outcome {
+  const { conditions = [] } = outcome;
+  const left = leaveQueue(observed, conditions);
+  if (left.length === 0) return outcome;
+  return { ...outcome, conditions: [...left, ...conditions], status: { ...outcome.status, queue: undefined } };
 }
 
 function goOn(observed: Observed, plan: Plan): Outcome {

@@ -190,3 +190,20 @@ test("one that is deleted while it waits holds nobody up", () => {
 function condition(type: string, status: "True" | "False", reason: string): Condition {
   return { type, status, reason, message: "", lastTransitionTime: "2026-01-01T00:00:00Z" };
 }
+
+test.each([
+  ["Relocated", "LiveMigrationNotPossible"],
+  ["Relocated", "LiveMigrationGivenUp"],
+  ["Relocated", "VolumesChanged"],
+  ["Relocated", "RollBackDecided"],
+  ["TornDown", "MachineDependsOnAgent"],
+])("one that waits for people with %s %s holds no place", (type, reason) => {
+  const condition = (of: string, status: string, why: string) => ({ type: of, status, reason: why }) as Condition;
+  const restore = (...conditions: Condition[]) =>
+    ({
+      metadata: { name: "a", namespace: "a", uid: "u" },
+      status: { phase: "Running", conditions: [condition("Admitted", "True", "Admitted"), ...conditions] },
+    }) as unknown as VMRestore;
+  expect(contenderOf(restore()).state).toBe("holding");
+  expect(contenderOf(restore(condition(type, "False", reason))).state).toBe("neither");
+});

@@ -34,7 +34,10 @@ export type Turn =
 
 const UNDER_WAY = ["Preparing", "Staging", "Launching", "Running", "Relocating", "CuttingOver", "RollingBack"];
 /** It waits for people or a time, and reads little or nothing meanwhile: it must not hold up all others for as long. */
-const AT_REST = ["AwaitingBegin", "Paused", "RolledBack", "RollBackDecided", "AwaitingApproval", "AwaitingTime"];
+const AT_REST = [
+  ...["AwaitingBegin", "Paused", "RolledBack", "RollBackDecided", "AwaitingApproval", "AwaitingTime"],
+  ...["LiveMigrationNotPossible", "LiveMigrationGivenUp", "VolumesChanged", "MachineDependsOnAgent"],
+];
 
 export function repositoryKey(namespace: string, name: string): string {
   return `${namespace}/${name}`;
@@ -70,7 +73,10 @@ function repositoriesOf(spec: unknown, namespace: string): string[] {
 function stateOf(isDeleted: boolean, status: VMRestore["status"]): Contender["state"] {
   const conditions = status?.conditions;
   const admitted = conditionOf(conditions, "Admitted");
-  if (admitted?.status === "False") return admitted.reason === "Queued" && !isDeleted ? "waiting" : "neither";
+  if (admitted?.status === "False") {
+    const isRefused = conditionOf(conditions, "SpecValid")?.status === "False";
+    return admitted.reason === "Queued" && !isDeleted && !isRefused ? "waiting" : "neither";
+  }
   const isUnderWay = admitted?.status === "True" || UNDER_WAY.includes(status?.phase ?? "");
   return isUnderWay && !isAtRest(status) ? "holding" : "neither";
 }
@@ -80,7 +86,9 @@ function isAtRest(status: VMRestore["status"]): boolean {
   if (status?.phase === "Failed" || isTrue(conditions, "Completed") || isTrue(conditions, "CutOver")) return true;
   // A live mount has what it needs; what it reads on is a guest's ordinary load.
   if (status?.strategy === "None" && isTrue(conditions, "GuestReady")) return true;
-  return ["Relocated", "CutOver"].some((type) => AT_REST.includes(conditionOf(conditions, type)?.reason ?? ""));
+  return ["Relocated", "CutOver", "TornDown"].some((type) =>
+    AT_REST.includes(conditionOf(conditions, type)?.reason ?? ""),
+  );
 }
 
 /**

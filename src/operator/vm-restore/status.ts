@@ -21,6 +21,8 @@ const FAILED_REASONS = [
 ];
 /** Facts that nobody waits for. */
 const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible"];
+/** Why a restore has not begun, as steps of the timeline. */
+const HELD_UP = ["Queued", "DryRun"];
 /** What once was. */
 const PAST_REASONS = ["RolledBack", "RelocatedAnew"];
 /** States in which bytes go to the target. */
@@ -88,7 +90,7 @@ export function advanceTimeline(
 /** The step of the timeline: the phase, and what holds a restore up before it begins. */
 function stepOf(conditions: readonly Condition[], phase: RestorePhase): string {
   const admitted = conditionOf(conditions, "Admitted");
-  return admitted?.status === "False" ? admitted.reason : phase;
+  return admitted?.status === "False" && HELD_UP.includes(admitted.reason) ? admitted.reason : phase;
 }
 
 /** The status after a decision. What was not decided anew stays as it was. */

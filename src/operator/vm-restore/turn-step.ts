@@ -1,9 +1,10 @@
-import { conditionOf } from "../conditions.ts";
+import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { contenderOf, type Limits, repositoryKey, repositoryLimit, type Turn, turnOf } from "./queue.ts";
 import { no, type Outcome, waits, yes } from "./step.ts";
 
 const ADMITTED = "Admitted";
+const LEFT_QUEUE = "LeftQueue";
 /** How often one that waits is looked at; those far back less often. */
 const POLL_MS = 2000;
 const LONGEST_POLL_MS = 30_000;
@@ -49,6 +50,20 @@ export function awaitTurn(observed: Observed): Outcome | undefined {
   const before = conditionOf(conditionsBefore(observed), ADMITTED);
   if (before?.status === "True" || !isLimited(limitsOf(observed))) return undefined;
   return { ...waits(no(ADMITTED, "Queued", "The restore asks for its turn."), 0) };
+}
+
+/**
+ * What is said of one that waits, or was let begin, and finds before it has made anything that it cannot: it stands in nobody's way, and
+ * asks for its turn again once it can.
+ *
+ * @param conditions what was found
+ */
+export function leaveQueue(observed: Observed, conditions: readonly ConditionDraft[]): ConditionDraft[] {
+  const before = conditionOf(conditionsBefore(observed), ADMITTED);
+  const stands = before?.status === "True" || before?.reason === "Queued" || before?.reason === LEFT_QUEUE;
+  const trouble = conditions.find(({ status, reason }) => status === "False" && reason !== "Inspecting");
+  if (!stands || trouble === undefined) return [];
+  return [no(ADMITTED, LEFT_QUEUE, "The restore cannot begin, and lets others go first until it can.")];
 }
 
 /** Whether this outcome lets a restore begin that did not before. */

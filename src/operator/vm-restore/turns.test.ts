@@ -93,3 +93,31 @@ test("a limit that is taken away lets all of them go", async () => {
   await goOn(world, 12);
   expect(underWay(world)).toEqual(NAMES);
 });
+
+test("one that turns out to be unable to begin stands in nobody's way, and takes its place again when it can", async () => {
+  const world = await crowd(1);
+  world.guestReady = false;
+  await goOn(world, 12);
+  expect(place(world, "third")).toBe(2);
+  const source = { repository: { name: "nightly" }, snapshot: { latest: {} } };
+  const aim = (change: object): void =>
+    world.cluster.change(VM_RESTORES, TENANT, "second", (restore) => {
+      restore.spec = { ...(restore.spec as object), source: { ...source, ...change } };
+      restore.metadata.generation = (restore.metadata.generation ?? 1) + 1;
+    });
+  // A spec that nobody can follow, for a while.
+  aim({ disks: [{ name: "data" }] });
+  await goOn(world, 8);
+  expect(conditionOf(restoreIn(world, "second")?.status?.conditions, "SpecValid")?.status).toBe("False");
+  expect(place(world, "third")).toBe(1);
+  aim({ disks: [{ name: "data", path: "/disks/data.img", repository: { name: "gone" }, snapshot: { latest: {} } }] });
+  await goOn(world, 8);
+  const left = restoreIn(world, "second");
+  expect(conditionOf(left?.status?.conditions, "SourceReady")?.reason).toBe("RepositoryNotFound");
+  expect(left?.status?.message).toMatch(/There is no BackupRepository gone/);
+  expect(left?.status?.queue).toBeUndefined();
+  expect(place(world, "third")).toBe(1);
+  aim({});
+  await goOn(world, 20);
+  expect([place(world, "second"), place(world, "third")]).toEqual([1, 2]);
+});
