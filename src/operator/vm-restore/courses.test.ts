@@ -121,8 +121,6 @@ function disturbances(random: () => number, isOver: () => boolean): Around {
   };
 }
 
-/** What a copy that is begun anew has to make once more. */
-const AGAIN = ["Job/vmr-UID-copy", "PersistentVolumeClaim/orders-db-root", "Secret/vmr-UID-copy"];
 const MACHINE = "VirtualMachine/orders-db";
 const SEEDS = Array.from({ length: Number(process.env.VMRESTORE_CHAOS_RUNS ?? 3) }, (_, seed) => seed + 1);
 
@@ -156,7 +154,7 @@ test.each(named(ALL))("an API server and an agent that fail at random: %s", asyn
     const twice = created(world).filter((key, index, all) => all.indexOf(key) !== index);
     // The old machine is made again.
     const isBack = REPLACEMENTS.includes(course) && wanted.created.filter((key) => key === MACHINE).length > 1;
-    const again = course.name.includes("begun anew") ? AGAIN : isBack ? [MACHINE] : [];
+    const again = course.again ?? (isBack ? [MACHINE] : []);
     expect({ seed, twice }).toEqual({ seed, twice: again });
   }
 });

@@ -20,11 +20,15 @@ export interface Course {
   readonly before?: (world: World) => void;
   readonly deeds: readonly Deed[];
   readonly until: (restore: Seen, world: World) => boolean;
+  /** What has to be made once more on the way. */
+  readonly again?: readonly string[];
   /** Up to here it goes as every other; absent: up to what people do first. */
   readonly differsFrom?: (restore: Seen) => boolean;
 }
 
 export const COPY = { target: { storageClassName: "fast" }, cutover: { when: "Automatic" } };
+
+const GOING_BACK = { ...COPY, trial: { period: "1h", decision: "RollBack" } };
 
 export function reasonIs(type: string, reason: string): (restore: Seen) => boolean {
   return (restore) => conditionOf(restore?.status?.conditions, type)?.reason === reason;
@@ -136,16 +140,111 @@ export const COURSES: readonly Course[] = [
       { when: reasonIs("Expired", "Never"), what: (world) => changeSpec(world, { relocation: COPY }) },
     ],
     until: phaseIs("Completed"),
+    again: ["Job/vmr-UID-copy", "PersistentVolumeClaim/orders-db-root", "Secret/vmr-UID-copy"],
+  },
+  {
+    name: "copied, taken back from its trial",
+    spec: { relocation: { ...COPY, trial: { period: "1h" } } },
+    deeds: [{ when: phaseIs("OnTrial"), what: (world) => changeSpec(world, { relocation: GOING_BACK }) }],
+    until: reasonIs("Relocated", "RolledBack"),
+    again: ["PersistentVolume/vmr-UID-root", "PersistentVolumeClaim/orders-db-root-restoring"],
+  },
+  {
+    name: "migrated live, on trial, and committed by time",
+    before: ({ volumeMigrations }) => volumeMigrations.install(),
+    spec: { relocation: { ...COPY, trial: { period: "5s" } } },
+    deeds: [],
+    differsFrom: reasonIs("Relocated", "Preparing"),
+    until: phaseIs("Completed"),
+  },
+  {
+    name: "migrated live, taken back from its trial",
+    before: ({ volumeMigrations }) => volumeMigrations.install(),
+    spec: { relocation: { ...COPY, trial: { period: "1h" } } },
+    deeds: [{ when: phaseIs("OnTrial"), what: (world) => changeSpec(world, { relocation: GOING_BACK }) }],
+    until: reasonIs("Relocated", "RolledBack"),
+  },
+  {
+    name: "migrated live, paused on the way, and copied then",
+    before: ({ volumeMigrations }) => {
+      volumeMigrations.install();
+      volumeMigrations.stalls = true;
+    },
+    spec: { relocation: COPY },
+    deeds: [
+      {
+        when: reasonIs("Relocated", "Migrating"),
+        what: (world) => changeSpec(world, { relocation: { ...COPY, paused: true } }),
+      },
+      {
+        when: reasonIs("Relocated", "Paused"),
+        what: (world) => changeSpec(world, { relocation: { ...COPY, strategy: "Copy" } }),
+      },
+    ],
+    until: phaseIs("Completed"),
   },
 ];
 
 /** Where the deletion policy makes a difference: the machine is there and depends on the agent. */
 const DEPENDING = ["Launching", "Running", "Relocating", "AwaitingCutover"];
 
-export const DELETIONS: readonly Course[] = PLACES.flatMap((place) => [
-  deletedAt(place, "Discard"),
-  ...(DEPENDING.includes(place[0]) ? [deletedAt(place, "Retain")] : []),
-]);
+const MIGRATING: Omit<Course, "name" | "until"> = {
+  spec: { relocation: COPY },
+  before: ({ volumeMigrations }) => {
+    volumeMigrations.install();
+    volumeMigrations.stalls = true;
+  },
+  deeds: [{ when: reasonIs("Relocated", "Migrating"), what: remove }],
+};
+const ON_TRIAL = { relocation: { ...COPY, trial: { period: "1h" } } };
+const TAKEN_BACK: readonly Deed[] = [
+  { when: phaseIs("OnTrial"), what: (world) => changeSpec(world, { relocation: GOING_BACK }) },
+  { when: (seen) => phaseIs("RollingBack")(seen) || phaseIs("Running")(seen), what: remove },
+];
+
+/** Where there is more than one way to the target, and on the way back from there. */
+const FURTHER_DELETIONS: readonly Course[] = [
+  {
+    ...MIGRATING,
+    name: "deleted while Migrating, Retain",
+    deeds: [...MIGRATING.deeds, removeMachine],
+    until: isGone,
+  },
+  {
+    ...MIGRATING,
+    name: "deleted while Migrating, Discard",
+    spec: { ...MIGRATING.spec, deletionPolicy: "Discard" },
+    until: isGone,
+  },
+  {
+    name: "deleted while OnTrial, Discard",
+    spec: { ...ON_TRIAL, deletionPolicy: "Discard" },
+    deeds: [{ when: phaseIs("OnTrial"), what: remove }],
+    until: isGone,
+  },
+  {
+    name: "deleted while RollingBack, Retain",
+    spec: ON_TRIAL,
+    deeds: [...TAKEN_BACK, removeMachine],
+    until: isGone,
+    again: ["PersistentVolume/vmr-UID-root", "PersistentVolumeClaim/orders-db-root-restoring"],
+  },
+  {
+    name: "deleted while RollingBack, Discard",
+    spec: { ...ON_TRIAL, deletionPolicy: "Discard" },
+    deeds: TAKEN_BACK,
+    until: isGone,
+    again: ["PersistentVolume/vmr-UID-root", "PersistentVolumeClaim/orders-db-root-restoring"],
+  },
+];
+
+export const DELETIONS: readonly Course[] = [
+  ...FURTHER_DELETIONS,
+  ...PLACES.flatMap((place) => [
+    deletedAt(place, "Discard"),
+    ...(DEPENDING.includes(place[0]) ? [deletedAt(place, "Retain")] : []),
+  ]),
+];
 
 const REPLACE = { replace: { confirmUid: OLD_UID } };
 const before = (world: World) => world.existing();
@@ -211,11 +310,11 @@ const UID = /[0-9a-f]{8}-[0-9a-f-]{27}/g;
 export function endState(world: World) {
   // Whoever collects the pods of what is gone comes once more. What was learned of a boot is kept when there was time for it.
   world.step();
-  const keys = world.cluster.keys().filter((key) => !/^(Event|VMProfile)\//.test(key));
+  const keys = world.cluster.keys().filter((key) => !/^(Event|VMProfile|VirtualMachineInstanceMigration)\//.test(key));
   const machine = world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db");
   const status = world.cluster.peek(VM_RESTORES, TENANT, "orders-db")?.status;
   return {
-    keys: keys.map((key) => key.replace(UID, "UID")),
+    keys: keys.map((key) => key.replace(UID, "UID").replace(/-workload-update-\d+$/, "-workload-update")),
     machine: machine === undefined ? undefined : JSON.parse(JSON.stringify(machine.spec).replace(UID, "UID")),
     annotations: Object.keys(machine?.metadata.annotations ?? {}),
     runs: world.cluster.all(INSTANCES).length,
