@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { INSTANCES, VIRTUAL_MACHINES } from "../kinds.ts";
+import { CLAIMS, INSTANCES, VIRTUAL_MACHINES } from "../kinds.ts";
 import { isConflict } from "../runtime/errors.ts";
 import { EVENTS } from "../runtime/event-recorder.ts";
 import { changeSpec } from "./testing/course.ts";
@@ -41,6 +41,16 @@ function tell(world: World, { trial, claimName, ...wishes }: Wishes): void {
   });
 }
 
+/** Deletes a target that no machine has, and nobody runs on. */
+function dropTarget({ cluster }: World): void {
+  const machine = cluster.peek(VIRTUAL_MACHINES, TENANT, NAME);
+  const instance = cluster.peek(INSTANCES, TENANT, NAME);
+  const used = [...(machine?.spec?.template?.spec?.volumes ?? []), ...(instance?.spec?.volumes ?? [])].map(
+    ({ persistentVolumeClaim: claim }) => claim?.claimName,
+  );
+  for (const claim of ["orders-db-root", "another"]) if (!used.includes(claim)) cluster.erase(CLAIMS, TENANT, claim);
+}
+
 /** The deeds of one seed; the last are what people do who want it to end. */
 async function wander(seed: number): Promise<{ world: World; writes: GuestWrites; log: string[] }> {
   const random = randomFrom(seed);
@@ -77,6 +87,8 @@ async function wander(seed: number): Promise<{ world: World; writes: GuestWrites
     ["guest", () => (world.guestReady = random() < 0.7)],
     ["agent", () => world.restartAgent()],
     ["stall", () => (world.volumeMigrations.stalls = random() < 0.5)],
+    ["lose", () => (world.volumeMigrations.losesSource = true)],
+    ["drop", () => dropTarget(world)],
     ["fail", () => world.volumeMigrations.failures.push("no room")],
   ];
   let operator = operatorIn(world);

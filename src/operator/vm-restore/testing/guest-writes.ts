@@ -46,16 +46,26 @@ export class GuestWrites {
       this.#lookAtRollBack(machine);
       this.#lookAtDisk(machine);
     }
-    if (instance === undefined || instance.metadata.deletionTimestamp !== undefined) return;
+    if (instance === undefined) return;
+    this.#lookAtArrival(instance);
+    if (instance.metadata.deletionTimestamp !== undefined) return;
     if (instance.status?.phase !== "Running") return;
     const place = this.#placeOf(instance);
     if (place === undefined) return void this.faults.push("runs on a claim that is not there");
     if (instance.metadata.uid !== this.#instance) this.#start(place);
-    else if (place !== this.#place) this.#newest.set(place, this.#acknowledged);
     this.#instance = instance.metadata.uid;
     this.#place = place;
     if (place === AGENT && this.#world.sealed) this.faults.push("writes to the agent while it is sealed");
     this.#newest.set(place, ++this.#acknowledged);
+  }
+
+  /** It may end in the moment in which it has arrived. */
+  #lookAtArrival(instance: VirtualMachineInstance): void {
+    const place = this.#placeOf(instance);
+    if (instance.metadata.uid !== this.#instance || place === undefined || place === this.#place) return;
+    if (place === AGENT) this.faults.push("was moved back from its target while it ran there");
+    else this.#newest.set(place, this.#acknowledged);
+    this.#place = place;
   }
 
   /** Where the guest itself is: KubeVirt names the targets in the instance long before it arrives there. */

@@ -82,7 +82,10 @@ export class VolumeMigrations {
       return;
     }
     if (isMoving) {
-      if (isServed(machine)) this.#cancel(machine, instance);
+      // Once the guest is there, nothing calls it off any more.
+      if (instance.status?.migrationState?.targetNodeDomainReadyTimestamp !== undefined)
+        this.#advance(machine, instance);
+      else if (isServed(machine)) this.#cancel(machine, instance);
       else this.#mark(machine, "Failure", "The volume can only be reverted to the previous version during the update");
       return;
     }
@@ -140,7 +143,8 @@ export class VolumeMigrations {
       });
       return;
     }
-    const failure = this.failures.shift();
+    const hasArrived = state?.targetNodeDomainReadyTimestamp !== undefined;
+    const failure = hasArrived ? undefined : this.failures.shift();
     if (failure !== undefined) {
       podIs("Failed");
       set({ phase: "Failed", migrationState: { failureReason: failure } });
@@ -153,7 +157,7 @@ export class VolumeMigrations {
       return;
     }
     if (this.stalls) return;
-    if (state?.targetNodeDomainReadyTimestamp === undefined) {
+    if (!hasArrived) {
       this.#changeInstance(instance, (now) => {
         const targetNodeDomainReadyTimestamp = "2026-01-01T00:00:00Z";
         now.status = { ...now.status, migrationState: { ...state, targetNodeDomainReadyTimestamp } };
