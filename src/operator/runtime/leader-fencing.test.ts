@@ -237,9 +237,11 @@ test("whatever becomes of connections, processes and the Lease, no two replicas 
             // In order: what it still does to the Lease is giving it back.
             replica.over.abort();
             replicas[what.of] = start(what.of);
-          } else if (what.do === "delete" && replicas.every(({ hasSeen }) => hasSeen))
+          } else if (what.do === "delete" && replicas.every(({ hasSeen }) => hasSeen)) {
             cluster.erase(LEASES, "n", "lease");
-          else if (what.do === "spoil")
+            // Nor can one know of a leader whose Lease came and was deleted again before it looked.
+            for (const one of replicas) one.hasSeen = false;
+          } else if (what.do === "spoil")
             cluster.change(LEASES, "n", "lease", (lease) => {
               lease.spec = { ...lease.spec, leaseDurationSeconds: what.seconds, renewTime: "never" };
             });
