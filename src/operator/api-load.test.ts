@@ -24,7 +24,8 @@ test.each(COURSES.map((course): [string, Course] => [course.name, course]))(
   "a whole course is led by its events, with a bounded number of requests: %s",
   async (_, course) => {
     const driven = await playByEvents(course);
-    expect(requests(driven)).toBeLessThan(course.name.includes("begun anew") ? 1200 : 950);
+    // Some relocate twice.
+    expect(requests(driven)).toBeLessThan(/begun anew|paused on the way/.test(course.name) ? 1200 : 950);
     // Each watch listed once.
     expect(new Set(driven.transport.lists).size).toBe(driven.transport.lists.length);
     const asked = driven.world.cluster.writes.map(({ verb, type }) => `${verb} ${type.plural}`);

@@ -92,6 +92,7 @@ export async function runByEvents(world: World): Promise<EventDriven> {
 /** Plays a course to its end. @param each called before every second */
 export async function playByEvents(course: Course, each: (driven: EventDriven) => void = () => undefined) {
   const world = new World();
+  course.before?.(world);
   world.restore(course.spec);
   const driven = await runByEvents(world);
   const deeds = [...course.deeds];
