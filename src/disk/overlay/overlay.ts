@@ -86,10 +86,6 @@ export class Overlay implements BlockDevice {
   async read(offset: number, length: number, readClass: ReadClass, into?: Buffer): Promise<Buffer> {
     this.#check(offset, length);
     if (length === 0) return Buffer.alloc(0);
-    // What most reads are: nothing of it was ever written.
-    const end = offset + length;
-    const isBase = this.#sourceAt(offset) === "base" && this.#sameUntil(offset, "base", end) === end;
-    if (isBase) return this.#base.read(offset, length, readClass, into);
     const parts = [...this.#sources(offset, length)];
     const [only] = parts;
     if (parts.length === 1 && only?.source === "base") return this.#base.read(offset, length, readClass, into);
