@@ -26,7 +26,7 @@ import { patienceOf } from "./patience.ts";
 import { Pin, Pins } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
-import { findLayout, readManifest, readObjects } from "./snapshot-layout.ts";
+import { findLayout, readManifest, readObjects, type SnapshotLayout } from "./snapshot-layout.ts";
 import { WatchedSource } from "./watched-source.ts";
 
 /** How often the free space of the overlay's claim is looked at. */
@@ -72,7 +72,8 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   /** When the boot set was chosen, in monotonic milliseconds. */
   #stagingSince = 0;
   #overlayFree = 0;
-  #manifest: Promise<unknown> | undefined;
+  /** What was read of the snapshot's files, by what it is: the operator asks again and again, and a repository may be far away. */
+  readonly #read = new Map<string, Promise<unknown>>();
   /** Something was gone from the repository when it was read. */
   #isMissing = false;
 
@@ -202,33 +203,32 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     };
   }
 
-  /** Read once, and kept: hostile until whoever uses it has checked it. */
-  manifest(): Promise<unknown> {
-    const { source } = this.#opened();
-    this.#manifest ??= this.#readManifest(source).catch((error: unknown) => {
-      this.#manifest = undefined;
-      throw error;
+  /** Hostile until whoever uses it has checked it. */
+  async manifest(): Promise<unknown> {
+    const { repository } = this.#opened().source;
+    return this.#once("manifest", async () => {
+      const path = (await this.#layout())?.manifestPath;
+      if (path === undefined) return undefined;
+      return (await readManifest(this.#tree(), repository.readFile.bind(repository), path)).content;
     });
-    return this.#manifest;
   }
 
   /** What lies beside the manifest: hostile until whoever uses it has checked it. */
   async objects(): Promise<unknown[]> {
     const { repository } = this.#opened().source;
-    const tree = this.#tree();
-    const paths = (await findLayout(tree))?.objects ?? [];
-    return readObjects(tree, repository.readFile.bind(repository), paths);
+    return this.#once("objects", async () => {
+      const paths = (await this.#layout())?.objects ?? [];
+      return readObjects(this.#tree(), repository.readFile.bind(repository), paths);
+    });
   }
 
   async stateFiles(): Promise<StateListing> {
-    const tree = this.#tree();
-    return listState(tree, (await findLayout(tree))?.manifestPath);
+    return this.#once("state files", async () => listState(this.#tree(), (await this.#layout())?.manifestPath));
   }
 
   async machineState(): Promise<MachineState> {
     const { repository } = this.#opened().source;
-    const tree = this.#tree();
-    return readState(tree, repository.readFile.bind(repository), (await findLayout(tree))?.manifestPath);
+    return readState(this.#tree(), repository.readFile.bind(repository), (await this.#layout())?.manifestPath);
   }
 
   async setPhase(phase: AgentPhase): Promise<void> {
@@ -367,11 +367,18 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     throw new AgentError("NOT_FOUND", `snapshot ${this.#options.config.snapshot.id} is gone, and its files with it`);
   }
 
-  async #readManifest({ repository }: RepositorySource): Promise<unknown> {
-    const tree = this.#tree();
-    const path = (await findLayout(tree))?.manifestPath;
-    if (path === undefined) return undefined;
-    return (await readManifest(tree, repository.readFile.bind(repository), path)).content;
+  #layout(): Promise<SnapshotLayout | undefined> {
+    return this.#once("layout", async () => findLayout(this.#tree()));
+  }
+
+  /** Reads it, unless it was read before. What failed is read again. */
+  #once<T>(what: string, read: () => Promise<T>): Promise<T> {
+    const known = this.#read.get(what) as Promise<T> | undefined;
+    if (known !== undefined) return known;
+    const reading = read();
+    this.#read.set(what, reading);
+    reading.catch(() => this.#read.delete(what));
+    return reading;
   }
 
   async #watchFreeSpace(directory: { free(): Promise<number> }, signal: AbortSignal): Promise<void> {

@@ -100,6 +100,10 @@ test("tells its state, and hands the manifest over", async () => {
   expect(await agent.operator.stateFiles()).toEqual([{ path: "nvram/db_VARS.fd", size: 3 }]);
   expect(await agent.relocation.state()).toEqual({ files: [{ path: "nvram/db_VARS.fd", data: "ZWZp" }] });
   expect(await agent.operator.objects()).toMatchObject([{ kind: "Secret", data: { a: "eA==" } }]);
+  // The operator asks at every look, until there is a machine: the repository is read once.
+  const { repository: before } = await agent.operator.status();
+  await Promise.all([agent.operator.manifest(), agent.operator.stateFiles(), agent.operator.objects()]);
+  expect((await agent.operator.status()).repository.bytesFetched).toBe(before.bytesFetched);
   expect(await agent.operator.profile()).toBeUndefined();
 });
 
