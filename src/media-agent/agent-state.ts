@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
 import { bootProfile, type DiskBus, diskBus, phaseRequest, relocationProgress } from "../api/agent-control.ts";
-import { makeDurable, readIfThere, replaceFile } from "./durable-file.ts";
+import { makeDurable, readIfThere, replaceFile } from "../base/durable-file.ts";
 import { AgentError } from "./errors.ts";
 
 const FILE = "agent.json";

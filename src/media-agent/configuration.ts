@@ -4,9 +4,9 @@ import { join } from "node:path";
 import * as z from "zod";
 import { type AgentConfig, agentConfig } from "../api/agent-config.ts";
 import { type BootProfile, bootProfile } from "../api/boot-profile.ts";
+import { readIfThere } from "../base/durable-file.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { TlsFiles } from "./control-server.ts";
-import { readIfThere } from "./durable-file.ts";
 import { AgentError } from "./errors.ts";
 
 /**

@@ -2,13 +2,13 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type BackendConfig, REPOSITORY_FILES } from "../api/agent-config.ts";
 import type { Clock } from "../base/clock.ts";
+import { readIfThere } from "../base/durable-file.ts";
 import type { Backend } from "../repository/backends/backend.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
 import { type BasicCredentials, RestBackend } from "../repository/backends/rest.ts";
 import { S3Backend } from "../repository/backends/s3.ts";
 import type { S3Credentials } from "../repository/backends/s3-signature.ts";
 import { RepositoryError } from "../repository/errors.ts";
-import { readIfThere } from "./durable-file.ts";
 import { AgentError } from "./errors.ts";
 
 /** How old credentials may be; those that are refused are read again at once. */

@@ -1,8 +1,9 @@
-import { mkdir, open, rename } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type AgentControlClient, AgentControlError } from "../api/agent-control-client.ts";
 import type { MachineState } from "../api/machine-state.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { placeFile, syncPath } from "../base/durable-file.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 
@@ -31,10 +32,10 @@ export async function restoreState(options: RestoreStateOptions, signal: AbortSi
   for (const { path, data } of files) {
     const place = join(directory, path === varsOf(machine.was) ? varsOf(machine.is) : path);
     await mkdir(dirname(place), { recursive: true, mode: 0o770 });
-    await writeDurably(place, Buffer.from(data, "base64"));
+    await placeFile(place, Buffer.from(data, "base64"), { mode: 0o660 });
     for (let above = dirname(place); above.length >= directory.length; above = dirname(above)) directories.add(above);
   }
-  for (const each of directories) await sync(each);
+  for (const each of directories) await syncPath(each);
   log.info({ files: files.length }, "the machine's state is on its claim");
 }
 
@@ -58,22 +59,4 @@ async function ask(
 
 function varsOf(machine: string): string {
   return `nvram/${machine}_VARS.fd`;
-}
-
-/** The old file or the new one is there after a crash, never a part of one. */
-async function writeDurably(path: string, content: Buffer): Promise<void> {
-  const temporary = `${path}.new`;
-  const handle = await open(temporary, "w", 0o660);
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
-}
-
-async function sync(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
-  await handle.sync().finally(() => handle.close());
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
+import { type FileHandle, mkdir, readdir, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { replaceFile } from "../../base/durable-file.ts";
 import { errorCode } from "../../base/errors.ts";
 import { isHexId } from "../blob-id.ts";
 import { RepositoryError } from "../errors.ts";
@@ -88,16 +89,7 @@ export class LocalBackend implements Backend {
       const path = await this.#path(file);
       temporary = `${path}-tmp-${randomUUID()}`;
       await mkdir(dirname(path), { recursive: true });
-      const handle = await open(temporary, "wx", 0o600);
-      try {
-        await handle.writeFile(content);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(temporary, path);
-      const directory = await open(dirname(path), "r");
-      await directory.sync().finally(() => directory.close());
+      await replaceFile(path, content, { exclusively: temporary });
     } catch (cause) {
       if (temporary !== undefined) await rm(temporary, { force: true }).catch(() => undefined);
       throw await this.#failure(file, cause, "write");
