@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Agent, request } from "node:https";
 import * as z from "zod";
 import { errorCode, errorMessage, VmRestoreError } from "../base/errors.ts";
+import type { TlsFiles } from "../base/tls-files.ts";
 import {
   type AgentPhase,
   type AgentStatus,
@@ -51,7 +52,7 @@ export interface AgentControlOptions {
   readonly host: string;
   readonly port: number;
   /** PEM: who we are, and the authority whose certificate the agent must show. */
-  readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly tls: TlsFiles;
   /** The name that the agent's certificate must bear; `host` unless given. */
   readonly serverName?: string;
   /** Milliseconds for a whole request, 30,000 unless given. */

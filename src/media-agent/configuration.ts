@@ -1,12 +1,9 @@
 import { readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import * as z from "zod";
 import { type AgentConfig, agentConfig } from "../api/agent-config.ts";
 import { type BootProfile, bootProfile } from "../api/boot-profile.ts";
 import { readIfThere } from "../base/durable-file.ts";
 import { errorMessage } from "../base/errors.ts";
-import type { TlsFiles } from "./control-server.ts";
 import { AgentError } from "./errors.ts";
 
 /**
@@ -36,10 +33,4 @@ export async function readProfile(path: string): Promise<BootProfile | undefined
   } catch (cause) {
     throw new AgentError("PROFILE_INVALID", "the boot profile is not understood", { cause });
   }
-}
-
-export async function readTls(directory: string): Promise<TlsFiles> {
-  const read = (name: string): Promise<string> => readFile(join(directory, name), "utf8");
-  const [key, cert, ca] = await Promise.all([read("tls.key"), read("tls.crt"), read("ca.crt")]);
-  return { key, cert, ca };
 }

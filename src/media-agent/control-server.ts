@@ -5,6 +5,7 @@ import * as z from "zod";
 import type { ControlError } from "../api/agent-control.ts";
 import { errorCode, errorMessage, VmRestoreError } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
+import type { TlsFiles } from "../base/tls-files.ts";
 import type { ControlRoute } from "./control-routes.ts";
 import { AgentError } from "./errors.ts";
 import { listen } from "./listen.ts";
@@ -28,13 +29,6 @@ const STATUS: Readonly<Record<string, number>> = {
   REPOSITORY_UNREACHABLE: 503,
   REPOSITORY_LOCKED: 503,
 };
-
-/** PEM. */
-export interface TlsFiles {
-  readonly key: string;
-  readonly cert: string;
-  readonly ca: string;
-}
 
 export interface ControlServerOptions {
   readonly address: string;

@@ -2,6 +2,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { ReadBuffers } from "../base/read-buffers.ts";
+import type { TlsFiles } from "../base/tls-files.ts";
 import { NbdError } from "./errors.ts";
 import type { NbdExport } from "./export.ts";
 import { negotiate } from "./handshake.ts";
@@ -12,16 +13,9 @@ const CONNECTION_LIMIT = 256;
 /** Half of all: strangers who only hold their place leave room for the others. */
 const HANDSHAKES_AT_ONCE = 128;
 
-/** PEM. Clients must show a certificate of this authority. */
-interface NbdTlsOptions {
-  readonly key: string;
-  readonly cert: string;
-  readonly ca: string;
-}
-
 interface NbdServerOptions {
   /** Where set, nothing is told or served without TLS and a client certificate. */
-  readonly tls?: NbdTlsOptions;
+  readonly tls?: TlsFiles;
   /** Milliseconds for a whole negotiation, TLS included; 10,000 unless given. */
   readonly handshakeTimeoutMs?: number;
   /** Negotiations at once; 128 unless given. One more ends the one that has taken longest. */
@@ -114,7 +108,7 @@ export class NbdServer {
  * Upgrades accepted sockets. A TLS server that never listens does it, one for each socket, and not a bare TLSSocket: only the
  * server refuses clients whose certificate is not of the authority.
  */
-function tlsStarter(options: NbdTlsOptions): (plain: Duplex) => Promise<Duplex> {
+function tlsStarter(options: TlsFiles): (plain: Duplex) => Promise<Duplex> {
   return (plain) =>
     new Promise((resolve, reject) => {
       const server = createTlsServer({

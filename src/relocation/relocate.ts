@@ -2,6 +2,7 @@ import type { AgentStatus } from "../api/agent-control.ts";
 import { AgentControlClient } from "../api/agent-control-client.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logging.ts";
+import type { TlsFiles } from "../base/tls-files.ts";
 import { AgentSession } from "./agent-session.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { DATA_PIECE } from "./copy-pieces.ts";
@@ -20,7 +21,7 @@ export interface RelocationOptions {
     readonly controlPort: number;
     readonly nbdPort: number;
     /** PEM: our certificate and key, and the authority of the agent's. */
-    readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
+    readonly tls: TlsFiles;
   };
   /** Each `path` is a block device, or the directory where a claim is mounted (then `disk.img` in it). */
   readonly disks: readonly { readonly name: string; readonly path: string }[];

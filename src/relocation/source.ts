@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
+import type { TlsFiles } from "../base/tls-files.ts";
 import { NbdClient } from "../nbd/client.ts";
 import { NbdError } from "../nbd/errors.ts";
 import { Backoff } from "./backoff.ts";
@@ -23,7 +24,7 @@ export interface SourceRun {
 export interface SourceOptions {
   readonly host: string;
   readonly port: number;
-  readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly tls?: TlsFiles;
   readonly clock: Clock;
   readonly log: Logger;
 }

@@ -1,8 +1,7 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { AGENT_PORTS } from "../../api/agent-config.ts";
 import { createLogger } from "../../base/logging.ts";
+import { readTls } from "../../base/tls-files.ts";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
@@ -26,11 +25,10 @@ export function relocateCommand(): Command {
     .option("--verify", "compare checksums at the end", false)
     .action(async ({ agent, tlsDir, disk, verify }: Options) => {
       const { runRelocation } = await import("../../relocation/relocate.ts");
-      const read = (name: string): Promise<string> => readFile(join(tlsDir, name), "utf8");
-      const [cert, key, ca] = await Promise.all([read("tls.crt"), read("tls.key"), read("ca.crt")]);
+      const tls = await readTls(tlsDir);
       await runRelocation(
         {
-          agent: { host: agent, controlPort: AGENT_PORTS.control, nbdPort: AGENT_PORTS.nbd, tls: { cert, key, ca } },
+          agent: { host: agent, controlPort: AGENT_PORTS.control, nbdPort: AGENT_PORTS.nbd, tls },
           disks: disk,
           verify,
           log: createLogger("relocation"),

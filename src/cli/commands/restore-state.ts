@@ -1,9 +1,8 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { Command } from "commander";
 import { AGENT_PORTS } from "../../api/agent-config.ts";
 import { AgentControlClient } from "../../api/agent-control-client.ts";
 import { createLogger } from "../../base/logging.ts";
+import { readTls } from "../../base/tls-files.ts";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
@@ -24,9 +23,8 @@ export function restoreStateCommand(): Command {
     .requiredOption("--machine <name>", "the machine's name now")
     .action(async ({ agent, tlsDir, into, backedUpAs, machine }: Options) => {
       const { restoreState } = await import("../../relocation/restore-state.ts");
-      const read = (name: string): Promise<string> => readFile(join(tlsDir, name), "utf8");
-      const [cert, key, ca] = await Promise.all([read("tls.crt"), read("tls.key"), read("ca.crt")]);
-      const client = new AgentControlClient({ host: agent, port: AGENT_PORTS.control, tls: { cert, key, ca } });
+      const tls = await readTls(tlsDir);
+      const client = new AgentControlClient({ host: agent, port: AGENT_PORTS.control, tls });
       try {
         const names = { was: backedUpAs, is: machine };
         const log = createLogger("restore-state");

@@ -1,4 +1,5 @@
-import type { Backend, FileName, FileType } from "./backend.ts";
+import type { Backend, FileName } from "./backend.ts";
+import { ForwardingBackend } from "./forwarding.ts";
 
 /** Counted since the backend was opened. */
 export interface BackendCounters {
@@ -9,45 +10,20 @@ export interface BackendCounters {
 }
 
 /** A backend that counts what is read from it. */
-export class CountedBackend implements Backend {
-  readonly location: string;
-  readonly requestCost: number;
-  readonly #backend: Backend;
+export class CountedBackend extends ForwardingBackend {
   readonly #counters: BackendCounters;
 
   constructor(backend: Backend, counters: BackendCounters) {
-    this.location = backend.location;
-    this.requestCost = backend.requestCost;
-    this.#backend = backend;
+    super(backend);
     this.#counters = counters;
   }
 
-  readAll(file: FileName, limit: number): Promise<Buffer> {
-    return this.#count(this.#backend.readAll(file, limit));
+  override readAll(file: FileName, limit: number): Promise<Buffer> {
+    return this.#count(super.readAll(file, limit));
   }
 
-  readRange(file: FileName, offset: number, length: number): Promise<Buffer> {
-    return this.#count(this.#backend.readRange(file, offset, length));
-  }
-
-  list(type: FileType): Promise<string[]> {
-    return this.#backend.list(type);
-  }
-
-  exists(file: FileName): Promise<boolean> {
-    return this.#backend.exists(file);
-  }
-
-  save(file: FileName, content: Buffer): Promise<void> {
-    return this.#backend.save(file, content);
-  }
-
-  remove(file: FileName): Promise<void> {
-    return this.#backend.remove(file);
-  }
-
-  close(): Promise<void> {
-    return this.#backend.close();
+  override readRange(file: FileName, offset: number, length: number): Promise<Buffer> {
+    return this.#count(super.readRange(file, offset, length));
   }
 
   async #count(read: Promise<Buffer>): Promise<Buffer> {

@@ -1,60 +1,36 @@
-import { type Backend, describeFile, type FileName, type FileType } from "./backend.ts";
+import { describeFile, type FileName, type FileType } from "./backend.ts";
+import { ForwardingBackend } from "./forwarding.ts";
 
 /**
  * A backend of which some reads are begun before anybody asks for them, so that they run while something else is waited for. What
  * was begun is given once; whoever reads again reads anew.
  */
-export class EarlyReads implements Backend {
-  readonly location: string;
-  readonly requestCost: number;
-  readonly #backend: Backend;
+export class EarlyReads extends ForwardingBackend {
   readonly #files = new Map<string, Promise<Buffer>>();
   readonly #lists = new Map<FileType, Promise<string[]>>();
 
-  constructor(backend: Backend) {
-    this.location = backend.location;
-    this.requestCost = backend.requestCost;
-    this.#backend = backend;
-  }
-
   /** Begins to read a whole file. What the promise rejects with is told to whoever asks for the file, too. */
   begin(file: FileName, limit: number): Promise<Buffer> {
-    return keep(this.#files, describeFile(file), this.#backend.readAll(file, limit));
+    return keep(this.#files, describeFile(file), this.backend.readAll(file, limit));
   }
 
   /** As {@link begin}, for a listing. */
   beginList(type: FileType): Promise<string[]> {
-    return keep(this.#lists, type, this.#backend.list(type));
+    return keep(this.#lists, type, this.backend.list(type));
   }
 
-  list(type: FileType): Promise<string[]> {
-    return take(this.#lists, type) ?? this.#backend.list(type);
+  override list(type: FileType): Promise<string[]> {
+    return take(this.#lists, type) ?? super.list(type);
   }
 
-  readAll(file: FileName, limit: number): Promise<Buffer> {
-    return take(this.#files, describeFile(file)) ?? this.#backend.readAll(file, limit);
+  override readAll(file: FileName, limit: number): Promise<Buffer> {
+    return take(this.#files, describeFile(file)) ?? super.readAll(file, limit);
   }
 
-  readRange(file: FileName, offset: number, length: number): Promise<Buffer> {
-    return this.#backend.readRange(file, offset, length);
-  }
-
-  exists(file: FileName): Promise<boolean> {
-    return this.#backend.exists(file);
-  }
-
-  save(file: FileName, content: Buffer): Promise<void> {
-    return this.#backend.save(file, content);
-  }
-
-  remove(file: FileName): Promise<void> {
-    return this.#backend.remove(file);
-  }
-
-  close(): Promise<void> {
+  override close(): Promise<void> {
     this.#files.clear();
     this.#lists.clear();
-    return this.#backend.close();
+    return super.close();
   }
 }
 
