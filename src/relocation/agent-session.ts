@@ -1,10 +1,10 @@
 import type { AgentStatus, DiskStatus } from "../api/agent-control.ts";
 import { type AgentControlClient, AgentControlError } from "../api/agent-control-client.ts";
 import type { Clock } from "../base/clock.ts";
-import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import { Backoff } from "./backoff.ts";
 import { RelocationError } from "./errors.ts";
+import { patientRequest } from "./patient-request.ts";
 
 /** The control API as the Job needs it: an agent that is away is waited for, and what it refuses for good is an error. */
 export class AgentSession {
@@ -54,22 +54,14 @@ export class AgentSession {
    * @throws RelocationError RELOCATION_REFUSED; AgentControlError with a status of 409, which the caller has to judge
    */
   async ask<T>(request: (client: AgentControlClient) => Promise<T>, signal: AbortSignal): Promise<T> {
-    const backoff = new Backoff(this.#clock);
-    for (;;) {
-      try {
-        return await request(this.#client);
-      } catch (error) {
-        if (signal.aborted) throw signal.reason;
-        if (!(error instanceof AgentControlError) || error.status === 409) throw error;
-        if (!error.isTransient) {
-          throw new RelocationError("RELOCATION_REFUSED", `the media agent refused: ${error.message}`, {
-            cause: error,
-            ...(error.hint === undefined ? {} : { hint: error.hint }),
-          });
-        }
-        this.#log.warn({ code: error.code, reason: errorMessage(error) }, "the media agent does not answer; trying on");
-        await backoff.wait(signal);
-      }
+    try {
+      return await patientRequest(() => request(this.#client), this.#clock, this.#log, signal);
+    } catch (error) {
+      if (!(error instanceof AgentControlError) || error.status === 409) throw error;
+      throw new RelocationError("RELOCATION_REFUSED", `the media agent refused: ${error.message}`, {
+        cause: error,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      });
     }
   }
 }

@@ -1,13 +1,10 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type AgentControlClient, AgentControlError } from "../api/agent-control-client.ts";
-import type { MachineState } from "../api/machine-state.ts";
+import type { AgentControlClient } from "../api/agent-control-client.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { placeFile, syncPath } from "../base/durable-file.ts";
-import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
-
-const RETRY_MS = 1000;
+import { patientRequest } from "./patient-request.ts";
 
 export interface RestoreStateOptions {
   readonly client: Pick<AgentControlClient, "state">;
@@ -27,7 +24,7 @@ export interface RestoreStateOptions {
  */
 export async function restoreState(options: RestoreStateOptions, signal: AbortSignal): Promise<void> {
   const { directory, machine, log, clock = systemClock } = options;
-  const { files } = await ask(options.client, clock, log, signal);
+  const { files } = await patientRequest(() => options.client.state(signal), clock, log, signal);
   const directories = new Set<string>();
   for (const { path, data } of files) {
     const place = join(directory, path === varsOf(machine.was) ? varsOf(machine.is) : path);
@@ -37,24 +34,6 @@ export async function restoreState(options: RestoreStateOptions, signal: AbortSi
   }
   for (const each of directories) await syncPath(each);
   log.info({ files: files.length }, "the machine's state is on its claim");
-}
-
-async function ask(
-  client: RestoreStateOptions["client"],
-  clock: Clock,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<MachineState> {
-  for (;;) {
-    signal.throwIfAborted();
-    try {
-      return await client.state(signal);
-    } catch (error) {
-      if (!(error instanceof AgentControlError) || !error.isTransient) throw error;
-      log.warn({ code: errorCode(error), reason: errorMessage(error) }, "waiting for the media agent");
-    }
-    await clock.sleep(RETRY_MS, signal);
-  }
 }
 
 function varsOf(machine: string): string {
