@@ -7,7 +7,7 @@ import { failWithAttributes, TRANSFER_LIMIT } from "./procedures/procedure.ts";
 import { readLength } from "./procedures/read.ts";
 import { PROCEDURE } from "./procedures/table.ts";
 import { RecordReader } from "./record-reader.ts";
-import { GATHERED_BYTES } from "./reply-buffers.ts";
+import { ReplySender } from "./reply-sender.ts";
 import { ACCEPT, acceptedReply, parseCall, type RpcCall, RpcDeniedError } from "./rpc.ts";
 import type { ServedExport } from "./served-export.ts";
 import type { NfsServer } from "./server.ts";
@@ -24,10 +24,6 @@ const QUEUED_CALLS = 256;
 const QUEUED_BYTES = 2 * 1024 * 1024;
 /** Of a record that is not complete, from a client that has shown neither path nor handle. */
 const STRANGERS_BYTES = 128 * 1024;
-const LAST_FRAGMENT = 0x80000000;
-const MARK_BYTES = 4;
-/** A reply of so many bytes at most is copied beside others: what a guest's page takes. */
-const COPIED_REPLY = 8192;
 /** Reads that were answered with "try later" and still go on, and their bytes. Beyond, answers come late instead. */
 const PUT_OFF_READS = 64;
 const PUT_OFF_BYTES = 4 * 1024 * 1024;
@@ -63,6 +59,7 @@ export class NfsConnection {
   readonly #server: NfsServer;
   readonly #reader = new RecordReader(RECORD_LIMIT);
   readonly #dispatcher: Dispatcher;
+  readonly #replies: ReplySender;
   readonly #reads: CallLane;
   readonly #writes: CallLane;
   /** Calls as they came, not looked at: at most those of one read from the socket. */
@@ -76,11 +73,6 @@ export class NfsConnection {
   #putOffBytes = 0;
   /** Bytes of reads that were handed to the socket and are not with the client. */
   #unsentBytes = 0;
-  #corked = false;
-  #flushes = false;
-  /** Short replies that leave at the end of this turn, and how much of it they take. */
-  #gathered: Buffer | undefined;
-  #gatheredBytes = 0;
   readonly #arrival: Arrival;
   /** The same for the beginning of a record that is not whole. */
   #partialSince = 0;
@@ -97,6 +89,7 @@ export class NfsConnection {
     this.#received = { bytes: 0, at: this.#opened };
     this.#arrival = new Arrival(server.kernelBytes);
     this.#dispatcher = new Dispatcher(server, socket.remoteAddress ?? "");
+    this.#replies = new ReplySender(socket, server.buffers);
     const wake = (): void => this.#proceed();
     this.#reads = new CallLane(LANE_LIMITS, server.readBudget, wake);
     this.#writes = new CallLane(LANE_LIMITS, server.writeBudget, wake);
@@ -196,7 +189,7 @@ export class NfsConnection {
     try {
       call = parseCall(record);
     } catch (error) {
-      if (error instanceof RpcDeniedError) this.#send([error.reply]);
+      if (error instanceof RpcDeniedError) this.#replies.send([error.reply]);
       else this.destroy();
       return;
     }
@@ -235,7 +228,7 @@ export class NfsConnection {
     const answer = this.#answer(received, lane);
     if (!(answer instanceof Promise)) {
       lane?.end();
-      this.#send(answer);
+      this.#replies.send(answer);
       lane?.give(bytes);
       return;
     }
@@ -262,7 +255,7 @@ export class NfsConnection {
 
   #await(answer: Promise<Buffer[]>, lane: CallLane | undefined, bytes: number): void {
     answer
-      .then((pieces) => this.#send(pieces), this.#broke)
+      .then((pieces) => this.#replies.send(pieces), this.#broke)
       .then(() => {
         lane?.end();
         lane?.give(bytes);
@@ -290,7 +283,7 @@ export class NfsConnection {
     } else {
       this.#running.delete(xid);
       this.#reads.end();
-      if (pieces !== undefined) this.#send(pieces);
+      if (pieces !== undefined) this.#replies.send(pieces);
       this.#unsentBytes += read.bytes;
       if (!this.#socket.writableNeedDrain || this.#socket.destroyed) this.#giveUnsent();
     }
@@ -308,7 +301,7 @@ export class NfsConnection {
     this.#server.counters.putOff++;
     const reply = acceptedReply(xid, ACCEPT.success);
     failWithAttributes(reply, NFS3.jukebox, undefined);
-    this.#send([reply.finish()]);
+    this.#replies.send([reply.finish()]);
     this.#proceed();
   }
 
@@ -324,72 +317,9 @@ export class NfsConnection {
     this.#reads.give(bytes);
   }
 
-  #send(pieces: readonly Buffer[]): void {
-    if (this.#socket.destroyed || pieces.length === 0) return;
-    if (!this.#flushes) {
-      // Answers that are ready together leave together.
-      this.#flushes = true;
-      process.nextTick(this.#flush);
-    }
-    let length = 0;
-    for (const piece of pieces) length += piece.length;
-    // For a client that does not keep up, nothing is held twice.
-    if (length <= COPIED_REPLY && !this.#socket.writableNeedDrain) this.#gather(pieces, length);
-    else this.#sendPieces(pieces, length);
-  }
-
-  /** Each piece that is handed to a socket costs more than copying 4 KiB. */
-  #gather(pieces: readonly Buffer[], length: number): void {
-    const { buffers } = this.#server;
-    if (this.#gatheredBytes + MARK_BYTES + length > GATHERED_BYTES) this.#sendGathered();
-    this.#gathered ??= buffers.gather();
-    this.#gathered.writeUInt32BE((LAST_FRAGMENT | length) >>> 0, this.#gatheredBytes);
-    let at = this.#gatheredBytes + MARK_BYTES;
-    for (const piece of pieces) {
-      this.#gathered.set(piece, at);
-      at += piece.length;
-      buffers.copied(piece);
-    }
-    this.#gatheredBytes = at;
-  }
-
-  #sendGathered(): void {
-    const buffer = this.#gathered;
-    if (buffer === undefined) return;
-    const bytes = this.#gatheredBytes;
-    this.#gathered = undefined;
-    this.#gatheredBytes = 0;
-    const { buffers } = this.#server;
-    if (this.#socket.destroyed) buffers.gathered(buffer);
-    else this.#socket.write(buffer.subarray(0, bytes), (error) => buffers.gathered(buffer, error));
-  }
-
-  readonly #flush = (): void => {
-    this.#flushes = false;
-    this.#sendGathered();
-    if (!this.#corked) return;
-    this.#corked = false;
-    this.#socket.uncork();
-  };
-
-  #sendPieces(pieces: readonly Buffer[], length: number): void {
-    if (!this.#corked) {
-      this.#corked = true;
-      this.#socket.cork();
-    }
-    this.#sendGathered();
-    const [head, ...rest] = pieces;
-    // Marked in one piece with the reply's head, which is short: each piece costs as much as copying a few hundred bytes.
-    const marked = Buffer.allocUnsafe(MARK_BYTES + (head?.length ?? 0));
-    marked.writeUInt32BE((LAST_FRAGMENT | length) >>> 0);
-    head?.copy(marked, MARK_BYTES);
-    this.#socket.write(marked);
-    for (const piece of rest) this.#socket.write(piece, this.#server.buffers.whenSent(piece));
-  }
-
   #closed(): void {
     this.#dispatcher.close();
-    this.#sendGathered();
+    this.#replies.close();
     this.#records = [];
     this.#queuedReads = [];
     this.#queuedWrites = [];
