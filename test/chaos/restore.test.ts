@@ -1,7 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
 import { random } from "../scenario/random.ts";
-import { lostRecords, RestoreScenario, type Victim } from "../scenario/restore-scenario.ts";
+import {
+  BACKUP_FORMATS,
+  type BackupFormat,
+  lostRecords,
+  RestoreScenario,
+  type Victim,
+} from "../scenario/restore-scenario.ts";
 
 /** `make chaos`: whole restores, with kills at random moments from the first to the last. VMRESTORE_CHAOS_RUNS says how many. */
 const RUNS = Number(process.env.VMRESTORE_CHAOS_RUNS ?? 20);
@@ -15,13 +21,14 @@ test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
   "seed %i: nothing that the guest was told is written is lost",
   async (seed) => {
     const next = random(seed);
+    const format = BACKUP_FORMATS[seed % BACKUP_FORMATS.length] as BackupFormat;
     const bandwidthLimit = `${2 + Math.floor(next() * 10)}Mi`;
     const relocation = {
       target: { storageClassName: "fast", volumeMode: "Filesystem" },
       bandwidthLimit,
       cutover: { when: "Automatic", verify: true },
     };
-    const scenario = await RestoreScenario.start({ relocation }, AbortSignal.timeout(LIMIT_MS));
+    const scenario = await RestoreScenario.start({ relocation }, AbortSignal.timeout(LIMIT_MS), format);
     const over = new AbortController();
     const kills = (async () => {
       for (let count = 0; count < KILLS && !over.signal.aborted; count++) {

@@ -18,7 +18,7 @@ test(
       bandwidthLimit: "6Mi",
       cutover: { when: "Automatic", verify: true },
     };
-    const scenario = await RestoreScenario.start({ relocation }, AbortSignal.timeout(LIMIT_MS));
+    const scenario = await RestoreScenario.start({ relocation }, AbortSignal.timeout(LIMIT_MS), "qcow2");
     try {
       await scenario.until(isPhase("Preparing"));
       await scenario.kill("operator");

@@ -26,6 +26,18 @@ const LOOK_EVERY_MS = 50;
 /** Which processes a test may kill: as the kernel would, without warning. */
 export type Victim = "media-agent" | "relocate" | "operator";
 
+/** How qemu-img writes what a backup may hold beside raw images: each so that it has tables, and gaps. */
+const WRITTEN_AS = {
+  qcow2: ["-O", "qcow2", "-c"],
+  vmdk: ["-O", "vmdk", "-o", "subformat=streamOptimized"],
+  vhd: ["-O", "vpc", "-o", "force_size=on"],
+  vhdx: ["-O", "vhdx"],
+} as const;
+
+export type BackupFormat = "raw" | keyof typeof WRITTEN_AS;
+
+export const BACKUP_FORMATS: readonly BackupFormat[] = ["raw", "qcow2", "vmdk", "vhd", "vhdx"];
+
 /** What the guest was told is written: which boot wrote which record. */
 export interface Acknowledged {
   readonly record: number;
@@ -53,11 +65,13 @@ export class RestoreScenario {
   }
 
   /** The lab, the operator, and the backup in its volume: what is there before anything is restored. */
-  static async prepare(signal: AbortSignal): Promise<RestoreScenario> {
+  static async prepare(signal: AbortSignal, format: BackupFormat = "raw"): Promise<RestoreScenario> {
     const directory = await mkdtemp(join(tmpdir(), "restore-"));
-    const disk = join(directory, "guest.img");
-    await copyFile(await buildTinyGuest({ directory: guestCacheDirectory(), signal }), disk);
-    await setKernelArguments(disk, TINY_RECORDS_ARGUMENTS, signal);
+    const raw = join(directory, "guest.img");
+    await copyFile(await buildTinyGuest({ directory: guestCacheDirectory(), signal }), raw);
+    await setKernelArguments(raw, TINY_RECORDS_ARGUMENTS, signal);
+    const disk = format === "raw" ? raw : join(directory, `guest.${format}`);
+    if (format !== "raw") await run("qemu-img", ["convert", "-f", "raw", ...WRITTEN_AS[format], raw, disk], { signal });
     const repository = join(directory, "repository");
     const passwordFile = join(directory, "password");
     await writeFile(passwordFile, "scenario", { mode: 0o600 });
@@ -70,8 +84,12 @@ export class RestoreScenario {
   }
 
   /** @param spec is laid over the spec of examples/vmrestore.yaml, which is applied then */
-  static async start(spec: Record<string, unknown>, signal: AbortSignal): Promise<RestoreScenario> {
-    const scenario = await RestoreScenario.prepare(signal);
+  static async start(
+    spec: Record<string, unknown>,
+    signal: AbortSignal,
+    format?: BackupFormat,
+  ): Promise<RestoreScenario> {
+    const scenario = await RestoreScenario.prepare(signal, format);
     const example = parse(await readFile(join(ROOT, "examples/vmrestore.yaml"), "utf8")) as {
       spec: Record<string, unknown>;
     };

@@ -13,7 +13,7 @@ import { QemuProcess } from "./qemu-process.ts";
 
 const MIB = 2 ** 20;
 const SIZE = 128 * MIB;
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 180_000;
 
 let directory: string;
 let guest: string;

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { link, mkdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { stringify } from "yaml";
 import { runCommand } from "./command.ts";
 
@@ -8,7 +8,7 @@ interface BackupOptions {
   /** The restic repository's directory; made where it does not exist. */
   readonly repository: string;
   readonly passwordFile: string;
-  /** The guest's raw disk. */
+  /** The guest's disk, whose name's ending tells its format: `.img` is raw. */
   readonly disk: string;
   readonly manifest: object;
   readonly host: string;
@@ -34,7 +34,7 @@ export async function backUp(options: BackupOptions): Promise<void> {
   await rm(staging, { recursive: true, force: true });
   await mkdir(join(staging, "disks"), { recursive: true });
   // A hard link: restic reads the disk in place, no second copy of it is made.
-  await link(options.disk, join(staging, "disks", "root.img"));
+  await link(options.disk, join(staging, "disks", `root${extname(options.disk)}`));
   await writeFile(join(staging, "virtualmachine.yaml"), stringify(options.manifest));
   await restic(["backup", "--host", options.host, "--tag", "virtual-machine", "disks", "virtualmachine.yaml"], staging);
   await rm(staging, { recursive: true, force: true });
