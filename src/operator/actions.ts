@@ -42,6 +42,11 @@ export function remove(type: ResourceType, object: KubernetesObject): Action {
   return { do: "delete", type, object };
 }
 
+/** The deletion of what is there and not being deleted already: that is only waited for. */
+export function removeIfThere(type: ResourceType, object: KubernetesObject | undefined): Action[] {
+  return object === undefined || object.metadata.deletionTimestamp !== undefined ? [] : [remove(type, object)];
+}
+
 /** Deletes exactly what was read, and leaves what it owns. */
 export function removeAlone(type: ResourceType, object: KubernetesObject): Action {
   return { do: "delete", type, object, dependents: "Orphan" };

@@ -6,7 +6,7 @@ import {
 } from "../../api/backup-repository.ts";
 import { parseDuration } from "../../api/duration.ts";
 import type { Inspection } from "../../api/inspection.ts";
-import { type Action, create, remove } from "../actions.ts";
+import { type Action, create, remove, removeIfThere } from "../actions.ts";
 import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
 import { inspectionJob, inspectionOutcome } from "../inspection-job.ts";
 import {
@@ -218,12 +218,8 @@ function machines(count: number): string {
   return count === 1 ? "1 restored machine still reads" : `${count} restored machines still read`;
 }
 
-function gone(
-  objects: readonly (readonly [Parameters<typeof remove>[0], Parameters<typeof remove>[1] | undefined])[],
-): Action[] {
-  return objects.flatMap(([type, object]) =>
-    object === undefined || object.metadata.deletionTimestamp !== undefined ? [] : [remove(type, object)],
-  );
+function gone(objects: readonly Parameters<typeof removeIfThere>[]): Action[] {
+  return objects.flatMap(([type, object]) => removeIfThere(type, object));
 }
 
 function withFinalizers(repository: BackupRepository, finalizers: string[]): Action {

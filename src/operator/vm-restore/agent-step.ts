@@ -1,7 +1,7 @@
 import type { AgentPhase } from "../../api/agent-control.ts";
 import { parseDuration } from "../../api/duration.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
-import { type Action, create, remove } from "../actions.ts";
+import { type Action, create, removeIfThere } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { conditionOf, isTrue } from "../conditions.ts";
 import { podTrouble } from "../inspection-job.ts";
@@ -82,9 +82,7 @@ function staleCertificates({ tls, jobSecret, job, statefulSet }: Observed, keys:
         ] as const)
       : []),
   ];
-  return found.flatMap(([type, object]) =>
-    object === undefined || object.metadata.deletionTimestamp !== undefined ? [] : [remove(type, object)],
-  );
+  return found.flatMap(([type, object]) => removeIfThere(type, object));
 }
 
 /** Whether the machine may have written to an overlay: it is made before the StatefulSet is, and before there is a machine. */

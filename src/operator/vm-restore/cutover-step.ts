@@ -1,6 +1,6 @@
 import { formatDuration, parseDuration } from "../../api/duration.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
-import { type Action, remove } from "../actions.ts";
+import { type Action, removeIfThere } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { JOBS, type VirtualMachine } from "../kinds.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
@@ -64,8 +64,7 @@ export function cutOver(observed: Observed): Outcome {
   }
   const switching = no("CutOver", "Switching", "The machine's disks are being switched to the target.");
   if (job !== undefined || jobPods.length > 0) {
-    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
-    return { ...acts(stop, switching), againMs: POLL_MS };
+    return { ...acts(removeIfThere(JOBS, job), switching), againMs: POLL_MS };
   }
   if (instance !== undefined || mountingPods.length > 0) return waits(halting, POLL_MS);
   return acts([switchDisks(observed, machine)], switching);

@@ -1,7 +1,7 @@
 import { bootProfile } from "../../api/boot-profile.ts";
 import { parseDuration } from "../../api/duration.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
-import { type Action, create, remove } from "../actions.ts";
+import { type Action, create, remove, removeIfThere } from "../actions.ts";
 import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
 import { JOBS, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
@@ -165,10 +165,9 @@ function goOn(observed: Observed, plan: Plan): Outcome {
 /** They go with the making of the plan, unless the operator died just then. */
 function removeInspections({ restore, inspectionJobs }: Observed): Outcome {
   const first = restoreNames(restore, "").inspection(0);
-  const left = inspectionJobs.filter(
-    ({ metadata }) => metadata.name.startsWith(first) && metadata.deletionTimestamp === undefined,
-  );
-  return left.length === 0 ? passed() : { passes: false, actions: left.map((job) => remove(JOBS, job)) };
+  const left = inspectionJobs.filter(({ metadata }) => metadata.name.startsWith(first));
+  const actions = left.flatMap((job) => removeIfThere(JOBS, job));
+  return actions.length === 0 ? passed() : { passes: false, actions };
 }
 
 /** Nothing more to do for a live mount but to tell when it ends. */
@@ -267,8 +266,10 @@ function discard(observed: Observed, reason: string, message: string): Outcome {
   if (!isTold) return waits(discarded, 0);
   const waiting = (what: string) => no("TornDown", "TearingDown", what);
   if (machine !== undefined && isOurs(restore, machine)) {
-    const deletion = machine.metadata.deletionTimestamp === undefined ? [remove(VIRTUAL_MACHINES, machine)] : [];
-    return { ...acts(deletion, discarded, waiting("The machine is being deleted.")), againMs: POLL_MS };
+    return {
+      ...acts(removeIfThere(VIRTUAL_MACHINES, machine), discarded, waiting("The machine is being deleted.")),
+      againMs: POLL_MS,
+    };
   }
   if (machine === undefined && isOurs(restore, instance))
     return waits(waiting("The machine is shutting down."), POLL_MS);
@@ -328,9 +329,7 @@ function decideDeletion(observed: Observed): Outcome {
   if (plan === undefined) {
     if (inspectionJobs.length === 0)
       return observed.overlay === undefined && observed.statefulSet === undefined ? letGo() : prepare(observed);
-    const going = inspectionJobs.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
-    const deletion = going.map((job) => remove(JOBS, job));
-    return { ...acts(deletion), againMs: POLL_MS };
+    return { ...acts(inspectionJobs.flatMap((job) => removeIfThere(JOBS, job))), againMs: POLL_MS };
   }
   if (isUndone(observed)) {
     const undone = undo(observed);

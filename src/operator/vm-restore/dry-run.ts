@@ -1,5 +1,5 @@
 import { formatBytes } from "../../base/format-bytes.ts";
-import { remove } from "../actions.ts";
+import { removeIfThere } from "../actions.ts";
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { CLAIMS, JOBS, type Job } from "../kinds.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -48,7 +48,7 @@ export function tellPlan(
   const message = `A dry run: nothing is made. ${objects.length} objects would be, with claims of ${formatBytes(claimed)}; the backup holds ${formatBytes(dataBytes)}. ${lacks}: to go on, set spec.dryRun to false.`;
   return {
     passes: false,
-    actions: inspectionJobs.flatMap((job) => (job.metadata.deletionTimestamp === undefined ? [remove(JOBS, job)] : [])),
+    actions: inspectionJobs.flatMap((job) => removeIfThere(JOBS, job)),
     conditions: [...conditions, no(ADMITTED, "DryRun", message)],
     status: {
       queue: undefined,

@@ -1,5 +1,5 @@
 import { API_VERSION } from "../../api/group.ts";
-import { type Action, create, remove } from "../actions.ts";
+import { type Action, create, removeIfThere } from "../actions.ts";
 import { conditionOf, isTrue } from "../conditions.ts";
 import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
@@ -149,7 +149,7 @@ export function missingVolumes({ restore, spec, disks, service, agent }: Observe
     const { volume, claim } = disk;
     // A volume whose claim is gone is never bound again: both are made anew, to the same export.
     if (volume !== undefined && claim === undefined && volume.spec?.claimRef?.uid !== undefined)
-      return volume.metadata.deletionTimestamp === undefined ? [remove(VOLUMES, volume)] : [];
+      return removeIfThere(VOLUMES, volume);
     return [
       ...(volume === undefined ? [create(VOLUMES, objects.volume)] : []),
       ...(claim === undefined ? [create(CLAIMS, objects.claim)] : []),

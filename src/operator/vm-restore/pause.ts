@@ -1,4 +1,4 @@
-import { remove } from "../actions.ts";
+import { removeIfThere } from "../actions.ts";
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { JOBS } from "../kinds.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -21,9 +21,8 @@ export function pauseRelocation(observed: Observed, progress: string): Outcome {
 /** Nothing is copied: the Job is ended, and what is to be said is said once it is gone. */
 export function withoutJob({ job, jobPods }: Observed, condition: ConditionDraft): Outcome {
   if (job === undefined && jobPods.length === 0) return { passes: false, conditions: [condition] };
-  const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
   const ending = { ...condition, message: "The relocation Job is ending." };
-  return { passes: false, actions: stop, conditions: [ending], againMs: 1000 };
+  return { passes: false, actions: removeIfThere(JOBS, job), conditions: [ending], againMs: 1000 };
 }
 
 /** A cutover that was waited for is not any more: what the condition said before is no longer so. */

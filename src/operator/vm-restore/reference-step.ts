@@ -1,7 +1,7 @@
 import type { ReferenceState, VMRestoreStatus } from "../../api/vm-restore-status.ts";
-import { type Action, create, remove } from "../actions.ts";
+import { type Action, create, removeIfThere } from "../actions.ts";
 import { JOBS, SECRETS } from "../kinds.ts";
-import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
+import type { Manifest } from "../runtime/objects.ts";
 import { type Carried, type CarriedObjects, readCarried, saysTheSame } from "./manifest/carried-objects.ts";
 import { at } from "./manifest/shape.ts";
 import { isOurs, restoreLabels, restoreNames } from "./names.ts";
@@ -146,8 +146,8 @@ function stateClaim(observed: Observed): Manifest {
 export function removeReferences(observed: Observed): Action[] {
   const { stateJob, stateSecret } = observed;
   return [
-    ...(stateJob === undefined || isGoing(stateJob) ? [] : [remove(JOBS, stateJob)]),
-    ...(stateSecret === undefined || isGoing(stateSecret) ? [] : [remove(SECRETS, stateSecret)]),
+    ...removeIfThere(JOBS, stateJob),
+    ...removeIfThere(SECRETS, stateSecret),
     ...removalsOf(observed, () => true),
   ];
 }
@@ -155,13 +155,5 @@ export function removeReferences(observed: Observed): Action[] {
 function removalsOf({ restore, references }: Observed, which: (reference: ObservedReference) => boolean): Action[] {
   return references
     .filter(which)
-    .flatMap(({ kind, present }) =>
-      present !== undefined && isOurs(restore, present) && !isGoing(present)
-        ? [remove(REFERENCE_TYPES[kind], present)]
-        : [],
-    );
-}
-
-function isGoing({ metadata }: KubernetesObject): boolean {
-  return metadata.deletionTimestamp !== undefined;
+    .flatMap(({ kind, present }) => (isOurs(restore, present) ? removeIfThere(REFERENCE_TYPES[kind], present) : []));
 }

@@ -1,6 +1,6 @@
 import type { DiskStatus, RelocationProgress } from "../../api/agent-control.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
-import { type Action, create, remove } from "../actions.ts";
+import { type Action, create, remove, removeIfThere } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { podTrouble } from "../inspection-job.ts";
@@ -84,8 +84,7 @@ function prepareLive(observed: Observed, { condition }: Choice): Outcome {
   }
   const preparing = preparingTargets("The machine is to be migrated live.");
   if (job !== undefined || jobPods.length > 0) {
-    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
-    return { ...acts(stop, preparing), againMs: 500 };
+    return { ...acts(removeIfThere(JOBS, job), preparing), againMs: 500 };
   }
   if (jobSecret !== undefined) return acts([remove(SECRETS, jobSecret)], preparing);
   return prepareClaims(observed, preparing) ?? beginLive(observed);
@@ -135,8 +134,7 @@ function prepareClaims(observed: Observed, preparing: ConditionDraft): Outcome |
   if (problem !== undefined) return waits(no("Relocated", problem.reason, problem.message), 10_000);
   if (disks.some(({ targetClaim: claim }) => claim?.metadata.deletionTimestamp !== undefined)) {
     // The Job's pod holds a claim that somebody deleted.
-    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
-    return { ...acts(stop, preparing), againMs: 1000 };
+    return { ...acts(removeIfThere(JOBS, job), preparing), againMs: 1000 };
   }
   const claims = disks.flatMap(({ target, targetClaim: claim }) =>
     claim === undefined && "bytes" in target.size
@@ -160,8 +158,7 @@ function bindProgress(observed: Observed, preparing: ConditionDraft): Outcome | 
   const changed = disks.filter(({ name, targetClaim: claim }) => recorded.get(name) !== claim?.metadata.uid);
   if (changed.length === 0) return undefined;
   if (job !== undefined || jobPods.length > 0) {
-    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
-    return { ...acts(stop, preparing), againMs: 500 };
+    return { ...acts(removeIfThere(JOBS, job), preparing), againMs: 500 };
   }
   const stale = changed.filter(({ name }) => hasProgress(progressOf(observed, name)));
   if (stale.length > 0) {
@@ -265,10 +262,7 @@ function takeBack(observed: Observed): Outcome {
 export function removeRelocation(observed: Observed): { actions: Action[]; done: boolean } {
   const { restore, job, jobPods, jobSecret, disks, machine } = observed;
   if (job !== undefined || jobPods.length > 0) {
-    return {
-      actions: job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)],
-      done: false,
-    };
+    return { actions: removeIfThere(JOBS, job), done: false };
   }
   const used = new Set(
     machine?.spec?.template?.spec?.volumes?.map((volume) => volume.persistentVolumeClaim?.claimName),
@@ -281,9 +275,7 @@ export function removeRelocation(observed: Observed): { actions: Action[]; done:
     ...(jobSecret === undefined ? [] : [[SECRETS, jobSecret] as const]),
   ];
   return {
-    actions: left.flatMap(([type, object]) =>
-      object.metadata.deletionTimestamp === undefined ? [remove(type, object)] : [],
-    ),
+    actions: left.flatMap(([type, object]) => removeIfThere(type, object)),
     done: left.length === 0,
   };
 }

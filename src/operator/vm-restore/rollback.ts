@@ -1,5 +1,5 @@
 import type { RelocationProgress } from "../../api/agent-control.ts";
-import { type Action, remove } from "../actions.ts";
+import { type Action, removeIfThere } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { CLAIMS, JOBS, type VirtualMachine, VOLUMES } from "../kinds.ts";
 import { runAgent } from "./agent-step.ts";
@@ -47,8 +47,7 @@ function goBack(observed: Observed, plan: Plan): Outcome {
     return acts([updateMachine(machine, { spec: { runStrategy: "Halted" } })], halting);
   if (instance !== undefined) return waits(halting, POLL_MS);
   if (job !== undefined || jobPods.length > 0) {
-    const stop = job === undefined || job.metadata.deletionTimestamp !== undefined ? [] : [remove(JOBS, job)];
-    return { ...acts(stop, rollingBack("The relocation Job is ending.")), againMs: POLL_MS };
+    return { ...acts(removeIfThere(JOBS, job), rollingBack("The relocation Job is ending.")), againMs: POLL_MS };
   }
   const agent = runAgent(observed, plan);
   if (!agent.passes)
@@ -100,8 +99,7 @@ function unseal(name: string): Action {
 
 /** A volume's export cannot be changed: claim and volume are made anew. Nothing mounts them: the machine is halted. */
 function removeServed({ claim, volume }: Observed["disks"][number]): Action[] {
-  if (claim !== undefined) return claim.metadata.deletionTimestamp === undefined ? [remove(CLAIMS, claim)] : [];
-  return volume === undefined || volume.metadata.deletionTimestamp !== undefined ? [] : [remove(VOLUMES, volume)];
+  return claim === undefined ? removeIfThere(VOLUMES, volume) : removeIfThere(CLAIMS, claim);
 }
 
 function halt(machine: VirtualMachine): Action {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { backupRepositorySpec } from "../../api/backup-repository.ts";
 import type { Inspection } from "../../api/inspection.ts";
-import { create, remove } from "../actions.ts";
+import { create, remove, removeIfThere } from "../actions.ts";
 import { complaint, reasonOf, sentence } from "../backup-repository/decide.ts";
 import { type RepositoryMount, repositoryMount } from "../backup-repository/mount.ts";
 import { conditionOf } from "../conditions.ts";
@@ -35,10 +35,11 @@ export function findSources(observed: Observed): Outcome & { readonly found?: re
   const { sources, inspectionJobs } = observed;
   const outcomes = sources.map((source, index) => findSource(observed, source, index));
   const wanted = new Set(sources.map(({ job }) => job?.metadata.uid));
-  const stale = inspectionJobs.filter(
-    ({ metadata }) => !wanted.has(metadata.uid) && metadata.deletionTimestamp === undefined,
-  );
-  const actions = [...stale.map((job) => remove(JOBS, job)), ...outcomes.flatMap((outcome) => outcome.actions ?? [])];
+  const stale = inspectionJobs.filter(({ metadata }) => !wanted.has(metadata.uid));
+  const actions = [
+    ...stale.flatMap((job) => removeIfThere(JOBS, job)),
+    ...outcomes.flatMap((outcome) => outcome.actions ?? []),
+  ];
   const found = outcomes.flatMap((outcome) => outcome.found ?? []);
   if (found.length === sources.length && actions.length === 0)
     return { passes: true, conditions: [sourceReady(found.map((source) => source.found))], found };

@@ -1,4 +1,4 @@
-import { create, remove } from "../actions.ts";
+import { create, remove, removeIfThere } from "../actions.ts";
 import { JOBS, SECRETS } from "../kinds.ts";
 import { TELL_FAILURE } from "../pod-failure.ts";
 import type { Manifest } from "../runtime/objects.ts";
@@ -29,14 +29,12 @@ export function restoreState(observed: Observed, plan: Plan): Outcome {
   const { restore, now, stateJob: job, stateSecret: secret } = observed;
   const machine = restore.status?.machine;
   const done = machine?.stateRestored === true;
-  const left = [
-    ...(job === undefined ? [] : [remove(JOBS, job)]),
-    ...(secret === undefined ? [] : [remove(SECRETS, secret)]),
-  ];
   if (done) {
-    if (left.length === 0) return passed();
-    const isGoing = job?.metadata.deletionTimestamp !== undefined;
-    return { ...waits(RESTORING, 500), actions: isGoing ? left.slice(1) : left };
+    if (job === undefined && secret === undefined) return passed();
+    return {
+      ...waits(RESTORING, 500),
+      actions: [...removeIfThere(JOBS, job), ...removeIfThere(SECRETS, secret)],
+    };
   }
   if (secret === undefined || job === undefined) return { ...waits(RESTORING, 500), actions: makeJob(observed, plan) };
   if ((job.status?.succeeded ?? 0) > 0)

@@ -1,4 +1,4 @@
-import { type Action, remove } from "../actions.ts";
+import { type Action, removeIfThere } from "../actions.ts";
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { CLAIMS, JOBS, PODS, SECRETS, SERVICES, STATEFUL_SETS, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
@@ -108,9 +108,6 @@ function found(type: ResourceType, object: KubernetesObject | undefined): Found[
   return object === undefined ? [] : [[type, object]];
 }
 
-/** What is being deleted already is only waited for. */
 function deletions(objects: readonly Found[]): Action[] {
-  return objects.flatMap(([type, object]) =>
-    object.metadata.deletionTimestamp === undefined ? [remove(type, object)] : [],
-  );
+  return objects.flatMap(([type, object]) => removeIfThere(type, object));
 }
