@@ -5,7 +5,7 @@ import { conditionOf } from "../conditions.ts";
 import { JOBS, type VirtualMachine } from "../kinds.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
-import { templateOn, updateMachine } from "./machine-update.ts";
+import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
@@ -82,12 +82,11 @@ function whatRemains(observed: Observed): string {
 }
 
 function halt(observed: Observed, machine: VirtualMachine): Action {
-  const runStrategy = machine.spec?.runStrategy ?? (machine.spec?.running === false ? "Halted" : "Always");
   return updateMachine(machine, {
     annotations: {
       [CUTOVER_ANNOTATIONS.began]: new Date(observed.now).toISOString(),
       [CUTOVER_ANNOTATIONS.targets]: pinOf(observed),
-      [CUTOVER_ANNOTATIONS.runStrategy]: runStrategy,
+      [CUTOVER_ANNOTATIONS.runStrategy]: runStrategyOf(machine),
     },
     spec: { runStrategy: "Halted" },
   });

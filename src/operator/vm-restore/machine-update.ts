@@ -8,6 +8,11 @@ export interface MachineChange {
   readonly spec?: Readonly<Record<string, unknown>>;
 }
 
+/** The run strategy of a machine, whichever of the two fields says it. */
+export function runStrategyOf({ spec }: VirtualMachine): string {
+  return spec?.runStrategy ?? (spec?.running === false ? "Halted" : "Always");
+}
+
 /** A whole replacement of what was read: a machine that changed meanwhile is read again first. */
 export function updateMachine(machine: VirtualMachine, change: MachineChange): Action {
   const annotations = withoutUndefined({ ...machine.metadata.annotations, ...change.annotations });

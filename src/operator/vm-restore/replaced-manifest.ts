@@ -3,6 +3,7 @@ import type { VMRestore } from "../../api/vm-restore.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import type { Secret, VirtualMachine } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
+import { runStrategyOf } from "./machine-update.ts";
 import { at, isRecord } from "./manifest/shape.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
 import { claimsOf, REPLACE_ANNOTATIONS } from "./observe-old.ts";
@@ -13,11 +14,6 @@ import { legacyUuid } from "./recreate.ts";
 const FILE = "virtualmachine.json";
 
 type Replaced = NonNullable<VMRestoreStatus["replaced"]>;
-
-/** The run strategy of a machine, whichever of the two fields says it. */
-function runStrategyOf({ spec }: VirtualMachine): string {
-  return spec?.runStrategy ?? (spec?.running === false ? "Halted" : "Always");
-}
 
 /** Annotations and run strategy of a machine that is being shut down for its replacement. */
 export function haltedFor(restore: VMRestore, machine: VirtualMachine) {

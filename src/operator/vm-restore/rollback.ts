@@ -5,7 +5,7 @@ import { CLAIMS, JOBS, type VirtualMachine, VOLUMES } from "../kinds.ts";
 import { runAgent } from "./agent-step.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, isSwitched, ROLLBACK_ANNOTATIONS, rollbackBegun } from "./cutover-state.ts";
 import { missingVolumes } from "./machine-step.ts";
-import { templateOn, updateMachine } from "./machine-update.ts";
+import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH, type Plan } from "./plan.ts";
@@ -105,10 +105,7 @@ function removeServed({ claim, volume }: Observed["disks"][number]): Action[] {
 function halt(machine: VirtualMachine): Action {
   const annotations = machine.metadata.annotations ?? {};
   // Halted for cutover already: what it was like before that counts.
-  const before =
-    annotations[CUTOVER_ANNOTATIONS.runStrategy] ??
-    machine.spec?.runStrategy ??
-    (machine.spec?.running === false ? "Halted" : "Always");
+  const before = annotations[CUTOVER_ANNOTATIONS.runStrategy] ?? runStrategyOf(machine);
   return updateMachine(machine, {
     annotations: { [ROLLBACK_ANNOTATIONS.runStrategy]: before, [CUTOVER_ANNOTATIONS.runStrategy]: undefined },
     spec: { runStrategy: "Halted" },
