@@ -3,13 +3,13 @@ import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, removeIfThere } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { JOBS, type VirtualMachine } from "../kinds.ts";
+import { dirtyBytes, diskStatus, progressOf } from "./copy-progress.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
-import { dirtyBytes, diskStatus, progressOf } from "./relocation-step.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const POLL_MS = 500;

@@ -1,4 +1,4 @@
-import type { DiskStatus, RelocationProgress } from "../../api/agent-control.ts";
+import type { RelocationProgress } from "../../api/agent-control.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, create, remove, removeIfThere } from "../actions.ts";
 import { sentence } from "../backup-repository/decide.ts";
@@ -6,6 +6,7 @@ import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { CLAIMS, JOBS, type Job, SECRETS } from "../kinds.ts";
 import { awaitBegin } from "./begin.ts";
+import { copyAnew, dirtyBytes, hasProgress, progressOf } from "./copy-progress.ts";
 import { cutoverBegun, goesToTarget, isHeldBack } from "./cutover-state.ts";
 import { heldBack } from "./held-back.ts";
 import { readKeys } from "./keys.ts";
@@ -21,7 +22,6 @@ import { targetProblem } from "./target-check.ts";
 
 const POLL_MS = 2000;
 const JOB_RETRY_MS = 10_000;
-const NOTHING_COPIED: RelocationProgress = { cursor: 0, bytesTotal: 0, bytesDurable: 0, rate: 0, state: "FirstPass" };
 
 /** Whether copying has begun and was not taken back. */
 export function relocationBegun(observed: Observed): boolean {
@@ -161,26 +161,17 @@ function bindProgress(observed: Observed, preparing: ConditionDraft): Outcome | 
     return { ...acts(removeIfThere(JOBS, job), preparing), againMs: 500 };
   }
   const stale = changed.filter(({ name }) => hasProgress(progressOf(observed, name)));
-  if (stale.length > 0) {
-    const reset = stale.map(
-      ({ name }): Action => ({
-        do: "agent",
-        what: `copy ${name} anew`,
-        call: (agent) => agent.reportRelocation(name, NOTHING_COPIED),
-      }),
+  if (stale.length > 0)
+    return acts(
+      stale.map(({ name }) => copyAnew(name)),
+      preparing,
     );
-    return acts(reset, preparing);
-  }
   const targetClaims = disks.map(({ name, target, targetClaim: claim }) => ({
     disk: name,
     name: target.claimName,
     uid: claim?.metadata.uid ?? "",
   }));
   return { ...waits(preparing, 0), status: { targetClaims } };
-}
-
-export function hasProgress(progress: RelocationProgress | undefined): boolean {
-  return progress !== undefined && (progress.cursor > 0 || progress.bytesDurable > 0 || progress.state !== "FirstPass");
 }
 
 function runJob(observed: Observed, progress: readonly (RelocationProgress | undefined)[]): Outcome {
@@ -278,17 +269,4 @@ export function removeRelocation(observed: Observed): { actions: Action[]; done:
     actions: left.flatMap(([type, object]) => removeIfThere(type, object)),
     done: left.length === 0,
   };
-}
-
-export function progressOf(observed: Observed, disk: string): RelocationProgress | undefined {
-  return diskStatus(observed, disk)?.relocation;
-}
-
-/** Bytes, of all disks, that were written since they were copied. */
-export function dirtyBytes({ agent }: Observed): number {
-  return (agent.status?.disks ?? []).reduce((sum, disk) => sum + disk.dirtyBytes, 0);
-}
-
-export function diskStatus({ agent }: Observed, disk: string): DiskStatus | undefined {
-  return agent.status?.disks.find(({ name }) => name === disk);
 }

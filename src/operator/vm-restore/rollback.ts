@@ -1,20 +1,18 @@
-import type { RelocationProgress } from "../../api/agent-control.ts";
 import { type Action, removeIfThere } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { CLAIMS, JOBS, type VirtualMachine, VOLUMES } from "../kinds.ts";
 import { runAgent } from "./agent-step.ts";
+import { copyAnew, diskStatus, hasProgress, progressOf } from "./copy-progress.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, isSwitched, ROLLBACK_ANNOTATIONS, rollbackBegun } from "./cutover-state.ts";
 import { missingVolumes } from "./machine-step.ts";
 import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH, type Plan } from "./plan.ts";
-import { diskStatus, hasProgress, progressOf } from "./relocation-step.ts";
 import { acts, no, type Outcome, waits } from "./step.ts";
 import { isCommitted, isOverlayLost, lossOf, verdictOf } from "./trial.ts";
 
 const POLL_MS = 500;
-const NOTHING_COPIED: RelocationProgress = { cursor: 0, bytesTotal: 0, bytesDurable: 0, rate: 0, state: "FirstPass" };
 
 /**
  * Takes a machine back to the media agent: from its target while it is on trial, or from a cutover that does not come to its end.
@@ -56,7 +54,7 @@ function goBack(observed: Observed, plan: Plan): Outcome {
   const stale = disks.filter(({ name }) => hasProgress(progressOf(observed, name)));
   if (stale.length > 0)
     return acts(
-      stale.map(({ name }) => forget(name)),
+      stale.map(({ name }) => copyAnew(name)),
       opening,
     );
   const sealed = disks.filter(({ name }) => diskStatus(observed, name)?.sealed === true);
@@ -87,10 +85,6 @@ function stayOnTarget(machine: VirtualMachine): Outcome {
 
 function rollingBack(message: string) {
   return no("CutOver", "RollingBack", message);
-}
-
-function forget(name: string): Action {
-  return { do: "agent", what: `copy ${name} anew`, call: (agent) => agent.reportRelocation(name, NOTHING_COPIED) };
 }
 
 function unseal(name: string): Action {
