@@ -1,8 +1,9 @@
 import type { VMRestoreSpec } from "../../api/vm-restore.ts";
 import { conditionOf } from "../conditions.ts";
 import { LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
+import { refersToServed } from "./served-claims.ts";
 
 /** On the machine while it is cut over, so that a new operator knows what it was like before. RFC 3339 times. */
 export const CUTOVER_ANNOTATIONS = {
@@ -61,15 +62,11 @@ export function isSwitchTold(observed: Observed): boolean {
  * the same write as the claims: claims alone prove nothing, because people edit machines, and may do so while half is copied.
  */
 export function isSwitched(observed: Observed): boolean {
-  const { restore, machine, disks, spec } = observed;
+  const { restore, machine } = observed;
   // The machine may be deleted afterwards.
   if (isSwitchTold(observed)) return true;
-  if (!isOurs(restore, machine) || machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched] === undefined)
-    return false;
-  const names = restoreNames(restore, spec.virtualMachine.name);
-  const served = new Set<string | undefined>(disks.map(({ name }) => names.served(name).claim));
-  const volumes = machine.spec?.template?.spec?.volumes ?? [];
-  return volumes.every(({ persistentVolumeClaim: claim }) => !served.has(claim?.claimName));
+  const isMarked = machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched] !== undefined;
+  return isOurs(restore, machine) && isMarked && !refersToServed(observed);
 }
 
 /** Whether the machine was halted to be taken back to the media agent, and is not there yet. From here there is no way but back. */

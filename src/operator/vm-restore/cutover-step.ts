@@ -7,9 +7,10 @@ import { dirtyBytes, diskStatus, progressOf } from "./copy-progress.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
+import { claimsTowards } from "./served-claims.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const POLL_MS = 500;
@@ -96,16 +97,14 @@ function haltAgain(machine: VirtualMachine): Action {
   return updateMachine(machine, { spec: { runStrategy: "Halted" } });
 }
 
-function switchDisks({ restore, spec, disks, now }: Observed, machine: VirtualMachine): Action {
-  const names = restoreNames(restore, spec.virtualMachine.name);
-  const targets = new Map(disks.map(({ name, target }) => [names.served(name).claim, target.claimName]));
+function switchDisks(observed: Observed, machine: VirtualMachine): Action {
   const runStrategy = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy] ?? "Always";
   return updateMachine(machine, {
     annotations: {
-      [CUTOVER_ANNOTATIONS.switched]: new Date(now).toISOString(),
+      [CUTOVER_ANNOTATIONS.switched]: new Date(observed.now).toISOString(),
       [CUTOVER_ANNOTATIONS.runStrategy]: undefined,
     },
-    spec: { runStrategy, template: templateOn(machine, targets) },
+    spec: { runStrategy, template: templateOn(machine, claimsTowards(observed, "Target")) },
   });
 }
 

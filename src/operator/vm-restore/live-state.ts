@@ -2,8 +2,9 @@ import type { Action } from "../actions.ts";
 import { isTrue } from "../conditions.ts";
 import { INSTANCES, type Migration, type VirtualMachineInstance, type VirtualMachineVolume } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
+import { claimPairs } from "./served-claims.ts";
 
 /** On the machine while KubeVirt moves its disks, so that a new operator knows what was done. RFC 3339 times. */
 export const LIVE_ANNOTATIONS = {
@@ -120,12 +121,6 @@ function hasArrived({ targetPods }: Observed, instance: VirtualMachineInstance |
   const state = instance?.status?.migrationState;
   if (state?.targetNodeDomainReadyTimestamp === undefined) return false;
   return targetPods.some(({ metadata }) => metadata.name === state.targetPod);
-}
-
-/** The claims that the agent serves, by the targets that take their place. */
-export function claimPairs({ restore, spec, disks }: Observed): { served: string; target: string }[] {
-  const names = restoreNames(restore, spec.virtualMachine.name);
-  return disks.map(({ name, target }) => ({ served: names.served(name).claim, target: target.claimName }));
 }
 
 function placeOf(observed: Observed, volumes: readonly VirtualMachineVolume[] | undefined): Place {

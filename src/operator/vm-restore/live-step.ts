@@ -3,9 +3,10 @@ import { sentence } from "../backup-repository/decide.ts";
 import { podTrouble } from "../inspection-job.ts";
 import type { VirtualMachine } from "../kinds.ts";
 import { CUTOVER_ANNOTATIONS, pinOf } from "./cutover-state.ts";
-import { claimPairs, holdInstance, isHeld, LIVE_ANNOTATIONS, type LiveState, liveState } from "./live-state.ts";
+import { holdInstance, isHeld, LIVE_ANNOTATIONS, type LiveState, liveState } from "./live-state.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
 import type { Observed } from "./observed.ts";
+import { claimPairs, claimsTowards } from "./served-claims.ts";
 import { acts, no, type Outcome, waits } from "./step.ts";
 
 const POLL_MS = 1000;
@@ -99,10 +100,8 @@ function point(
   place: "Served" | "Target",
   annotations: Record<string, string | undefined>,
 ) {
-  const pairs = claimPairs(observed).map(({ served, target }): [string, string] =>
-    place === "Target" ? [served, target] : [target, served],
-  );
-  const spec = { updateVolumesStrategy: MIGRATION, template: templateOn(machine, new Map(pairs)) };
+  const template = templateOn(machine, claimsTowards(observed, place));
+  const spec = { updateVolumesStrategy: MIGRATION, template };
   return updateMachine(machine, { annotations, spec });
 }
 

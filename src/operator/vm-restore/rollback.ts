@@ -6,9 +6,10 @@ import { copyAnew, diskStatus, hasProgress, progressOf } from "./copy-progress.t
 import { CUTOVER_ANNOTATIONS, cutoverBegun, isSwitched, ROLLBACK_ANNOTATIONS, rollbackBegun } from "./cutover-state.ts";
 import { missingVolumes } from "./machine-step.ts";
 import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH, type Plan } from "./plan.ts";
+import { claimsTowards } from "./served-claims.ts";
 import { acts, no, type Outcome, waits } from "./step.ts";
 import { isCommitted, isOverlayLost, lossOf, verdictOf } from "./trial.ts";
 
@@ -106,19 +107,17 @@ function halt(machine: VirtualMachine): Action {
   });
 }
 
-function switchBack({ restore, spec, disks, now }: Observed, machine: VirtualMachine): Action {
-  const names = restoreNames(restore, spec.virtualMachine.name);
-  const served = new Map(disks.map(({ name, target }) => [target.claimName, names.served(name).claim]));
+function switchBack(observed: Observed, machine: VirtualMachine): Action {
   const runStrategy = machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] ?? "Always";
   return updateMachine(machine, {
     annotations: {
-      [ROLLBACK_ANNOTATIONS.rolledBack]: new Date(now).toISOString(),
+      [ROLLBACK_ANNOTATIONS.rolledBack]: new Date(observed.now).toISOString(),
       [ROLLBACK_ANNOTATIONS.lostSince]: machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched],
       [ROLLBACK_ANNOTATIONS.runStrategy]: undefined,
       [CUTOVER_ANNOTATIONS.began]: undefined,
       [CUTOVER_ANNOTATIONS.switched]: undefined,
       [CUTOVER_ANNOTATIONS.targets]: undefined,
     },
-    spec: { runStrategy, template: templateOn(machine, served) },
+    spec: { runStrategy, template: templateOn(machine, claimsTowards(observed, "Served")) },
   });
 }

@@ -3,9 +3,10 @@ import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
 import { runAgent } from "./agent-step.ts";
 import { CUTOVER_ANNOTATIONS } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
+import { refersToServed } from "./served-claims.ts";
 import { no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const COMMITTED = "Committed";
@@ -25,12 +26,9 @@ export function isOverlayLost({ overlay }: Pick<Observed, "overlay">): boolean {
 }
 
 /** Whether people set the volumes of a machine that was switched back by hand: then it needs the agent, whatever was decided. */
-function usesAgent({ restore, spec, machine, disks }: Observed): boolean {
-  if (!isOurs(restore, machine) || machine?.metadata.deletionTimestamp !== undefined) return false;
-  const names = restoreNames(restore, spec.virtualMachine.name);
-  const served = new Set<string | undefined>(disks.map(({ name }) => names.served(name).claim));
-  const volumes = machine?.spec?.template?.spec?.volumes ?? [];
-  return volumes.some(({ persistentVolumeClaim: claim }) => served.has(claim?.claimName));
+function usesAgent(observed: Observed): boolean {
+  const { restore, machine } = observed;
+  return isOurs(restore, machine) && machine?.metadata.deletionTimestamp === undefined && refersToServed(observed);
 }
 
 /** What is to become of a machine that runs from its target. */
