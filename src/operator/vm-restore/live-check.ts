@@ -1,7 +1,7 @@
 import { parseQuantity } from "../../api/quantity.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import type { KubeVirt, Node } from "../kinds.ts";
-import { isOurs } from "./names.ts";
+import { isOurs, STATE_LABEL } from "./names.ts";
 import type { Observed } from "./observed.ts";
 
 /** What stands in the way of a live migration. */
@@ -15,8 +15,6 @@ const GB = 1e9;
 /** KubeVirt's default: seconds for each GB of memory and disks. */
 const COMPLETION_SECONDS_PER_GB = 150;
 const SCHEDULABLE = "kubevirt.io/schedulable";
-/** Claims with the state of a machine's TPM and firmware: KubeVirt moves them by itself. */
-const STATE_VOLUME = /^persistent-state-for/;
 
 /** Everything that KubeVirt asks of a cluster and a machine before it migrates volumes live. Each is looked at, all are told. */
 export function liveProblems(observed: Observed): LiveProblem[] {
@@ -104,9 +102,10 @@ function machineProblems({ restore, machine, instance, disks }: Observed): LiveP
   const shared = devices.find(({ shareable, lun }) => shareable === true || lun !== undefined);
   if (shared !== undefined) problems.push(problem("DiskNotMigratable", `disk ${shared.name} is shareable or a LUN`));
   // a disk that stays where it is must be reachable from both nodes
+  // KubeVirt moves the machine's TPM and firmware state by itself.
   const left = volumeStatus.find(
     ({ name, persistentVolumeClaimInfo: claim }) =>
-      claim?.accessModes?.includes("ReadWriteOnce") === true && !served.has(name) && !STATE_VOLUME.test(name),
+      claim?.accessModes?.includes("ReadWriteOnce") === true && !served.has(name) && !name.startsWith(STATE_LABEL),
   );
   if (left !== undefined)
     problems.push(

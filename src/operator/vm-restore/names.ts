@@ -2,6 +2,9 @@ import { createHash } from "node:crypto";
 import { LABELS } from "../../api/group.ts";
 import type { VMRestore } from "../../api/vm-restore.ts";
 
+/** KubeVirt finds the claim with a machine's TPM and firmware state by this label, whose value is the machine's name. */
+export const STATE_LABEL = "persistent-state-for";
+
 /** Names of what a restore makes. Those in the operator's namespace bear the uid, so that no two restores ever meet. */
 export function restoreNames(restore: VMRestore, machine: string) {
   const base = `vmr-${restore.metadata.uid}`;
@@ -24,7 +27,7 @@ export function restoreNames(restore: VMRestore, machine: string) {
     revision: (original: string) =>
       `${machine}-${createHash("sha256").update(`${restore.metadata.uid}/${original}`).digest("hex").slice(0, 16)}`,
     /** Where KubeVirt keeps the machine's TPM and firmware variables; it finds the claim by this name or by its label. */
-    state: `persistent-state-for-${machine}`,
+    state: `${STATE_LABEL}-${machine}`,
     /** The Job that fills it, and its certificate. */
     stateJob: `${base}-state`,
     profile: machine,

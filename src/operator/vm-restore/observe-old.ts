@@ -1,7 +1,7 @@
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import { CLAIMS, NAMESPACES, type Pod, SECRETS, type VirtualMachine, type VirtualMachineInstance } from "../kinds.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs, restoreNames, STATE_LABEL } from "./names.ts";
 import type { ObservedOld } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 
@@ -11,9 +11,6 @@ export const REPLACE_ANNOTATIONS = {
   runStrategy: "vmrestore.io/replaced-run-strategy",
   putBack: "vmrestore.io/put-back-by",
 } as const;
-
-/** KubeVirt finds a machine's TPM and firmware state by it. */
-const STATE_LABEL = "persistent-state-for";
 
 /** Whether that is the machine whose place the restored one takes: the one with the uid, or what was put back of it. */
 export function isReplaced(restore: VMRestore, spec: VMRestoreSpec, machine: VirtualMachine | undefined): boolean {

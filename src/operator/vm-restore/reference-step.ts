@@ -4,14 +4,13 @@ import { JOBS, SECRETS } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { type Carried, type CarriedObjects, readCarried, saysTheSame } from "./manifest/carried-objects.ts";
 import { at } from "./manifest/shape.ts";
-import { isOurs, restoreLabels, restoreNames } from "./names.ts";
+import { isOurs, restoreLabels, restoreNames, STATE_LABEL } from "./names.ts";
 import { REFERENCE_TYPES } from "./observe-references.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
 import { carriesState } from "./state-step.ts";
 
 /** KubeVirt's own size for it. */
 const STATE_SIZE = "10Mi";
-const STATE_LABEL = "persistent-state-for";
 const INSTANCETYPE_LABELS = "instancetype.kubevirt.io/object";
 
 export interface ReferencePlan {
