@@ -1,5 +1,6 @@
 import type { VMRestoreSpec } from "../../api/vm-restore.ts";
 import { conditionOf } from "../conditions.ts";
+import type { VirtualMachine } from "../kinds.ts";
 import { LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -23,7 +24,7 @@ export const ROLLBACK_ANNOTATIONS = {
 } as const;
 
 /** Whether the machine was halted for cutover and not switched yet: from here it goes forward, unless people take it back. */
-export function cutoverBegun({ restore, machine }: Observed): boolean {
+export function cutoverBegun({ restore, machine }: Pick<Observed, "restore" | "machine">): boolean {
   const annotations = machine?.metadata.annotations ?? {};
   return isOurs(restore, machine) && annotations[CUTOVER_ANNOTATIONS.runStrategy] !== undefined;
 }
@@ -65,8 +66,12 @@ export function isSwitched(observed: Observed): boolean {
   const { restore, machine } = observed;
   // The machine may be deleted afterwards.
   if (isSwitchTold(observed)) return true;
-  const isMarked = machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched] !== undefined;
-  return isOurs(restore, machine) && isMarked && !refersToServed(observed);
+  return isOurs(restore, machine) && switchedAt(machine) !== undefined && !refersToServed(observed);
+}
+
+/** When the machine's disks were switched to the target, as it bears the mark. */
+export function switchedAt(machine: VirtualMachine | undefined): string | undefined {
+  return machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched];
 }
 
 /** Whether the machine was halted to be taken back to the media agent, and is not there yet. From here there is no way but back. */

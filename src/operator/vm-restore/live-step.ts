@@ -6,6 +6,7 @@ import { CUTOVER_ANNOTATIONS, pinOf } from "./cutover-state.ts";
 import { holdInstance, isHeld, LIVE_ANNOTATIONS, type LiveState, liveState } from "./live-state.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
 import type { Observed } from "./observed.ts";
+import { hasEnded } from "./pods.ts";
 import { claimPairs, claimsTowards } from "./served-claims.ts";
 import { acts, no, type Outcome, waits } from "./step.ts";
 
@@ -147,7 +148,7 @@ function takeBack(observed: Observed, machine: VirtualMachine, live: LiveState, 
   const { targetPods } = observed;
   const message = sentence(`${cause.message.replace(/\.$/, "")}: the machine runs on from the media agent`);
   const cancelling = no("Relocated", "Cancelling", message);
-  const running = targetPods.filter(({ status }) => status?.phase !== "Succeeded" && status?.phase !== "Failed");
+  const running = targetPods.filter((pod) => !hasEnded(pod));
   // An instance that has ended may still be found to have arrived, for as long as something runs there.
   if (live.isOver && running.length > 0) return waits(cancelling, POLL_MS);
   const lasting = cause.lasting ? { [LIVE_ANNOTATIONS.givenUp]: cause.message } : {};

@@ -36,7 +36,7 @@ import { isNotFound } from "../runtime/errors.ts";
 import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { AgentSession } from "./agent-session.ts";
-import { CUTOVER_ANNOTATIONS, pinnedTargets } from "./cutover-state.ts";
+import { cutoverBegun, pinnedTargets, switchedAt } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { readKeys } from "./keys.ts";
 import { givenUp, liveBegun, VOLUME_MIGRATION_LABEL } from "./live-state.ts";
@@ -46,6 +46,7 @@ import { isReplaced, observeOld } from "./observe-old.ts";
 import { observeBeside } from "./observe-references.ts";
 import type { Observed, ObservedAgent, ObservedDisk, ObservedSource } from "./observed.ts";
 import { type Plan, readPlan } from "./plan.ts";
+import { hasEnded, isLauncher, mountsAny } from "./pods.ts";
 import { targetOf } from "./relocation-objects.ts";
 import { sourcesOf } from "./sources.ts";
 import { observeSurroundings } from "./surroundings.ts";
@@ -313,12 +314,7 @@ function isChoosing(seen: {
   const { restore, spec, machine, instance, hasCopied } = seen;
   const { strategy, begin } = spec.relocation;
   if (!isOurs(restore, machine) || liveBegun({ restore, machine }) || givenUp({ machine }) !== undefined) return false;
-  const annotations = machine?.metadata.annotations ?? {};
-  if (
-    annotations[CUTOVER_ANNOTATIONS.runStrategy] !== undefined ||
-    annotations[CUTOVER_ANNOTATIONS.switched] !== undefined
-  )
-    return false;
+  if (cutoverBegun({ restore, machine }) || switchedAt(machine) !== undefined) return false;
   const isReady = isTrue(restore.status?.conditions, "GuestReady") || isGuestReady({ instance, spec });
   const isTime = begin === "Immediately" || isReady;
   return isTime && (strategy === "LiveMigration" || (strategy === "Auto" && !hasCopied));
@@ -334,21 +330,6 @@ async function lookAround(cluster: ClusterReads): Promise<{ kubevirts: KubeVirt[
   return { kubevirts, nodes };
 }
 
-function isLauncher({ metadata }: Pod): boolean {
-  return metadata.labels?.["kubevirt.io"] === "virt-launcher";
-}
-
 function bornAt({ metadata }: KubernetesObject): number {
   return Date.parse(metadata.creationTimestamp ?? "");
-}
-
-function hasEnded(pod: Pod): boolean {
-  return pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
-}
-
-function mountsAny(pod: Pod, claims: ReadonlySet<string>): boolean {
-  return (
-    pod.spec?.volumes?.some(({ persistentVolumeClaim: claim }) => claim !== undefined && claims.has(claim.claimName)) ??
-    false
-  );
 }

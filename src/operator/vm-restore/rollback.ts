@@ -3,7 +3,14 @@ import { conditionOf } from "../conditions.ts";
 import { CLAIMS, JOBS, type VirtualMachine, VOLUMES } from "../kinds.ts";
 import { runAgent } from "./agent-step.ts";
 import { copyAnew, diskStatus, hasProgress, progressOf } from "./copy-progress.ts";
-import { CUTOVER_ANNOTATIONS, cutoverBegun, isSwitched, ROLLBACK_ANNOTATIONS, rollbackBegun } from "./cutover-state.ts";
+import {
+  CUTOVER_ANNOTATIONS,
+  cutoverBegun,
+  isSwitched,
+  ROLLBACK_ANNOTATIONS,
+  rollbackBegun,
+  switchedAt,
+} from "./cutover-state.ts";
 import { missingVolumes } from "./machine-step.ts";
 import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs } from "./names.ts";
@@ -40,8 +47,7 @@ function goBack(observed: Observed, plan: Plan): Outcome {
   const before = conditionOf(conditionsBefore(observed), "CutOver");
   const halting = rollingBack("The machine is being shut down, to go back to the media agent.");
   if (machine === undefined || before?.reason !== halting.reason) return waits(halting, 0);
-  if (isOverlayLost(observed) && machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched] !== undefined)
-    return stayOnTarget(machine);
+  if (isOverlayLost(observed) && switchedAt(machine) !== undefined) return stayOnTarget(machine);
   if (machine.spec?.runStrategy !== "Halted")
     return acts([updateMachine(machine, { spec: { runStrategy: "Halted" } })], halting);
   if (instance !== undefined) return waits(halting, POLL_MS);
@@ -112,7 +118,7 @@ function switchBack(observed: Observed, machine: VirtualMachine): Action {
   return updateMachine(machine, {
     annotations: {
       [ROLLBACK_ANNOTATIONS.rolledBack]: new Date(observed.now).toISOString(),
-      [ROLLBACK_ANNOTATIONS.lostSince]: machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched],
+      [ROLLBACK_ANNOTATIONS.lostSince]: switchedAt(machine),
       [ROLLBACK_ANNOTATIONS.runStrategy]: undefined,
       [CUTOVER_ANNOTATIONS.began]: undefined,
       [CUTOVER_ANNOTATIONS.switched]: undefined,

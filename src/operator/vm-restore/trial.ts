@@ -1,7 +1,7 @@
 import { parseDuration } from "../../api/duration.ts";
 import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
 import { runAgent } from "./agent-step.ts";
-import { CUTOVER_ANNOTATIONS } from "./cutover-state.ts";
+import { switchedAt } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -153,7 +153,7 @@ function keepForMachine(observed: Observed, plan: Plan): Outcome {
 
 /** What is lost by going back, in words. */
 export function lossOf({ machine }: Observed): string {
-  const switched = machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched];
+  const switched = switchedAt(machine);
   if (switched === undefined) return "It never ran from its target: going back loses nothing.";
   return `Going back loses what the machine wrote since ${switched}.`;
 }
