@@ -1,30 +1,17 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { KubeConfig } from "@kubernetes/client-node";
-import { parse } from "yaml";
-import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/logging.ts";
-import { type ControlPlane, startControlPlane } from "../../src/lab/control-plane.ts";
 import { BACKUP_REPOSITORIES } from "../../src/operator/kinds.ts";
 import { runOperator } from "../../src/operator/run.ts";
-import type { KubernetesObject, Manifest, ResourceType } from "../../src/operator/runtime/objects.ts";
-import { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
-import { Transport } from "../../src/operator/runtime/transport.ts";
+import type { KubernetesObject, ResourceType } from "../../src/operator/runtime/objects.ts";
+import type { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
+import { until as comesTo, type OperatorCluster, startOperatorCluster } from "../scenario/operator-cluster.ts";
 
 // Two replicas of the operator beside one API server.
 
-const ROOT = join(import.meta.dirname, "../..");
 const OWN = "vmrestore-system";
-const resource = (apiVersion: string, kind: string, plural: string): ResourceType => ({
-  apiVersion,
-  kind,
-  plural,
-  namespaced: false,
-});
-const DEFINITIONS = resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
-const NAMESPACES = resource("v1", "Namespace", "namespaces");
 interface Lease extends KubernetesObject {
   kind: "Lease";
   spec?: { holderIdentity?: string; leaseTransitions?: number };
@@ -37,44 +24,30 @@ const LEASES: ResourceType<Lease> = {
 };
 
 let folder: string;
-let plane: ControlPlane;
-let transport: Transport;
+let beside: OperatorCluster;
 let cluster: RestCluster;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vmrestore-replicas-"));
-  plane = await startControlPlane({ kubeconfigPath: join(folder, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(plane.kubeconfigPath);
-  transport = new Transport(config);
-  cluster = new RestCluster(transport, new AbortController().signal, "test");
-  for (const file of await readdir(join(ROOT, "crds")))
-    await cluster.create(DEFINITIONS, parse(await readFile(join(ROOT, "crds", file), "utf8")) as Manifest);
-  await cluster.create(NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name: OWN } });
+  beside = await startOperatorCluster(folder, OWN);
+  ({ cluster } = beside);
 });
 
 afterAll(async () => {
-  transport.close();
-  await plane.close();
+  await beside.close();
   await rm(folder, { recursive: true, force: true });
 });
 
 function start() {
   const ending = new AbortController();
-  const options = { namespace: OWN, image: "vmrestore", kubeconfig: plane.kubeconfigPath, logger: silentLogger };
+  const options = { namespace: OWN, image: "vmrestore", kubeconfig: beside.plane.kubeconfigPath, logger: silentLogger };
   const running = runOperator({ ...options, listen: { host: "127.0.0.1", port: 0 } }, ending.signal);
   return { end: () => ending.abort(), running };
 }
 
 const lease = async () => (await cluster.get(LEASES, OWN, "vmrestore-operator"))?.spec;
 
-async function until(what: () => Promise<boolean>): Promise<void> {
-  const end = systemClock.monotonic() + 40_000;
-  while (!(await what())) {
-    if (systemClock.monotonic() > end) throw new Error("it never came to that");
-    await systemClock.sleep(50);
-  }
-}
+const until = (what: () => Promise<boolean>) => comesTo(what, 40_000);
 
 test("a replica that ends in order gives its Lease back at once, and the other goes on with the work", async () => {
   const first = start();

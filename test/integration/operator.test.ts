@@ -1,13 +1,11 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { KubeConfig } from "@kubernetes/client-node";
 import { parse } from "yaml";
 import type { BackupRepository } from "../../src/api/backup-repository.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/logging.ts";
-import { type ControlPlane, startControlPlane } from "../../src/lab/control-plane.ts";
 import { runGarbageCollector } from "../../src/lab/controllers/garbage-collector.ts";
 import { runVolumeProtection } from "../../src/lab/controllers/volume-protection.ts";
 import { BACKUP_REPOSITORIES, CLAIMS, JOBS, PODS, SECRETS, VM_RESTORES, VOLUMES } from "../../src/operator/kinds.ts";
@@ -15,26 +13,17 @@ import { runOperator } from "../../src/operator/run.ts";
 import { ApiError } from "../../src/operator/runtime/errors.ts";
 import { EVENTS } from "../../src/operator/runtime/event-recorder.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "../../src/operator/runtime/objects.ts";
-import { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
-import { Transport } from "../../src/operator/runtime/transport.ts";
+import type { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
+import { until as comesTo, type OperatorCluster, startOperatorCluster } from "../scenario/operator-cluster.ts";
 
 // The operator, whole, against an API server: what it writes is accepted there, and what it watches wakes it.
 
 const ROOT = join(import.meta.dirname, "../..");
 const OWN = "vmrestore-system";
 const TENANT = "default";
-const resource = (apiVersion: string, kind: string, plural: string): ResourceType => ({
-  apiVersion,
-  kind,
-  plural,
-  namespaced: false,
-});
-const DEFINITIONS = resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
-const NAMESPACES = resource("v1", "Namespace", "namespaces");
 
 let folder: string;
-let plane: ControlPlane;
-let transport: Transport;
+let beside: OperatorCluster;
 let cluster: RestCluster;
 let operator: Promise<void>;
 let controllers: Promise<void>[];
@@ -42,27 +31,9 @@ const ending = new AbortController();
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vmrestore-operator-"));
-  plane = await startControlPlane({ kubeconfigPath: join(folder, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(plane.kubeconfigPath);
-  transport = new Transport(config);
-  cluster = new RestCluster(transport, new AbortController().signal, "test");
-  for (const file of await readdir(join(ROOT, "crds"))) {
-    await cluster.create(DEFINITIONS, parse(await readFile(join(ROOT, "crds", file), "utf8")) as Manifest);
-  }
-  for (const [kind, plural] of [
-    ["VirtualMachine", "virtualmachines"],
-    ["VirtualMachineInstance", "virtualmachineinstances"],
-  ] as const) {
-    await cluster.create(DEFINITIONS, kubeVirtDefinition(kind, plural));
-  }
-  await cluster.create(NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name: OWN } });
-  await until(() =>
-    cluster.list(VM_RESTORES, TENANT).then(
-      () => true,
-      () => false,
-    ),
-  );
+  beside = await startOperatorCluster(folder, OWN);
+  ({ cluster } = beside);
+  const { transport, plane } = beside;
   // What an API server alone does not do: claims stay protected until somebody sees that no pod uses them.
   const context = { cluster, transport, clock: systemClock, logger: silentLogger };
   controllers = [runVolumeProtection(context, ending.signal), runGarbageCollector(context, ending.signal)];
@@ -82,33 +53,11 @@ afterAll(async () => {
   ending.abort();
   await operator;
   await Promise.allSettled(controllers);
-  transport.close();
-  await plane.close();
+  await beside.close();
   await rm(folder, { recursive: true, force: true });
 });
 
-function kubeVirtDefinition(kind: string, plural: string): Manifest {
-  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.kubevirt.io` },
-    spec: {
-      group: "kubevirt.io",
-      scope: "Namespaced",
-      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-      versions: [{ name: "v1", served: true, storage: true, subresources: { status: {} }, schema }],
-    },
-  };
-}
-
-async function until(what: () => Promise<boolean>): Promise<void> {
-  const end = systemClock.monotonic() + 20_000;
-  while (!(await what())) {
-    if (systemClock.monotonic() > end) throw new Error("it never came to that");
-    await systemClock.sleep(50);
-  }
-}
+const until = (what: () => Promise<boolean>) => comesTo(what, 20_000);
 
 /** Waits for an object of which something is true. */
 async function when<T extends KubernetesObject>(

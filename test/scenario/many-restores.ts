@@ -3,7 +3,7 @@ import * as kinds from "../../src/operator/kinds.ts";
 import { VM_RESTORES } from "../../src/operator/kinds.ts";
 import type { Cluster } from "../../src/operator/runtime/cluster.ts";
 import type { Manifest, ResourceType } from "../../src/operator/runtime/objects.ts";
-import { reasonIs } from "../../src/operator/vm-restore/testing/courses.ts";
+import { reasonIs } from "../../src/operator/vm-restore/testing/course.ts";
 import { phaseIs, play, restoreIn } from "../../src/operator/vm-restore/testing/run.ts";
 import { World } from "../../src/operator/vm-restore/testing/world.ts";
 

@@ -1,30 +1,18 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { stripTypeScriptTypes } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { KubeConfig } from "@kubernetes/client-node";
 import { parse } from "yaml";
 import { systemClock } from "../../src/base/clock.ts";
-import { startControlPlane } from "../../src/lab/control-plane.ts";
-import { STATEFUL_SETS, VM_RESTORES } from "../../src/operator/kinds.ts";
-import type { Manifest, ResourceType } from "../../src/operator/runtime/objects.ts";
-import { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
-import { Transport } from "../../src/operator/runtime/transport.ts";
+import { STATEFUL_SETS, STORAGE_CLASSES } from "../../src/operator/kinds.ts";
+import type { ResourceType } from "../../src/operator/runtime/objects.ts";
 import { OWN, World } from "../../src/operator/vm-restore/testing/world.ts";
 import { putRestores } from "./many-restores.ts";
+import { startOperatorCluster } from "./operator-cluster.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const SAMPLE_MS = 200;
-const resource = (apiVersion: string, kind: string, plural: string): ResourceType => ({
-  apiVersion,
-  kind,
-  plural,
-  namespaced: false,
-});
-const DEFINITIONS = resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
-const NAMESPACES = resource("v1", "Namespace", "namespaces");
-const CLASSES = resource("storage.k8s.io/v1", "StorageClass", "storageclasses");
 
 /** Requests by verb and resource. */
 export type Requests = ReadonlyMap<string, number>;
@@ -46,14 +34,14 @@ export async function measureOperator(options: {
   readonly live: number;
   readonly idleSeconds: number;
 }): Promise<OperatorLoad> {
-  const plane = await startControlPlane({ kubeconfigPath: join(options.directory, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(plane.kubeconfigPath);
-  const transport = new Transport(config);
-  const cluster = new RestCluster(transport, new AbortController().signal, "test");
+  const { plane, cluster, close } = await startOperatorCluster(options.directory, OWN);
   let child: ChildProcess | undefined;
   try {
-    await prepare(cluster);
+    const metadata = { name: "fast" };
+    await cluster.create(STORAGE_CLASSES as ResourceType, {
+      ...{ apiVersion: STORAGE_CLASSES.apiVersion, kind: STORAGE_CLASSES.kind },
+      ...{ metadata, provisioner: "example.org/replicated" },
+    });
     await putRestores(cluster, options);
     const world = new World();
     world.cluster.put(STATEFUL_SETS, { ...STATEFUL_SETS, metadata: { name: "agent", namespace: OWN } });
@@ -68,8 +56,7 @@ export async function measureOperator(options: {
     return await watch(child, options.idleSeconds);
   } finally {
     await end(child);
-    transport.close();
-    await plane.close();
+    await close();
   }
 }
 
@@ -77,39 +64,6 @@ export async function measureOperator(options: {
 async function nodeOptions(): Promise<string[]> {
   const values = parse(await readFile(join(ROOT, "charts/vmrestore-operator/values.yaml"), "utf8"));
   return (values as { nodeOptions: string }).nodeOptions.split(" ");
-}
-
-async function prepare(cluster: RestCluster): Promise<void> {
-  for (const file of await readdir(join(ROOT, "crds")))
-    await cluster.create(DEFINITIONS, parse(await readFile(join(ROOT, "crds", file), "utf8")) as Manifest);
-  await cluster.create(DEFINITIONS, kubeVirtDefinition("VirtualMachine", "virtualmachines"));
-  await cluster.create(DEFINITIONS, kubeVirtDefinition("VirtualMachineInstance", "virtualmachineinstances"));
-  await cluster.create(NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name: OWN } });
-  const metadata = { name: "fast" };
-  await cluster.create(CLASSES, { ...CLASSES, metadata, provisioner: "example.org/replicated" });
-  for (;;) {
-    const isServed = await cluster.list(VM_RESTORES, undefined).then(
-      () => true,
-      () => false,
-    );
-    if (isServed) return;
-    await systemClock.sleep(50);
-  }
-}
-
-function kubeVirtDefinition(kind: string, plural: string): Manifest {
-  const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.kubevirt.io` },
-    spec: {
-      group: "kubevirt.io",
-      scope: "Namespaced",
-      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-      versions: [{ name: "v1", served: true, storage: true, subresources: { status: {} }, schema }],
-    },
-  };
 }
 
 async function watch(child: ChildProcess, idleSeconds: number): Promise<OperatorLoad> {
