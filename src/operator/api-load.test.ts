@@ -1,7 +1,8 @@
 import { expect, test } from "@jest/globals";
 import { VIRTUAL_MACHINES } from "./kinds.ts";
 import { type EventDriven, playByEvents, runByEvents } from "./testing/event-driven.ts";
-import { COPY, COURSES, type Course, reasonIs } from "./vm-restore/testing/courses.ts";
+import { reasonIs } from "./vm-restore/testing/course.ts";
+import { COPY, COURSES, type Course } from "./vm-restore/testing/courses.ts";
 import { phaseIs, restoreIn } from "./vm-restore/testing/run.ts";
 import { TENANT, World } from "./vm-restore/testing/world.ts";
 

@@ -14,28 +14,9 @@ import {
   VM_RESTORES,
   VOLUMES,
 } from "../kinds.ts";
+import { changeSpec, claimOf, listen, reasonIs, relocation, SENTENCE, settle } from "./testing/course.ts";
 import { operatorIn, phaseIs, play, restoreIn } from "./testing/run.ts";
 import { DISK_SIZE, OWN, TENANT, World } from "./testing/world.ts";
-
-const relocation = (change: object) => ({
-  relocation: { target: { storageClassName: "fast" }, cutover: { when: "Automatic" }, ...change },
-});
-const reasonIs = (type: string, reason: string) => (restore: VMRestore | undefined) =>
-  conditionOf(restore?.status?.conditions, type)?.reason === reason;
-const claimOf = (world: World) =>
-  world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db")?.spec?.template?.spec?.volumes?.[0]?.persistentVolumeClaim
-    ?.claimName;
-
-function changeSpec(world: World, change: object): void {
-  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
-    restore.spec = { ...(restore.spec as object), ...change };
-  });
-}
-
-/** Goes on for some rounds in which nothing may happen. */
-async function settle(world: World): Promise<void> {
-  await play(world, () => false, 15).catch(() => undefined);
-}
 
 test("while it copies, each disk tells how many bytes are durable, of how many", async () => {
   const world = new World();
@@ -74,19 +55,13 @@ test("at every step the status says in words what is waited for", async () => {
     const world = new World();
     world.guestReady = false;
     world.restore(spec);
-    const said = new Set<string>();
-    const step = world.step.bind(world);
-    world.step = () => {
-      const { phase, message } = restoreIn(world)?.status ?? {};
-      if (phase !== undefined) said.add(`${phase}: ${message}`);
-      step();
-    };
+    const said = listen(world);
     await settle(world);
     world.guestReady = true;
     await play(world, () => false, 40).catch(() => undefined);
     const lines = [...said];
     expect(lines.length).toBeGreaterThan(5);
-    for (const line of lines) expect(line).toMatch(/^\w+: [A-Z\d].{10,}\.$/);
+    for (const line of lines) expect(line).toMatch(SENTENCE);
     // What is true already is no answer to what is waited for.
     for (const line of lines) expect(line).not.toMatch(/(media agent serves|was made|Checked|guest is ready\.)\b/);
     for (const line of lines) expect(line).not.toMatch(/0 of 0 bytes|disk\(s\)|\d{6} bytes/);

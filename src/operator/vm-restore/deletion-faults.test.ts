@@ -13,7 +13,8 @@ import {
 } from "../kinds.ts";
 import { ApiError } from "../runtime/errors.ts";
 import type { ResourceType } from "../runtime/objects.ts";
-import { COPY, type Course, changeSpec, endState, PLACES, reasonIs, SLOW_START, WHOLE } from "./testing/courses.ts";
+import { changeSpec, reasonIs } from "./testing/course.ts";
+import { COPY, type Course, endState, PLACES, SLOW_START, WHOLE } from "./testing/courses.ts";
 import { phaseIs, play, playCourse, restoreIn } from "./testing/run.ts";
 import { OWN, TENANT, World } from "./testing/world.ts";
 

@@ -13,6 +13,7 @@ import {
   VM_RESTORES,
   VOLUMES,
 } from "../kinds.ts";
+import { changeSpec, claimOf, reasonIs, settle } from "./testing/course.ts";
 import { operatorIn, phaseIs, play, restoreIn } from "./testing/run.ts";
 import { OWN, TENANT, World } from "./testing/world.ts";
 
@@ -20,24 +21,6 @@ import { OWN, TENANT, World } from "./testing/world.ts";
 
 const COPY = { target: { storageClassName: "fast" }, cutover: { when: "Automatic" } };
 const WAITING = { relocation: { ...COPY, cutover: {} } };
-
-const reasonIs = (type: string, reason: string) => (restore: VMRestore | undefined) =>
-  conditionOf(restore?.status?.conditions, type)?.reason === reason;
-const claimOf = (world: World) =>
-  world.cluster.peek(VIRTUAL_MACHINES, TENANT, "orders-db")?.spec?.template?.spec?.volumes?.[0]?.persistentVolumeClaim
-    ?.claimName;
-
-function changeSpec(world: World, change: object): void {
-  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
-    restore.spec = { ...(restore.spec as object), ...change };
-  });
-}
-
-/** Goes on for some rounds, or seconds. */
-async function settle(world: World, rounds = 15): Promise<VMRestore | undefined> {
-  await play(world, () => false, rounds).catch(() => undefined);
-  return restoreIn(world);
-}
 
 /** A restore that waits for leave to cut over: the machine runs from the agent, everything is copied. */
 async function waitingForCutover(): Promise<{ world: World; restore: VMRestore | undefined; base: string }> {

@@ -14,6 +14,7 @@ import {
 } from "../kinds.ts";
 import { EVENTS } from "../runtime/event-recorder.ts";
 import { INSTANCE_FINALIZER, LIVE_ANNOTATIONS } from "./live-state.ts";
+import { changeSpec, claimOf, listen, reasonIs, SENTENCE, settle } from "./testing/course.ts";
 import { Crash, phaseIs, play, restoreIn } from "./testing/run.ts";
 import { TENANT, World } from "./testing/world.ts";
 
@@ -31,29 +32,14 @@ function liveWorld(relocation: object = {}, spec: object = {}): World {
 
 const machineOf = (world: World) => world.cluster.peek(VIRTUAL_MACHINES, TENANT, NAME);
 const instanceOf = (world: World) => world.cluster.peek(INSTANCES, TENANT, NAME);
-const claimOf = (world: World) =>
-  machineOf(world)?.spec?.template?.spec?.volumes?.[0]?.persistentVolumeClaim?.claimName;
-const reasonIs = (type: string, reason: string) => (restore: VMRestore | undefined) =>
-  conditionOf(restore?.status?.conditions, type)?.reason === reason;
 const relocatedSays = (restore: VMRestore | undefined) =>
   conditionOf(restore?.status?.conditions, "Relocated")?.message ?? "";
-
-function changeSpec(world: World, change: object): void {
-  world.cluster.change(VM_RESTORES, TENANT, NAME, (restore) => {
-    restore.spec = { ...(restore.spec as object), ...change };
-  });
-}
 
 function pointAt(world: World, claimName: string): void {
   world.cluster.change(VIRTUAL_MACHINES, TENANT, NAME, (machine) => {
     const volumes = [{ name: "root", persistentVolumeClaim: { claimName } }];
     machine.spec = { ...machine.spec, template: { ...machine.spec?.template, spec: { volumes } } };
   });
-}
-
-async function settle(world: World, rounds = 15): Promise<VMRestore | undefined> {
-  await play(world, () => false, rounds).catch(() => undefined);
-  return restoreIn(world);
 }
 
 /** A world in which KubeVirt copies, and goes on doing so until it is let. */
@@ -104,13 +90,7 @@ test("all disks move at once", async () => {
 
 test("at every step the status says in words what is waited for, and counts what was read", async () => {
   const world = liveWorld();
-  const said = new Set<string>();
-  const step = world.step.bind(world);
-  world.step = () => {
-    const { phase, message } = restoreIn(world)?.status ?? {};
-    if (phase !== undefined) said.add(`${phase}: ${message}`);
-    step();
-  };
+  const said = listen(world);
   world.volumeMigrations.stalls = true;
   world.volumeMigrations.failures = ["the target ran out of space"];
   world.copiedUntil = 16 * 2 ** 20;
@@ -122,7 +102,7 @@ test("at every step the status says in words what is waited for, and counts what
   expect(restore?.status?.disks?.[0]?.bytesRelocated).toBeUndefined();
   world.volumeMigrations.stalls = false;
   await play(world, phaseIs("Completed"));
-  for (const line of said) expect(line).toMatch(/^\w+: [A-Z\d].{10,}\.$/);
+  for (const line of said) expect(line).toMatch(SENTENCE);
 });
 
 test.each([

@@ -1,7 +1,8 @@
 import { expect, test } from "@jest/globals";
 import { conditionOf } from "../conditions.ts";
 import { CLAIMS, INSTANCES, MIGRATIONS, NAMESPACES, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
-import { COPY, changeSpec, PLACES, reasonIs, relocationUpTo, SLOW_START } from "./testing/courses.ts";
+import { changeSpec, reasonIs } from "./testing/course.ts";
+import { COPY, PLACES, relocationUpTo, SLOW_START } from "./testing/courses.ts";
 import { phaseIs, play, playCourse, restoreIn } from "./testing/run.ts";
 import { OLD_UID, OWN, TENANT, World } from "./testing/world.ts";
 

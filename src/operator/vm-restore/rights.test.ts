@@ -2,15 +2,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { parse } from "yaml";
-import { silentLogger } from "../../base/logging.ts";
 import { CLAIMS, JOBS, VIRTUAL_MACHINES } from "../kinds.ts";
 import type { AccessRule } from "../runtime/access-rules.ts";
-import { EventRecorder } from "../runtime/event-recorder.ts";
-import { OperatorMetrics } from "../runtime/metrics.ts";
 import type { PlannedObject } from "./planned-objects.ts";
-import { RestoreReconciler } from "./reconcile.ts";
 import { missingRights } from "./rights.ts";
-import { restoreIn } from "./testing/run.ts";
+import { operatorIn, restoreIn } from "./testing/run.ts";
 import { OWN, TENANT, World } from "./testing/world.ts";
 
 const objects: PlannedObject[] = [
@@ -50,21 +46,11 @@ test.each<[string, AccessRule[], string[]]>([
 });
 
 async function goOn(world: World, rules: Record<string, AccessRule[]>, rounds: number): Promise<void> {
-  const { cluster, clock } = world;
-  const operator = new RestoreReconciler({
-    cluster,
-    settings: { namespace: OWN, image: "vmrestore" },
-    clock,
-    events: new EventRecorder(cluster, clock, silentLogger),
-    metrics: new OperatorMetrics(),
-    logger: silentLogger,
-    connector: world.connect,
-    access: { in: async (namespace) => rules[namespace] },
-  });
+  const operator = operatorIn(world, world.cluster, { access: { in: async (namespace) => rules[namespace] } });
   for (let round = 0; round < rounds; round++) {
     await operator.reconcile(TENANT, "orders-db").catch(() => undefined);
     world.step();
-    await clock.advance(1000);
+    await world.clock.advance(1000);
   }
 }
 

@@ -1,22 +1,10 @@
 import { expect, test } from "@jest/globals";
-import { silentLogger } from "../../base/logging.ts";
-import { EventRecorder } from "../runtime/event-recorder.ts";
 import { OperatorMetrics } from "../runtime/metrics.ts";
-import { RestoreReconciler } from "./reconcile.ts";
-import { restoreIn } from "./testing/run.ts";
-import { OWN, TENANT, World } from "./testing/world.ts";
+import { operatorIn, restoreIn } from "./testing/run.ts";
+import { TENANT, World } from "./testing/world.ts";
 
 async function until(world: World, metrics: OperatorMetrics, phase: string): Promise<void> {
-  const { cluster, clock } = world;
-  const operator = new RestoreReconciler({
-    cluster,
-    settings: { namespace: OWN, image: "vmrestore" },
-    clock,
-    events: new EventRecorder(cluster, clock, silentLogger),
-    metrics,
-    logger: silentLogger,
-    connector: world.connect,
-  });
+  const operator = operatorIn(world, world.cluster, { metrics });
   for (let round = 0; round < 200 && restoreIn(world)?.status?.phase !== phase; round++) {
     await operator.reconcile(TENANT, "orders-db").catch(() => undefined);
     world.step();

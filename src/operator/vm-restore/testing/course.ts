@@ -26,6 +26,21 @@ export function changeSpec(world: World, change: object): void {
   });
 }
 
+/** Gathers what the status says, `phase: message`, as the world goes on. */
+export function listen(world: World): ReadonlySet<string> {
+  const said = new Set<string>();
+  const step = world.step.bind(world);
+  world.step = () => {
+    const { phase, message } = restoreIn(world)?.status ?? {};
+    if (phase !== undefined) said.add(`${phase}: ${message}`);
+    step();
+  };
+  return said;
+}
+
+/** What {@link listen} hears where a whole sentence is told. */
+export const SENTENCE = /^\w+: [A-Z\d].{10,}\.$/;
+
 /** Goes on for some rounds of a second. */
 export async function settle(world: World, rounds = 15): Promise<VMRestore | undefined> {
   await play(world, () => false, rounds).catch(() => undefined);

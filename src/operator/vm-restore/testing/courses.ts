@@ -1,7 +1,7 @@
 import type { VMRestore } from "../../../api/vm-restore.ts";
-import { conditionOf } from "../../conditions.ts";
 import { INSTANCES, VIRTUAL_MACHINES, VM_RESTORES } from "../../kinds.ts";
 import { EVENTS } from "../../runtime/event-recorder.ts";
+import { changeSpec, reasonIs } from "./course.ts";
 import { OLD_UID, TENANT, type World } from "./world.ts";
 
 type Seen = VMRestore | undefined;
@@ -30,18 +30,8 @@ export const COPY = { target: { storageClassName: "fast" }, cutover: { when: "Au
 
 const GOING_BACK = { ...COPY, trial: { period: "1h", decision: "RollBack" } };
 
-export function reasonIs(type: string, reason: string): (restore: Seen) => boolean {
-  return (restore) => conditionOf(restore?.status?.conditions, type)?.reason === reason;
-}
-
 const phaseIs = (phase: string) => (restore: Seen) => restore?.status?.phase === phase;
 const isGone = (restore: Seen) => restore === undefined;
-
-export function changeSpec(world: World, change: object): void {
-  world.cluster.change(VM_RESTORES, TENANT, "orders-db", (restore) => {
-    restore.spec = { ...(restore.spec as object), ...change };
-  });
-}
 
 function remove(world: World): void {
   world.guestReady = true;

@@ -5,7 +5,7 @@ import type { Cluster } from "../../runtime/cluster.ts";
 import { isConflict } from "../../runtime/errors.ts";
 import { EventRecorder } from "../../runtime/event-recorder.ts";
 import { OperatorMetrics } from "../../runtime/metrics.ts";
-import { RestoreReconciler } from "../reconcile.ts";
+import { RestoreReconciler, type RestoreReconcilerOptions } from "../reconcile.ts";
 import type { Course } from "./courses.ts";
 import { OWN, TENANT, World } from "./world.ts";
 
@@ -14,8 +14,16 @@ const METRICS = new OperatorMetrics();
 /** The operator was killed. */
 export class Crash extends Error {}
 
-/** An operator that was just started. @param cluster what it reaches the world's cluster through */
-export function operatorIn(world: World, cluster: Cluster = world.cluster): RestoreReconciler {
+/**
+ * An operator that was just started.
+ *
+ * @param cluster what it reaches the world's cluster through
+ */
+export function operatorIn(
+  world: World,
+  cluster: Cluster = world.cluster,
+  options: Pick<Partial<RestoreReconcilerOptions>, "metrics" | "access"> = {},
+): RestoreReconciler {
   const { clock } = world;
   return new RestoreReconciler({
     cluster,
@@ -25,6 +33,7 @@ export function operatorIn(world: World, cluster: Cluster = world.cluster): Rest
     metrics: METRICS,
     logger: silentLogger,
     connector: world.connect,
+    ...options,
   });
 }
 
