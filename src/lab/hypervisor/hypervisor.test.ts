@@ -1,20 +1,10 @@
 import { existsSync } from "node:fs";
-import { constants, copyFile, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { KubeConfig } from "@kubernetes/client-node";
-import { systemClock } from "../../base/clock.ts";
-import { createLogger } from "../../base/logging.ts";
-import type { KubernetesObject, Manifest } from "../../operator/runtime/objects.ts";
-import { RestCluster } from "../../operator/runtime/rest-cluster.ts";
-import { Transport } from "../../operator/runtime/transport.ts";
-import { type RunningApiServer, startApiServer } from "../apiserver/server.ts";
-import { PODS, type Pod, VOLUME_CLAIMS, VOLUMES } from "../controllers/kinds.ts";
+import type { KubernetesObject } from "../../operator/runtime/objects.ts";
+import { PODS, type Pod } from "../controllers/kinds.ts";
 import type { LabContext } from "../controllers/lab-controller.ts";
-import { runVolumeBinder } from "../controllers/volume-binder.ts";
-import { guestCacheDirectory } from "../guest/recipe-cache.ts";
-import { buildTinyGuest } from "../guest/tiny-guest.ts";
 import { Hypervisor } from "./hypervisor.ts";
 import {
   hasCondition,
@@ -23,46 +13,23 @@ import {
   type VirtualMachine,
   type VirtualMachineInstance,
 } from "./kinds.ts";
-import { installKubeVirt } from "./kubevirt-resources.ts";
+import { NAMESPACE, TinyMachineLab, until } from "./testing/tiny-machine.ts";
 
-const NAMESPACE = "default";
-const STEP_MS = 40_000;
-
-let directory: string;
-let server: RunningApiServer;
-let context: LabContext & { transport: Transport };
+let lab: TinyMachineLab;
+let context: LabContext;
 let hypervisor: Hypervisor;
-let parts: Promise<void>[] = [];
 let running: Promise<void>;
 let stopHypervisor = new AbortController();
-const ending = new AbortController();
-let disk: string;
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "hypervisor-"));
-  disk = join(directory, "volume", "disk.img");
-  await mkdir(join(directory, "volume"));
-  const guest = await buildTinyGuest({ directory: guestCacheDirectory(), signal: AbortSignal.timeout(60_000) });
-  await copyFile(guest, disk, constants.COPYFILE_FICLONE);
-  server = await startApiServer({ kubeconfigPath: join(directory, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(server.kubeconfigPath);
-  const transport = new Transport(config);
-  const logger = createLogger("test", "error");
-  const cluster = new RestCluster(transport, ending.signal, "lab");
-  context = { cluster, transport, clock: systemClock, logger };
-  await installKubeVirt(cluster, systemClock.sleep);
+  lab = await TinyMachineLab.start();
+  ({ context } = lab);
   startHypervisor();
-  parts = [runVolumeBinder(context, join(directory, "volumes"), ending.signal)];
 }, 90_000);
 
 afterAll(async () => {
   stopHypervisor.abort();
-  ending.abort();
-  await Promise.allSettled([running, ...parts]);
-  context.transport.close();
-  await server.close();
-  await rm(directory, { recursive: true, force: true });
+  await lab.close(running);
 });
 
 let last = 10;
@@ -71,75 +38,13 @@ function startHypervisor(): void {
   stopHypervisor = new AbortController();
   hypervisor = new Hypervisor(
     {
-      ...{ nodeName: "lab-node", directory: join(directory, "consoles") },
+      ...{ nodeName: "lab-node", directory: join(lab.directory, "consoles") },
       nextAddress: async () => `127.98.${process.pid % 250}.${++last}`,
       accelerator: async () => "tcg",
     },
     context,
   );
   running = hypervisor.run(stopHypervisor.signal);
-}
-
-async function until<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
-  const deadline = performance.now() + STEP_MS;
-  while (performance.now() < deadline) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`not in time: ${what}`);
-}
-
-const create = (type: Parameters<LabContext["cluster"]["create"]>[0], object: object): Promise<void> =>
-  context.cluster.create(type, object as Manifest);
-
-function machineNamed(name: string, claimName: string): object {
-  return {
-    apiVersion: "kubevirt.io/v1",
-    kind: "VirtualMachine",
-    metadata: { name, namespace: NAMESPACE },
-    spec: {
-      runStrategy: "Always",
-      template: {
-        metadata: { labels: { app: name } },
-        spec: {
-          terminationGracePeriodSeconds: 30,
-          domain: {
-            machine: { type: "q35" },
-            memory: { guest: "128Mi" },
-            devices: {
-              disks: [{ name: "root", disk: { bus: "virtio" } }],
-              interfaces: [{ name: "default", masquerade: {} }],
-              rng: {},
-            },
-          },
-          networks: [{ name: "default", pod: {} }],
-          volumes: [{ name: "root", persistentVolumeClaim: { claimName } }],
-        },
-      },
-    },
-  };
-}
-
-async function claimFor(name: string): Promise<void> {
-  await create(VOLUMES, {
-    apiVersion: "v1",
-    kind: "PersistentVolume",
-    metadata: { name },
-    spec: {
-      ...{ capacity: { storage: "256Mi" }, accessModes: ["ReadWriteMany"], storageClassName: "" },
-      ...{ hostPath: { path: join(directory, "volume") }, claimRef: { namespace: NAMESPACE, name } },
-    },
-  });
-  await create(VOLUME_CLAIMS, {
-    apiVersion: "v1",
-    kind: "PersistentVolumeClaim",
-    metadata: { name, namespace: NAMESPACE },
-    spec: {
-      ...{ accessModes: ["ReadWriteMany"], storageClassName: "", volumeName: name },
-      resources: { requests: { storage: "256Mi" } },
-    },
-  });
 }
 
 const machine = (name: string): Promise<VirtualMachine | undefined> =>
@@ -158,24 +63,13 @@ async function page(address: string): Promise<string | undefined> {
   }
 }
 
-async function change(name: string, update: (machine: VirtualMachine) => VirtualMachine): Promise<void> {
-  await until("the change", async () => {
-    const current = await machine(name);
-    if (current === undefined) return undefined;
-    return context.cluster.replace(VIRTUAL_MACHINES, update(current) as unknown as Manifest).then(
-      () => true,
-      () => false,
-    );
-  });
-}
-
 test("a machine waits for its claim, boots, is restarted when it dies, halts through its guest, and goes", async () => {
-  await create(VIRTUAL_MACHINES, machineNamed("orders", "orders-root"));
+  await lab.createMachine("orders", "orders-root");
   await until(
     "the missing claim is told",
     async () => (await machine("orders"))?.status?.printableStatus === "ErrorPvcNotFound",
   );
-  await claimFor("orders-root");
+  await lab.claimDisk("orders-root", "256Mi");
 
   const running = await until("running", async () => {
     const found = await instance("orders");
@@ -210,22 +104,22 @@ test("a machine waits for its claim, boots, is restarted when it dies, halts thr
   expect(await until("the page again", () => page(second))).toBe("hostname=tiny boots=2\n");
 
   // A change of the template needs a restart, which a halt and a start are.
-  await change("orders", ({ spec, ...rest }) => {
+  await lab.change("orders", (spec) => {
     const { domain } = spec.template.spec;
     const template = { ...spec.template, spec: { ...spec.template.spec, domain: { ...domain, cpu: { cores: 2 } } } };
-    return { ...rest, spec: { ...spec, template } };
+    return { ...spec, template };
   });
   await until("restart required", async () => hasCondition(await machine("orders"), "RestartRequired"));
   const [launcher] = await launchers("orders");
   const console = hypervisor.consoleFile(NAMESPACE, launcher?.metadata.name ?? "") ?? "";
-  await change("orders", ({ spec, ...rest }) => ({ ...rest, spec: { ...spec, runStrategy: "Halted" } }));
+  await lab.change("orders", (spec) => ({ ...spec, runStrategy: "Halted" }));
   await until("stopped", async () => (await machine("orders"))?.status?.printableStatus === "Stopped");
   expect(await instance("orders")).toBeUndefined();
   expect(await launchers("orders")).toEqual([]);
   expect(hypervisor.processIds()).toEqual([]);
   expect(await readFile(console, "utf8")).toContain("TINY POWER OFF");
 
-  await change("orders", ({ spec, ...rest }) => ({ ...rest, spec: { ...spec, runStrategy: "Always" } }));
+  await lab.change("orders", (spec) => ({ ...spec, runStrategy: "Always" }));
   await until("running again", async () => (await machine("orders"))?.status?.printableStatus === "Running");
   expect(hasCondition(await machine("orders"), "RestartRequired")).toBe(false);
 

@@ -1,19 +1,9 @@
-import { constants, copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
-import { KubeConfig } from "@kubernetes/client-node";
-import { systemClock } from "../../base/clock.ts";
-import { createLogger } from "../../base/logging.ts";
-import type { KubernetesObject, Manifest, ResourceType } from "../../operator/runtime/objects.ts";
-import { RestCluster } from "../../operator/runtime/rest-cluster.ts";
-import { Transport } from "../../operator/runtime/transport.ts";
-import { type RunningApiServer, startApiServer } from "../apiserver/server.ts";
-import { PODS, STORAGE_CLASSES, VOLUME_CLAIMS, VOLUMES } from "../controllers/kinds.ts";
+import type { KubernetesObject, ResourceType } from "../../operator/runtime/objects.ts";
+import { PODS, STORAGE_CLASSES } from "../controllers/kinds.ts";
 import type { LabContext } from "../controllers/lab-controller.ts";
-import { FOLDER_PROVISIONER, runVolumeBinder } from "../controllers/volume-binder.ts";
-import { guestCacheDirectory } from "../guest/recipe-cache.ts";
-import { buildTinyGuest } from "../guest/tiny-guest.ts";
+import { FOLDER_PROVISIONER } from "../controllers/volume-binder.ts";
 import { Hypervisor } from "./hypervisor.ts";
 import {
   hasCondition,
@@ -24,10 +14,8 @@ import {
   type VirtualMachine,
   type VirtualMachineInstance,
 } from "./kinds.ts";
-import { installKubeVirt } from "./kubevirt-resources.ts";
+import { until as comesTo, NAMESPACE, TinyMachineLab } from "./testing/tiny-machine.ts";
 
-const NAMESPACE = "default";
-const STEP_MS = 40_000;
 const NODES: ResourceType = { apiVersion: "v1", kind: "Node", plural: "nodes", namespaced: false };
 const KUBEVIRTS: ResourceType = {
   apiVersion: "kubevirt.io/v1",
@@ -36,25 +24,15 @@ const KUBEVIRTS: ResourceType = {
   namespaced: true,
 };
 
-let directory: string;
-let server: RunningApiServer;
-let context: LabContext & { transport: Transport };
-let parts: Promise<void>[] = [];
-const ending = new AbortController();
+let lab: TinyMachineLab;
+let context: LabContext;
+let running: Promise<void>;
 let last = 10;
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "volume-migration-"));
-  await mkdir(join(directory, "volume"));
-  const guest = await buildTinyGuest({ directory: guestCacheDirectory(), signal: AbortSignal.timeout(60_000) });
-  await copyFile(guest, join(directory, "volume", "disk.img"), constants.COPYFILE_FICLONE);
-  server = await startApiServer({ kubeconfigPath: join(directory, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(server.kubeconfigPath);
-  const transport = new Transport(config);
-  const cluster = new RestCluster(transport, ending.signal, "lab");
-  context = { cluster, transport, clock: systemClock, logger: createLogger("test", "error") };
-  await installKubeVirt(cluster, systemClock.sleep);
+  lab = await TinyMachineLab.start();
+  ({ context } = lab);
+  const { cluster } = context;
   for (const name of ["node-1", "node-2"])
     await cluster.apply(NODES, {
       ...{ apiVersion: "v1", kind: "Node", metadata: { name, labels: { "kubevirt.io/schedulable": "true" } } },
@@ -65,59 +43,30 @@ beforeAll(async () => {
   });
   const hypervisor = new Hypervisor(
     {
-      ...{ nodeName: "node-1", directory: join(directory, "consoles"), migrationBackoffMs: 2000 },
+      ...{ nodeName: "node-1", directory: join(lab.directory, "consoles"), migrationBackoffMs: 2000 },
       nextAddress: async () => `127.97.${process.pid % 250}.${++last}`,
       accelerator: async () => "tcg",
     },
     context,
   );
-  parts = [hypervisor.run(ending.signal), runVolumeBinder(context, join(directory, "volumes"), ending.signal)];
-  await create(VOLUMES, {
-    ...{ apiVersion: "v1", kind: "PersistentVolume", metadata: { name: "shared" } },
-    spec: {
-      ...{ capacity: { storage: "128Mi" }, accessModes: ["ReadWriteMany"], storageClassName: "" },
-      hostPath: { path: join(directory, "volume") },
-      claimRef: { namespace: NAMESPACE, name: "shared" },
-    },
-  });
-  await claim("shared", { accessModes: ["ReadWriteMany"], storageClassName: "", volumeName: "shared" }, "128Mi");
-  await create(VIRTUAL_MACHINES, machineOn("shared"));
+  running = hypervisor.run(lab.ending.signal);
+  await lab.claimDisk("shared", "128Mi");
+  await lab.createMachine("orders", "shared");
   await until("running", async () => hasCondition(await machine(), "AgentConnected"));
 }, 120_000);
 
 afterEach(() => limitBandwidth("0"));
 
-afterAll(async () => {
-  ending.abort();
-  await Promise.allSettled(parts);
-  context.transport.close();
-  await server.close();
-  await rm(directory, { recursive: true, force: true });
-});
+afterAll(() => lab.close(running));
 
-async function until<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
-  const deadline = performance.now() + STEP_MS;
-  while (performance.now() < deadline) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    await new Promise((resolve) => setTimeout(resolve, 30));
-  }
-  const state = {
+const until = <T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> =>
+  comesTo(what, look, async () => ({
     machine: (await machine())?.status,
     instance: (await instance())?.status,
     migrations: (await migrations()).map(({ status }) => status),
-  };
-  throw new Error(`not in time: ${what}: ${JSON.stringify(state)}`);
-}
-
-const create = (type: ResourceType, object: object): Promise<void> => context.cluster.create(type, object as Manifest);
-const claim = (name: string, spec: object, storage: string): Promise<void> =>
-  create(VOLUME_CLAIMS, {
-    ...{ apiVersion: "v1", kind: "PersistentVolumeClaim", metadata: { name, namespace: NAMESPACE } },
-    spec: { ...spec, resources: { requests: { storage } } },
-  });
+  }));
 const target = (name: string, storage = "160Mi"): Promise<void> =>
-  claim(name, { accessModes: ["ReadWriteOnce"], storageClassName: "fast" }, storage);
+  lab.claim(name, { accessModes: ["ReadWriteOnce"], storageClassName: "fast" }, storage);
 const machine = (): Promise<VirtualMachine | undefined> => context.cluster.get(VIRTUAL_MACHINES, NAMESPACE, "orders");
 const instance = (): Promise<VirtualMachineInstance | undefined> => context.cluster.get(INSTANCES, NAMESPACE, "orders");
 const migrations = async (): Promise<Migration[]> =>
@@ -125,40 +74,9 @@ const migrations = async (): Promise<Migration[]> =>
     `${a.metadata.creationTimestamp}`.localeCompare(`${b.metadata.creationTimestamp}`),
   );
 
-function machineOn(claimName: string): object {
-  const disks = [{ name: "root", disk: { bus: "virtio" } }];
-  const interfaces = [{ name: "default", masquerade: {} }];
-  return {
-    ...{ apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", metadata: { name: "orders", namespace: NAMESPACE } },
-    spec: {
-      runStrategy: "Always",
-      template: {
-        spec: {
-          terminationGracePeriodSeconds: 30,
-          domain: { machine: { type: "q35" }, memory: { guest: "128Mi" }, devices: { disks, interfaces, rng: {} } },
-          networks: [{ name: "default", pod: {} }],
-          volumes: [{ name: "root", persistentVolumeClaim: { claimName } }],
-        },
-      },
-    },
-  };
-}
-
-async function change(update: (spec: VirtualMachine["spec"]) => VirtualMachine["spec"]): Promise<void> {
-  await until("the change", async () => {
-    const current = await machine();
-    if (current === undefined) return undefined;
-    const changed = { ...current, spec: update(current.spec) };
-    return context.cluster.replace(VIRTUAL_MACHINES, changed as unknown as Manifest).then(
-      () => true,
-      () => false,
-    );
-  });
-}
-
 /** Points the machine's volume at another claim, as one who wants it migrated. */
 const moveTo = (claimName: string): Promise<void> =>
-  change((spec) => {
+  lab.change("orders", (spec) => {
     const volumes = [{ name: "root", persistentVolumeClaim: { claimName } }];
     const template = { ...spec.template, spec: { ...spec.template.spec, volumes } };
     return { ...spec, updateVolumesStrategy: "Migration", template };
@@ -274,7 +192,7 @@ test("a target that is missing, too small or killed stops nothing: it is tried a
   );
   // What the machine's status says of it stays until the strategy is taken away.
   expect((await machine())?.status?.volumeUpdateState).toBeDefined();
-  await change(({ updateVolumesStrategy: _, ...spec }) => spec);
+  await lab.change("orders", ({ updateVolumesStrategy: _, ...spec }) => spec);
   await until("forgotten", async () => (await machine())?.status?.volumeUpdateState === undefined);
 }, 120_000);
 
@@ -283,11 +201,11 @@ test("a machine that is stopped meanwhile is not started until its claims are se
   await target("third");
   await moveTo("third");
   await until("it runs", async () => (await migrations()).some(({ status }) => status?.phase === "Running"));
-  await change((spec) => ({ ...spec, runStrategy: "Halted" }));
+  await lab.change("orders", (spec) => ({ ...spec, runStrategy: "Halted" }));
   await until("stopped", async () => (await instance()) === undefined);
   await until("told", async () => hasCondition(await machine(), "ManualRecoveryRequired"));
   await until("its migrations are gone", async () => (await migrations()).length === 0);
-  await change((spec) => ({ ...spec, runStrategy: "Always" }));
+  await lab.change("orders", (spec) => ({ ...spec, runStrategy: "Always" }));
   await new Promise((resolve) => setTimeout(resolve, 500));
   expect(await instance()).toBeUndefined();
   await moveTo("second");
