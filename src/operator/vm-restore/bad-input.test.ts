@@ -2,8 +2,9 @@ import { expect, test } from "@jest/globals";
 import { conditionOf } from "../conditions.ts";
 import { BACKUP_REPOSITORIES, CLAIMS, INSTANCES, STORAGE_CLASSES, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import type { FakeCluster } from "../runtime/testing/fake-cluster.ts";
+import { DISK_SIZE, manifest } from "./testing/backed-up.ts";
 import { phaseIs, play } from "./testing/run.ts";
-import { DISK_SIZE, manifest, TENANT, World } from "./testing/world.ts";
+import { TENANT, World } from "./testing/world.ts";
 
 const SPEC = {
   source: { repository: { name: "nightly" }, snapshot: { latest: {} } },

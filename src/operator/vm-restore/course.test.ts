@@ -14,9 +14,10 @@ import {
   VM_RESTORES,
   VOLUMES,
 } from "../kinds.ts";
+import { DISK_SIZE } from "./testing/backed-up.ts";
 import { changeSpec, claimOf, listen, reasonIs, relocation, SENTENCE, settle } from "./testing/course.ts";
 import { operatorIn, phaseIs, play, restoreIn } from "./testing/run.ts";
-import { DISK_SIZE, OWN, TENANT, World } from "./testing/world.ts";
+import { OWN, TENANT, World } from "./testing/world.ts";
 
 test("while it copies, each disk tells how many bytes are durable, of how many", async () => {
   const world = new World();

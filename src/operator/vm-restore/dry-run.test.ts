@@ -2,9 +2,10 @@ import { expect, test } from "@jest/globals";
 import { vmRestoreStatus } from "../../api/vm-restore-status.ts";
 import { conditionOf } from "../conditions.ts";
 import { JOBS, STORAGE_CLASSES, VM_RESTORES } from "../kinds.ts";
+import { DISK_SIZE } from "./testing/backed-up.ts";
 import { changeSpec, reasonIs, relocation, settle } from "./testing/course.ts";
 import { phaseIs, play, restoreIn } from "./testing/run.ts";
-import { DISK_SIZE, OWN, TENANT, World } from "./testing/world.ts";
+import { OWN, TENANT, World } from "./testing/world.ts";
 
 const SPEC = { dryRun: true, ...relocation() };
 const isTold = reasonIs("Admitted", "DryRun");

@@ -14,8 +14,8 @@ import { SCHEDULING_FIELDS } from "./manifest/scheduling-fields.ts";
 import { type Fields, fields, list, map, marker, type Shape, text } from "./manifest/shape.ts";
 import { ACCESS_CREDENTIALS, RESOURCE_CLAIMS, VOLUME_FIELDS } from "./manifest/volume-fields.ts";
 import { legacyUuid, recreate } from "./recreate.ts";
+import { manifest } from "./testing/backed-up.ts";
 import { fullManifest, RUNNING_INSTANCE } from "./testing/full-manifest.ts";
-import { manifest } from "./testing/world.ts";
 
 const restore: VMRestore = {
   apiVersion: "vmrestore.io/v1alpha1",

@@ -1,8 +1,9 @@
 import { expect, test } from "@jest/globals";
 import { parseQuantity } from "../../api/quantity.ts";
 import { CLAIMS, JOBS, STORAGE_CLASSES, VIRTUAL_MACHINES } from "../kinds.ts";
+import { DISK_SIZE } from "./testing/backed-up.ts";
 import { phaseIs, play } from "./testing/run.ts";
-import { DISK_SIZE, TENANT, World } from "./testing/world.ts";
+import { TENANT, World } from "./testing/world.ts";
 
 const MIB = 2 ** 20;
 

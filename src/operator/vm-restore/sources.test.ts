@@ -5,8 +5,9 @@ import { vmRestoreSpec } from "../../api/vm-restore.ts";
 import { conditionOf } from "../conditions.ts";
 import { BACKUP_REPOSITORIES, JOBS, type Job, SECRETS, STATEFUL_SETS, VM_RESTORES } from "../kinds.ts";
 import { sourcesOf } from "./sources.ts";
+import { DISK_SIZE, manifest } from "./testing/backed-up.ts";
 import { phaseIs, play, restoreIn } from "./testing/run.ts";
-import { DISK_SIZE, manifest, OWN, TENANT, World } from "./testing/world.ts";
+import { OWN, TENANT, World } from "./testing/world.ts";
 
 const latest = (host: string) => ({ latest: { host } });
 const INLINE = { name: "orders-db", manifest: { from: "Inline", template: manifest(["root", "data"]) } };

@@ -1,0 +1,75 @@
+import { INSTANCES, PODS, VIRTUAL_MACHINES, type VirtualMachine, VOLUMES } from "../../kinds.ts";
+import type { World } from "./world.ts";
+
+/** KubeVirt, as far as it starts and ends machines. */
+export class ModelMachines {
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  run(): void {
+    for (const instance of this.#world.cluster.all(INSTANCES)) {
+      const machine = this.#world.cluster.peek(VIRTUAL_MACHINES, instance.metadata.namespace, instance.metadata.name);
+      if (isWanted(machine) && instance.metadata.deletionTimestamp === undefined) continue;
+      this.#world.cluster.change(INSTANCES, instance.metadata.namespace, instance.metadata.name, (ending) => {
+        ending.status = { ...ending.status, phase: ending.status?.phase === "Failed" ? "Failed" : "Succeeded" };
+      });
+      this.#world.cluster.erase(INSTANCES, instance.metadata.namespace, instance.metadata.name);
+      this.#world.cluster.erase(PODS, instance.metadata.namespace, `virt-launcher-${instance.metadata.name}`);
+    }
+    for (const machine of this.#world.cluster.all(VIRTUAL_MACHINES)) {
+      if (!isWanted(machine) || !this.#world.volumeMigrations.maySetOut(machine)) continue;
+      const { name, namespace = "", labels = {} } = machine.metadata;
+      const volumes = machine.spec?.template?.spec?.volumes ?? [];
+      if (this.#world.cluster.peek(INSTANCES, namespace, name) === undefined) {
+        this.#checkServed(volumes);
+        this.#world.cluster.put(INSTANCES, {
+          apiVersion: "kubevirt.io/v1",
+          kind: "VirtualMachineInstance",
+          metadata: { name, namespace, labels },
+          spec: { volumes },
+        });
+      }
+      this.#world.cluster.change(INSTANCES, namespace, name, (instance) => {
+        const disks = [{ name: "root", disk: { bus: this.#world.instanceBus ?? "sata" } }];
+        if (this.#world.instanceBus !== undefined) instance.spec = { ...instance.spec, domain: { devices: { disks } } };
+        if (instance.metadata.deletionTimestamp !== undefined) return;
+        const others = (instance.status?.conditions ?? []).filter(({ type }) => type !== "AgentConnected");
+        const conditions = this.#world.guestReady ? [...others, { type: "AgentConnected", status: "True" }] : others;
+        instance.status = { ...instance.status, phase: "Running", nodeName: "node-1", conditions };
+      });
+      const instance = this.#world.cluster.peek(INSTANCES, namespace, name);
+      const { completed, failed } = instance?.status?.migrationState ?? {};
+      // One that was migrated runs in another pod.
+      const isHere = completed !== true || failed === true;
+      if (instance !== undefined && instance.metadata.deletionTimestamp === undefined && isHere)
+        this.#world.pods.put(
+          `virt-launcher-${name}`,
+          instance,
+          { "kubevirt.io": "virt-launcher" },
+          { phase: "Running" },
+          { volumes },
+        );
+    }
+  }
+
+  /** A machine that starts on the agent can write there, and finds its exports. */
+  #checkServed(volumes: readonly { persistentVolumeClaim?: { claimName: string } }[]): void {
+    const served = volumes.flatMap(({ persistentVolumeClaim: claim }) =>
+      claim?.claimName.endsWith("-restoring") === true ? [claim.claimName] : [],
+    );
+    if (served.length === 0) return;
+    if (this.#world.sealed) this.#world.faults.push("started on disks that are sealed");
+    for (const claim of served) {
+      const volume = this.#world.cluster.all(VOLUMES).find(({ spec }) => spec?.claimRef?.name === claim);
+      if (volume?.spec?.nfs?.path !== this.#world.exportPath)
+        this.#world.faults.push(`started on an old export of ${claim}`);
+    }
+  }
+}
+
+function isWanted(machine: VirtualMachine | undefined): machine is VirtualMachine {
+  return machine?.spec?.runStrategy === "Always" && machine.metadata.deletionTimestamp === undefined;
+}
