@@ -13,7 +13,7 @@ import {
   type VirtualMachine,
   type VirtualMachineInstance,
 } from "./kinds.ts";
-import { NAMESPACE, TinyMachineLab, until } from "./testing/tiny-machine.ts";
+import { NAMESPACE, page, TinyMachineLab, until } from "./testing/tiny-machine.ts";
 
 let lab: TinyMachineLab;
 let context: LabContext;
@@ -53,15 +53,6 @@ const instance = (name: string): Promise<VirtualMachineInstance | undefined> =>
   context.cluster.get(INSTANCES, NAMESPACE, name);
 const launchers = async (name: string): Promise<Pod[]> =>
   context.cluster.list(PODS, NAMESPACE, `vm.kubevirt.io/name=${name}`);
-
-async function page(address: string): Promise<string | undefined> {
-  try {
-    const response = await fetch(`http://${address}/`, { signal: AbortSignal.timeout(3000) });
-    return await response.text();
-  } catch {
-    return undefined;
-  }
-}
 
 test("a machine waits for its claim, boots, is restarted when it dies, halts through its guest, and goes", async () => {
   await lab.createMachine("orders", "orders-root");

@@ -14,7 +14,7 @@ import {
   type VirtualMachine,
   type VirtualMachineInstance,
 } from "./kinds.ts";
-import { until as comesTo, NAMESPACE, TinyMachineLab } from "./testing/tiny-machine.ts";
+import { until as comesTo, NAMESPACE, page as pageAt, TinyMachineLab } from "./testing/tiny-machine.ts";
 
 const NODES: ResourceType = { apiVersion: "v1", kind: "Node", plural: "nodes", namespaced: false };
 const KUBEVIRTS: ResourceType = {
@@ -91,11 +91,8 @@ async function limitBandwidth(bandwidthPerMigration: string): Promise<void> {
   await context.cluster.apply(KUBEVIRTS, { apiVersion: "kubevirt.io/v1", kind: "KubeVirt", metadata, spec });
 }
 
-async function page(): Promise<string> {
-  const address = (await instance())?.status?.interfaces?.[0]?.ipAddress;
-  const response = await fetch(`http://${address}/`, { signal: AbortSignal.timeout(3000) });
-  return response.text();
-}
+const page = (): Promise<string> =>
+  until("the page", async () => pageAt((await instance())?.status?.interfaces?.[0]?.ipAddress ?? ""));
 
 const conditionOf = (object: { status?: { conditions?: { type: string }[] } } | undefined, type: string) =>
   object?.status?.conditions?.find((condition) => condition.type === type);

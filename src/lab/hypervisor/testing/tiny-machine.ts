@@ -36,6 +36,16 @@ export async function until<T>(
   throw new Error(`not in time: ${what}: ${JSON.stringify(await state())}`);
 }
 
+/** What the guest's web server says; undefined where it does not answer. */
+export async function page(address: string): Promise<string | undefined> {
+  try {
+    const response = await fetch(`http://${address}/`, { signal: AbortSignal.timeout(3000) });
+    return await response.text();
+  } catch {
+    return undefined;
+  }
+}
+
 export class TinyMachineLab {
   readonly directory: string;
   readonly context: LabContext;
