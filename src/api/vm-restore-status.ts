@@ -189,6 +189,14 @@ export const vmRestoreStatus = z.object({
   timeToGuestReady: z.string().max(24).optional().describe("From this object's creation."),
   cutoverDowntime: z.string().max(24).optional().describe("From the halt until the guest was ready again."),
   expiresAt: timestamp.optional(),
+  liveMount: z
+    .object({
+      since: timestamp.describe("From when its time is counted, where the machine was made before that."),
+      expiresAfter: z.string().max(64).optional(),
+      onExpiry: z.enum(["Discard", "Keep"]),
+    })
+    .optional()
+    .describe("What of spec.liveMount counts; absent while the disks go to a target."),
   rollBackUntil: timestamp
     .optional()
     .describe("Until then the machine is on trial on its target, and the media agent is kept to go back to."),

@@ -124,7 +124,11 @@ export const relocation = z
 /** What becomes of a machine whose disks stay in the backup. */
 export const liveMount = z
   .object({
-    expiresAfter: duration.optional().describe("Counted from the machine's creation. By default it never expires."),
+    expiresAfter: duration
+      .optional()
+      .describe(
+        "Counted from the machine's creation, or from when it became a live mount. An end that an edit would put into the past is counted from the edit: none discards at once. By default it never expires.",
+      ),
     onExpiry: z
       .enum(["Discard", "Keep"])
       .default("Keep")

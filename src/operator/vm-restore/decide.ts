@@ -1,5 +1,4 @@
 import { bootProfile } from "../../api/boot-profile.ts";
-import { parseDuration } from "../../api/duration.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type Action, create, remove, removeIfThere } from "../actions.ts";
 import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
@@ -13,6 +12,7 @@ import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
 import { tellPlan, toldPlan } from "./dry-run.ts";
 import { afterRollback } from "./held-back.ts";
+import { isExpired, liveMount, liveMountStatus, neverExpires } from "./live-mount.ts";
 import { liveBegun, releaseInstance } from "./live-state.ts";
 import { migrateLive } from "./live-step.ts";
 import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-step.ts";
@@ -33,7 +33,6 @@ import { awaitTurn, goOnWaiting, leaveQueue } from "./turn-step.ts";
 
 /** Keeps the object until nothing depends on the media agent any more. */
 export const RESTORE_FINALIZER = "vmrestore.io/teardown";
-const LIVE_MOUNT = "A live mount: the disks stay in the backup.";
 const POLL_MS = 1000;
 const AGENT_GONE = yes("TornDown", "Gone", "The media agent is gone.");
 
@@ -170,50 +169,10 @@ function removeInspections({ restore, inspectionJobs }: Observed): Outcome {
   return actions.length === 0 ? passed() : { passes: false, actions };
 }
 
-/** Nothing more to do for a live mount but to tell when it ends. */
-function liveMount(observed: Observed): Outcome {
-  const runs = "The machine runs from its backup, a live mount, as spec.relocation.strategy says";
-  const end = expiry(observed);
-  if (end === undefined) return waits(no("Expired", "Never", `${runs}. It does not expire.`), 5000);
-  const left = end - observed.now;
-  const time = new Date(end).toISOString();
-  const fate = observed.spec.liveMount.onExpiry === "Discard" ? "is discarded" : "is kept all the same";
-  return {
-    passes: false,
-    conditions: [
-      left > 0
-        ? no("Expired", "NotYet", `${runs}. It expires at ${time} and ${fate} then.`)
-        : yes("Expired", "Kept", "The live mount expired. It is kept, as spec.liveMount.onExpiry says."),
-    ],
-    status: { expiresAt: time },
-    againMs: left > 0 ? Math.min(left, 5000) : 5000,
-  };
-}
-
 /** What was held back before it began is under way now. */
 function admitted(observed: Observed): ConditionDraft[] {
   const before = conditionOf(conditionsBefore(observed), "Admitted");
   return before?.status === "False" ? [yes("Admitted", "Admitted", "The restore is under way.")] : [];
-}
-
-/** What was a live mount once is relocated now: nothing expires any more. */
-function neverExpires(observed: Observed): ConditionDraft[] {
-  if (!goesToTarget(observed) || conditionOf(conditionsBefore(observed), "Expired") === undefined) return [];
-  return [no("Expired", "Relocating", "The disks are relocated: nothing expires.")];
-}
-
-function expiry(observed: Observed): number | undefined {
-  const { spec, machine, restore } = observed;
-  const { expiresAfter } = spec.liveMount;
-  const created = isOurs(restore, machine) ? machine?.metadata.creationTimestamp : undefined;
-  if (expiresAfter === undefined || created === undefined || goesToTarget(observed)) return undefined;
-  return Date.parse(created) + parseDuration(expiresAfter);
-}
-
-function isExpired(observed: Observed): boolean {
-  if (isTrue(conditionsBefore(observed), "Discarded")) return true;
-  const end = expiry(observed);
-  return observed.spec.liveMount.onExpiry === "Discard" && end !== undefined && end <= observed.now;
 }
 
 /** The machine runs from its target: everything else goes, after its trial if it has one. */
@@ -382,7 +341,7 @@ function planStatus(observed: Observed, plan: Plan): Partial<VMRestoreStatus> {
     // What was told before it began is no longer a plan.
     plan: undefined,
     queue: undefined,
-    ...(goesToTarget(observed) ? { expiresAt: undefined } : { strategy: "None", strategyReason: LIVE_MOUNT }),
+    ...liveMountStatus(observed),
     disks: diskFacts(plan).map((disk) => ({ ...before?.find(({ name }) => name === disk.name), ...disk })),
   };
 }
