@@ -10,7 +10,10 @@ const spec = vmRestoreSpec.parse({
 });
 const at = (ms: number) => new Date(NOW - ms).toISOString();
 const check = (step: string, age: number, before: Parameters<typeof inTime>[0]["before"] = []) =>
-  inTime({ spec, before, timeline: [{ step, startedAt: at(age) }], waitsFor: "The claim is pending.", now: NOW });
+  inTime({
+    ...{ spec, before, timeline: [{ step, startedAt: at(age) }] },
+    ...{ waitsFor: "The claim is pending.", waits: undefined, now: NOW },
+  });
 
 test.each([
   ["Pending", 30_000],

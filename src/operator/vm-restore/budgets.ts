@@ -3,6 +3,7 @@ import { formatDuration, parseDuration } from "../../api/duration.ts";
 import type { VMRestoreSpec } from "../../api/vm-restore.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
+import { STOPPED_REASONS } from "./guest.ts";
 import { no, yes } from "./step.ts";
 
 const IN_TIME = "InTime";
@@ -41,12 +42,19 @@ export function inTime(options: {
   readonly before: readonly Condition[];
   readonly timeline: NonNullable<VMRestoreStatus["timeline"]>;
   readonly waitsFor: string;
+  /** What that is, and since when. */
+  readonly waits: VMRestoreStatus["waiting"];
   readonly now: number;
 }): ConditionDraft[] {
-  const { spec, before, timeline, waitsFor, now } = options;
+  const { spec, before, timeline, waitsFor, waits, now } = options;
   const open = timeline.find(({ finishedAt }) => finishedAt === undefined);
-  const budget = open === undefined ? undefined : budgetOf(open.step, spec);
-  const since = open?.resumedAt ?? open?.startedAt ?? "";
+  const guest = open?.step === "Launching" ? conditionOf(before, "GuestReady")?.reason : undefined;
+  // Nobody is late for what people are to do, and a boot begins when they have done it.
+  const budget = open === undefined || STOPPED_REASONS.includes(guest ?? "") ? undefined : budgetOf(open.step, spec);
+  const begun = open?.resumedAt ?? open?.startedAt ?? "";
+  const isTold = conditionOf(before, IN_TIME)?.reason === `${open?.step}TakesLong`;
+  const boots = guest === "Booting" && waits?.reason === guest && !isTold ? waits.since : begun;
+  const since = Date.parse(boots) > Date.parse(begun) ? boots : begun;
   if (open !== undefined && budget !== undefined && now - Date.parse(since) > budget) {
     const message = `${open.step} has lasted since ${since}; it should take no more than ${formatDuration(budget)}. ${waitsFor}`;
     return [no(IN_TIME, `${open.step}TakesLong`, message)];

@@ -6,11 +6,12 @@ import { JOBS, type VirtualMachine } from "../kinds.ts";
 import { dirtyBytes, diskStatus, progressOf } from "./copy-progress.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
-import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
+import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
 import { claimsTowards } from "./served-claims.ts";
+import { givenStrategy, startAgainMark, strategyToGoOn } from "./start-again.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const POLL_MS = 500;
@@ -87,7 +88,8 @@ function halt(observed: Observed, machine: VirtualMachine): Action {
     annotations: {
       [CUTOVER_ANNOTATIONS.began]: new Date(observed.now).toISOString(),
       [CUTOVER_ANNOTATIONS.targets]: pinOf(observed),
-      [CUTOVER_ANNOTATIONS.runStrategy]: runStrategyOf(machine),
+      [CUTOVER_ANNOTATIONS.runStrategy]: givenStrategy(machine),
+      ...startAgainMark(observed, machine),
     },
     spec: { runStrategy: "Halted" },
   });
@@ -98,7 +100,7 @@ function haltAgain(machine: VirtualMachine): Action {
 }
 
 function switchDisks(observed: Observed, machine: VirtualMachine): Action {
-  const runStrategy = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy] ?? "Always";
+  const runStrategy = strategyToGoOn(machine, machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy]);
   return updateMachine(machine, {
     annotations: {
       [CUTOVER_ANNOTATIONS.switched]: new Date(observed.now).toISOString(),

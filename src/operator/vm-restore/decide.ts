@@ -25,6 +25,7 @@ import { relocate, removeRelocation } from "./relocation-step.ts";
 import { isUndone, keptDisks, putBack, undoLoss } from "./replace-step.ts";
 import { rollBack } from "./rollback.ts";
 import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
+import { giveStrategyBack } from "./start-again.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
 import { tearDown } from "./teardown.ts";
 import { liveOn } from "./time-to-live.ts";
@@ -46,6 +47,8 @@ export function decide(observed: Observed): Outcome {
   const isGoing = machine?.metadata.deletionTimestamp !== undefined;
   const released = isGoing && isSwitched(observed) && !isSwitchTold(observed) ? [] : releaseInstance(observed);
   if (released.length > 0) return acts(released);
+  const given = giveStrategyBack(observed);
+  if (given.length > 0) return acts(given);
   if (restore.metadata.deletionTimestamp !== undefined) return decideDeletion(observed);
   const finalizers = restore.metadata.finalizers ?? [];
   if (!finalizers.includes(RESTORE_FINALIZER))

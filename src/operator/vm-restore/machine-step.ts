@@ -6,7 +6,7 @@ import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
 import { macConflict, sharedIdentity } from "./conflicts.ts";
 import { cutoverBegun } from "./cutover-state.ts";
 import { busActions } from "./disk-bus.ts";
-import { guestTrouble, isGuestLate, isGuestReady } from "./guest.ts";
+import { guestTrouble, isGuestLate, isGuestReady, whyStopped } from "./guest.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
@@ -163,7 +163,7 @@ function stands(object: KubernetesObject | undefined): boolean {
 
 /** The guest, once: what it does afterwards is its users' affair. */
 export function awaitGuest(observed: Observed): Outcome {
-  const { spec, machine, instance } = observed;
+  const { spec } = observed;
   const before = conditionsBefore(observed).find(({ type, status }) => type === "GuestReady" && status === "True");
   if (before !== undefined) return passed(yes("GuestReady", before.reason, before.message));
   const { probe, timeout } = spec.launch.guestReady;
@@ -175,9 +175,8 @@ export function awaitGuest(observed: Observed): Outcome {
     conditions: [no("GuestReady", reason, message)],
     againMs: 1000,
   });
-  if (instance === undefined && machine?.spec?.runStrategy === "Halted") {
-    return outcome("Halted", "The machine is halted. Start it, or set spec.relocation.begin to Immediately.");
-  }
+  const stopped = whyStopped(observed);
+  if (stopped !== undefined) return outcome(stopped.reason, stopped.message);
   const trouble = guestTrouble(observed);
   if (isGuestLate(observed)) {
     const wait = probe === "GuestAgent" ? " If the guest runs no guest agent, use the probe Running." : "";

@@ -12,11 +12,12 @@ import {
   switchedAt,
 } from "./cutover-state.ts";
 import { missingVolumes } from "./machine-step.ts";
-import { runStrategyOf, templateOn, updateMachine } from "./machine-update.ts";
+import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH, type Plan } from "./plan.ts";
 import { claimsTowards } from "./served-claims.ts";
+import { givenStrategy, startAgainMark, strategyToGoOn } from "./start-again.ts";
 import { acts, no, type Outcome, waits } from "./step.ts";
 import { isCommitted, isOverlayLost, lossOf, verdictOf } from "./trial.ts";
 
@@ -36,7 +37,7 @@ export function rollBack(observed: Observed, plan: Plan): Outcome | undefined {
   // A machine is not halted for an agent that it cannot run from: until then it stays where it is.
   if (!runAgent(observed, plan).passes) return undefined;
   return acts(
-    [halt(machine)],
+    [halt(observed, machine)],
     rollingBack(`The machine is being shut down, to go back to the media agent. ${lossOf(observed)}`),
   );
 }
@@ -82,7 +83,7 @@ function goBack(observed: Observed, plan: Plan): Outcome {
 
 /** There is nothing to go back to any more, and the target holds everything: better there than halted for good. */
 function stayOnTarget(machine: VirtualMachine): Outcome {
-  const runStrategy = machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] ?? "Always";
+  const runStrategy = strategyToGoOn(machine, machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy]);
   const message = "The media agent's overlay is gone, and with it the way back: the machine starts from its target.";
   return acts(
     [updateMachine(machine, { annotations: { [ROLLBACK_ANNOTATIONS.runStrategy]: undefined }, spec: { runStrategy } })],
@@ -103,18 +104,21 @@ function removeServed({ claim, volume }: Observed["disks"][number]): Action[] {
   return claim === undefined ? removeIfThere(VOLUMES, volume) : removeIfThere(CLAIMS, claim);
 }
 
-function halt(machine: VirtualMachine): Action {
-  const annotations = machine.metadata.annotations ?? {};
+function halt(observed: Observed, machine: VirtualMachine): Action {
   // Halted for cutover already: what it was like before that counts.
-  const before = annotations[CUTOVER_ANNOTATIONS.runStrategy] ?? runStrategyOf(machine);
+  const before = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy];
   return updateMachine(machine, {
-    annotations: { [ROLLBACK_ANNOTATIONS.runStrategy]: before, [CUTOVER_ANNOTATIONS.runStrategy]: undefined },
+    annotations: {
+      [ROLLBACK_ANNOTATIONS.runStrategy]: before ?? givenStrategy(machine),
+      [CUTOVER_ANNOTATIONS.runStrategy]: undefined,
+      ...(before === undefined ? startAgainMark(observed, machine) : {}),
+    },
     spec: { runStrategy: "Halted" },
   });
 }
 
 function switchBack(observed: Observed, machine: VirtualMachine): Action {
-  const runStrategy = machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] ?? "Always";
+  const runStrategy = strategyToGoOn(machine, machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy]);
   return updateMachine(machine, {
     annotations: {
       [ROLLBACK_ANNOTATIONS.rolledBack]: new Date(observed.now).toISOString(),

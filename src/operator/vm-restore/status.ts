@@ -104,7 +104,8 @@ export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStat
   const created = restore.metadata.creationTimestamp;
   const timeline = advanceTimeline(before.timeline ?? [], stepOf(decided, phase), now, created);
   const waiting = waitingFor(decided, drafts, phase);
-  const late = inTime({ spec: observed.spec, before: decided, timeline, waitsFor: waiting.message, now });
+  const waits = waitsSince(before.waiting, waiting, now);
+  const late = inTime({ spec: observed.spec, before: decided, timeline, waitsFor: waiting.message, waits, now });
   const conditions = mergeConditions(decided, late, { now, generation });
   const becameReady = isTrue(conditions, "GuestReady") && before.timeToGuestReady === undefined;
   return {
@@ -116,7 +117,7 @@ export function statusAfter(observed: Observed, outcome: Outcome): VMRestoreStat
     observedGeneration: generation,
     phase,
     message: phase === "Failed" ? `${waiting.message} ${failureFacts(observed)}` : waiting.message,
-    waiting: waitsSince(before.waiting, waiting, now),
+    waiting: waits,
     conditions,
     timeline,
     ...(becameReady && created !== undefined ? { timeToGuestReady: formatDuration(now - Date.parse(created)) } : {}),

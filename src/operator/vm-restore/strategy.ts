@@ -1,6 +1,6 @@
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
 import { cutoverBegun } from "./cutover-state.ts";
-import { isGuestLate } from "./guest.ts";
+import { isGuestLate, whyStopped } from "./guest.ts";
 import { liveProblems, tooSlow } from "./live-check.ts";
 import { givenUp, liveBegun } from "./live-state.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -80,7 +80,7 @@ function copying(why: string): string {
 }
 
 function mayRunSoon(observed: Observed): boolean {
-  if (observed.machine?.spec?.runStrategy === "Halted") return false;
+  if (whyStopped(observed) !== undefined) return false;
   const wasReady = conditionOf(conditionsBefore(observed), "GuestReady")?.status === "True";
   return wasReady || !isGuestLate(observed);
 }

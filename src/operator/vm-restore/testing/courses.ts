@@ -140,6 +140,21 @@ export const COURSES: readonly Course[] = [
     again: ["PersistentVolume/vmr-UID-root", "PersistentVolumeClaim/orders-db-root-restoring"],
   },
   {
+    name: "started by hand, copied, taken back from its trial",
+    before: (world) => world.start(),
+    spec: {
+      virtualMachine: { name: "orders-db", runStrategy: "Manual" },
+      relocation: { ...COPY, trial: { period: "1h" } },
+    },
+    deeds: [{ when: phaseIs("OnTrial"), what: (world) => changeSpec(world, { relocation: GOING_BACK }) }],
+    differsFrom: reasonIs("CutOver", "Halting"),
+    until: (restore, { cluster }) =>
+      reasonIs("Relocated", "RolledBack")(restore) &&
+      cluster.all(VIRTUAL_MACHINES)[0]?.spec?.runStrategy === "Manual" &&
+      cluster.all(INSTANCES).length > 0,
+    again: ["PersistentVolume/vmr-UID-root", "PersistentVolumeClaim/orders-db-root-restoring"],
+  },
+  {
     name: "migrated live, on trial, and committed by time",
     before: ({ volumeMigrations }) => volumeMigrations.install(),
     spec: { relocation: { ...COPY, trial: { period: "5s" } } },

@@ -12,7 +12,7 @@ export class ModelMachines {
   run(): void {
     for (const instance of this.#world.cluster.all(INSTANCES)) {
       const machine = this.#world.cluster.peek(VIRTUAL_MACHINES, instance.metadata.namespace, instance.metadata.name);
-      if (isWanted(machine) && instance.metadata.deletionTimestamp === undefined) continue;
+      if (this.#isWanted(machine, true) && instance.metadata.deletionTimestamp === undefined) continue;
       this.#world.cluster.change(INSTANCES, instance.metadata.namespace, instance.metadata.name, (ending) => {
         ending.status = { ...ending.status, phase: ending.status?.phase === "Failed" ? "Failed" : "Succeeded" };
       });
@@ -20,11 +20,15 @@ export class ModelMachines {
       this.#world.cluster.erase(PODS, instance.metadata.namespace, `virt-launcher-${instance.metadata.name}`);
     }
     for (const machine of this.#world.cluster.all(VIRTUAL_MACHINES)) {
-      if (!isWanted(machine) || !this.#world.volumeMigrations.maySetOut(machine)) continue;
+      const isThere = this.#world.cluster
+        .all(INSTANCES)
+        .some(({ metadata }) => metadata.name === machine.metadata.name);
+      if (!this.#isWanted(machine, isThere) || !this.#world.volumeMigrations.maySetOut(machine)) continue;
       const { name, namespace = "", labels = {} } = machine.metadata;
       const volumes = machine.spec?.template?.spec?.volumes ?? [];
       if (this.#world.cluster.peek(INSTANCES, namespace, name) === undefined) {
         this.#checkServed(volumes);
+        if (machine.spec?.runStrategy === "Manual") this.#world.startRequested = false;
         this.#world.cluster.put(INSTANCES, {
           apiVersion: "kubevirt.io/v1",
           kind: "VirtualMachineInstance",
@@ -38,7 +42,9 @@ export class ModelMachines {
         if (instance.metadata.deletionTimestamp !== undefined) return;
         const others = (instance.status?.conditions ?? []).filter(({ type }) => type !== "AgentConnected");
         const conditions = this.#world.guestReady ? [...others, { type: "AgentConnected", status: "True" }] : others;
-        instance.status = { ...instance.status, phase: "Running", nodeName: "node-1", conditions };
+        const hasEnded = this.#world.poweredOff && machine.spec?.runStrategy !== "Always";
+        const phase = hasEnded ? "Succeeded" : "Running";
+        instance.status = { ...instance.status, phase, nodeName: "node-1", conditions };
       });
       const instance = this.#world.cluster.peek(INSTANCES, namespace, name);
       const { completed, failed } = instance?.status?.migrationState ?? {};
@@ -55,6 +61,13 @@ export class ModelMachines {
     }
   }
 
+  #isWanted(machine: VirtualMachine | undefined, isThere: boolean): boolean {
+    if (machine === undefined || machine.metadata.deletionTimestamp !== undefined) return false;
+    const strategy = machine.spec?.runStrategy ?? "";
+    if (strategy === "Manual") return isThere || this.#world.startRequested;
+    return ["Always", "RerunOnFailure", "Once"].includes(strategy);
+  }
+
   /** A machine that starts on the agent can write there, and finds its exports. */
   #checkServed(volumes: readonly { persistentVolumeClaim?: { claimName: string } }[]): void {
     const served = volumes.flatMap(({ persistentVolumeClaim: claim }) =>
@@ -68,8 +81,4 @@ export class ModelMachines {
         this.#world.faults.push(`started on an old export of ${claim}`);
     }
   }
-}
-
-function isWanted(machine: VirtualMachine | undefined): machine is VirtualMachine {
-  return machine?.spec?.runStrategy === "Always" && machine.metadata.deletionTimestamp === undefined;
 }

@@ -36,6 +36,10 @@ export class World {
   /** What the inspections of further snapshots find. */
   foundElsewhere: Inspection[] = [];
   guestReady = true;
+  /** The guest has shut itself down; what KubeVirt makes of that is the run strategy's affair. */
+  poweredOff = false;
+  /** Asked for by hand, as by `virtctl start`. */
+  startRequested = false;
   /** Bytes of the boot set, of 100. */
   staged = 100;
   launchable = true;
@@ -173,6 +177,16 @@ export class World {
     this.#machines.run();
     this.volumeMigrations.step();
     if (this.copyingGoesOn && this.pods.isCopying) this.agent.copy();
+  }
+
+  /** People start the machine by hand, now or as soon as there is one. */
+  start(): void {
+    this.startRequested = true;
+    for (const { metadata, spec } of this.cluster.all(VIRTUAL_MACHINES))
+      if (spec?.runStrategy === "Halted")
+        this.cluster.change(VIRTUAL_MACHINES, metadata.namespace, metadata.name, (machine) => {
+          machine.spec = { ...machine.spec, runStrategy: "Always" };
+        });
   }
 
   /** The agent's process was killed: state stays, the instance is another. */
