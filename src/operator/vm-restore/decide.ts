@@ -16,7 +16,7 @@ import { isExpired, liveMount, liveMountStatus, neverExpires } from "./live-moun
 import { liveBegun, releaseInstance } from "./live-state.ts";
 import { migrateLive } from "./live-step.ts";
 import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-step.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetProblems, targetReady } from "./preflight-step.ts";
@@ -165,10 +165,8 @@ function goOn(observed: Observed, plan: Plan): Outcome {
 }
 
 /** They go with the making of the plan, unless the operator died just then. */
-function removeInspections({ restore, inspectionJobs }: Observed): Outcome {
-  const first = restoreNames(restore, "").inspection(0);
-  const left = inspectionJobs.filter(({ metadata }) => metadata.name.startsWith(first));
-  const actions = left.flatMap((job) => removeIfThere(JOBS, job));
+function removeInspections({ inspectionJobs }: Observed): Outcome {
+  const actions = inspectionJobs.flatMap((job) => removeIfThere(JOBS, job));
   return actions.length === 0 ? passed() : { passes: false, actions };
 }
 

@@ -76,7 +76,10 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const machineName = plan?.machine ?? given.virtualMachine.name;
   const spec = planned(given, plan, machineName);
   const names = restoreNames(restore, machineName);
-  const jobs = await cluster.list(JOBS, own, `${LABELS.restoreUid}=${uid}`);
+  // A restore in the operator's own namespace has its other Jobs there, too.
+  const jobs = (await cluster.list(JOBS, own, `${LABELS.restoreUid}=${uid}`)).filter(({ metadata }) =>
+    metadata.name.startsWith(names.inspection(0)),
+  );
   const pods = await cluster.list(PODS, own, `${LABELS.restoreUid}=${uid}`);
   const sources = plan === undefined ? await observeSources(cluster, spec, namespace, { names, jobs, pods }) : [];
   // Before there is a plan, the names that it will need are looked at already.
