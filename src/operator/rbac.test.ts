@@ -145,7 +145,15 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
     clock,
     logger: silentLogger,
   });
-  await elector.run(new AbortController().signal, async () => undefined);
+  // Made where there is none, and led by once it has stood for its time.
+  let isOver = false;
+  const led = elector
+    .run(new AbortController().signal, async () => undefined)
+    .finally(() => {
+      isOver = true;
+    });
+  while (!isOver) await clock.advance(1000);
+  await led;
   return [world.cluster, discarded.cluster, migrated.cluster, cluster].flatMap(asked);
 }
 

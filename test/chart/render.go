@@ -61,6 +61,7 @@ func main() {
 	var input struct {
 		Values  map[string]interface{}
 		Release map[string]interface{}
+		Cluster map[string]interface{}
 	}
 	fail(json.NewDecoder(os.Stdin).Decode(&input))
 
@@ -77,6 +78,11 @@ func main() {
 			parsed := map[string]interface{}{}
 			fail(yaml.Unmarshal([]byte(text), &parsed))
 			return parsed
+		},
+		// What is in the cluster already, by "kind/namespace/name"; nothing where it is not said, as for `helm template`.
+		"lookup": func(_, kind, namespace, name string) map[string]interface{} {
+			found, _ := input.Cluster[kind+"/"+namespace+"/"+name].(map[string]interface{})
+			return found
 		},
 		"include": func(name string, data interface{}) (string, error) {
 			var out bytes.Buffer

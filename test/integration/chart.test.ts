@@ -56,10 +56,21 @@ test("the operator's account may do what deploy/rbac.yaml says, and nothing else
 test("objects are named after the release, and after the product where the release is not", () => {
   const names = (release: string) =>
     new Set(render({ monitoring: { podMonitor: true } }, release).map(({ metadata }) => metadata.name));
-  const of = (base: string) => new Set([base, `${base}-operator`, `${base}-media-agent`, `${base}-volumes`]);
+  // The Lease is named by the operator itself.
+  const of = (base: string) =>
+    new Set([base, "vmrestore-operator", `${base}-operator`, `${base}-media-agent`, `${base}-volumes`]);
   expect(names("vmrestore")).toEqual(of("vmrestore"));
   expect(names("prod")).toEqual(of("prod-vmrestore"));
   for (const name of names("p".repeat(53))) expect(name.length).toBeLessThanOrEqual(63 + "-media-agent".length);
+});
+
+test("the Lease is put there without a holder where there is none, and never touched again", () => {
+  const lease = one(render({}), "Lease");
+  expect(lease.metadata).toMatchObject({ name: "vmrestore-operator", namespace: "vmrestore-system" });
+  expect(lease.metadata.annotations).toEqual({ "helm.sh/resource-policy": "keep" });
+  expect(lease.spec).toBeUndefined();
+  const present = { "Lease/vmrestore-system/vmrestore-operator": { metadata: {} } };
+  expect(render({}, "vmrestore", present).filter(({ kind }) => kind === "Lease")).toEqual([]);
 });
 
 test("values reach the objects", () => {

@@ -16,6 +16,8 @@ const DEFINITIONS: ResourceType = {
   plural: "customresourcedefinitions",
   namespaced: false,
 };
+const LEASE = { apiVersion: "coordination.k8s.io/v1", kind: "Lease" };
+const LEASES: ResourceType = { ...LEASE, plural: "leases", namespaced: true };
 /** What the operator watches of KubeVirt. */
 const KUBEVIRT_KINDS = [
   ["VirtualMachine", "virtualmachines"],
@@ -62,6 +64,8 @@ async function install(cluster: RestCluster, namespace: string): Promise<void> {
     kind: "Namespace",
     metadata: { name: namespace },
   });
+  // As the chart puts it: whoever finds it leads at once.
+  await cluster.create(LEASES, { ...LEASE, metadata: { name: "vmrestore-operator", namespace } });
   for (;;) {
     const isServed = await cluster.list(VM_RESTORES, undefined).then(
       () => true,

@@ -10,11 +10,17 @@ interface RepositoryPlace {
   readonly password: string;
 }
 
-/** What an administrator has set up already where examples/ are applied: the repository's volume and its password. */
+/** What an administrator has set up already, and the chart, where examples/ are applied: the repository's volume and its password. */
 export function repositoryManifests({ directory, password }: RepositoryPlace): string {
   const claim = { apiVersion: "v1", kind: "PersistentVolumeClaim" };
   const objects = [
     { apiVersion: "v1", kind: "Namespace", metadata: { name: OPERATOR_NAMESPACE } },
+    // As the chart puts it, without a holder: the operator leads at once.
+    {
+      apiVersion: "coordination.k8s.io/v1",
+      kind: "Lease",
+      metadata: { name: "vmrestore-operator", namespace: OPERATOR_NAMESPACE },
+    },
     {
       apiVersion: "v1",
       kind: "PersistentVolume",

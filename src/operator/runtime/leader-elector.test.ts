@@ -6,9 +6,13 @@ import { LeaderElector } from "./leader-elector.ts";
 import { LeadershipLostError } from "./leadership.ts";
 import { FakeCluster } from "./testing/fake-cluster.ts";
 
-function candidates() {
+const LEASES = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true };
+
+/** @param installed whether a Lease without a holder is there, as the chart puts it */
+function candidates(installed = true) {
   const clock = new ManualClock();
   const cluster = new FakeCluster(clock);
+  if (installed) cluster.put(LEASES, { ...LEASES, metadata: { namespace: "n", name: "lease" } });
   const leading = new Set<string>();
   const start = (identity: string) => {
     const over = new AbortController();
@@ -51,16 +55,11 @@ test("one leads, the other takes over at once when the first ends in order", asy
 
 test("a leader that died is followed when its lease is over, not before", async () => {
   const { cluster, leading, start, seconds } = candidates();
-  cluster.put(
-    { apiVersion: "coordination.k8s.io/v1", kind: "Lease", plural: "leases", namespaced: true },
-    {
-      apiVersion: "coordination.k8s.io/v1",
-      kind: "Lease",
-      metadata: { name: "lease", namespace: "n" },
-      // Its clock went wrong: the time in it counts for nothing.
-      spec: { holderIdentity: "dead", leaseDurationSeconds: 15, renewTime: "2001-01-01T00:00:00.000000Z" },
-    },
-  );
+  cluster.put(LEASES, {
+    ...{ apiVersion: LEASES.apiVersion, kind: LEASES.kind, metadata: { name: "lease", namespace: "n" } },
+    // Its clock went wrong: the time in it counts for nothing.
+    spec: { holderIdentity: "dead", leaseDurationSeconds: 15, renewTime: "2001-01-01T00:00:00.000000Z" },
+  });
   const b = start("b");
   await seconds(14);
   expect([...leading]).toEqual([]);
@@ -68,6 +67,20 @@ test("a leader that died is followed when its lease is over, not before", async 
   expect([...leading]).toEqual(["b"]);
   b.over.abort();
   await b.running;
+});
+
+test("where there is no Lease, one that is made is led by when it has stood for its whole time", async () => {
+  const { cluster, leading, start, seconds } = candidates(false);
+  const a = start("a");
+  await seconds(10);
+  // It was deleted, perhaps under somebody who leads: the time begins anew.
+  cluster.erase(LEASES, "n", "lease");
+  await seconds(28);
+  expect([...leading]).toEqual([]);
+  await seconds(10);
+  expect([...leading]).toEqual(["a"]);
+  a.over.abort();
+  await a.running;
 });
 
 test("a leader that cannot renew stops leading before another may begin", async () => {

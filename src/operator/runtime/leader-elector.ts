@@ -39,8 +39,11 @@ export interface LeaderElectorOptions {
 /** Another's Lease is taken for no longer than so many of ours, whatever it says of itself. */
 const MOST_LEASES = 4;
 
-/** What became of one attempt to make the Lease ours; unknown: it was refused, or nobody answered in time. */
-type Attempt = "ours" | "another's" | "unknown";
+/**
+ * What became of one attempt to make the Lease ours. Young: it bears our name, and somebody may still lead by one that was deleted before
+ * it. Unknown: it was refused, or nobody answered in time.
+ */
+type Attempt = "ours" | "young" | "another's" | "unknown";
 
 /** A Lease as last seen, or that there was none, and when it was first seen so, by our monotonic clock. */
 interface Sighting {
@@ -53,12 +56,18 @@ interface Sighting {
  * At most one candidate leads, by a Lease, as client-go does it: another's Lease is over when it did not change for its
  * whole duration by *our* clock, so that clocks need not agree. Ours counts from when its renewal was *sent*, however late the
  * answer came, and a request that is not answered does not keep the time from running out.
+ *
+ * A Lease may be deleted at any time, by anybody, as often as they like. So one that a candidate made proves nothing until it has stood for
+ * a whole Lease: for so long nobody else can have renewed another, and every older term has run out (decision 0029). One without a holder
+ * is free at once: whoever gave it back, or put it there when the operator was installed, says that nobody leads.
  */
 export class LeaderElector {
   readonly #options: LeaderElectorOptions;
   readonly #leaseMs: number;
   readonly #retryMs: number;
   #seen: Sighting | undefined;
+  /** A Lease with our name that we do not lead by yet, and when it was seen first, by our monotonic clock. */
+  #young: { readonly uid: string; readonly at: number } | undefined;
 
   constructor(options: LeaderElectorOptions) {
     this.#options = options;
@@ -111,12 +120,13 @@ export class LeaderElector {
   async #attempt(term: Leadership, limitMs: number): Promise<Attempt> {
     const { clock, logger } = this.#options;
     const at = { monotonic: clock.monotonic(), wall: clock.now() };
+    const leads = term.timeLeft > 0;
     const end = new AbortController();
     const late = clock.sleep(limitMs, end.signal).then(
       () => "unknown" as const,
       () => "unknown" as const,
     );
-    const trying = this.#tryAcquire(term.timeLeft > 0, end.signal).catch((error: unknown) => {
+    const trying = this.#tryAcquire(leads, at.monotonic, end.signal).catch((error: unknown) => {
       if (!isConflict(error)) logger.warn({ error: errorMessage(error) }, "the Lease cannot be written");
       return "unknown" as const;
     });
@@ -128,31 +138,40 @@ export class LeaderElector {
 
   /**
    * @param leads whether we lead already
+   * @param begun when this attempt began, by our monotonic clock
    * @param late aborted when nobody waits for it any more: then nothing more is written
    */
-  async #tryAcquire(leads: boolean, late: AbortSignal): Promise<Attempt> {
+  async #tryAcquire(leads: boolean, begun: number, late: AbortSignal): Promise<Attempt> {
     const { cluster, namespace, name, identity, clock } = this.#options;
     const lease = await cluster.get(LEASES, namespace, name);
     if (late.aborted) return "unknown";
-    // A leader whose Lease was deleted makes it anew; nobody else has taken it before that.
+    // A leader whose Lease was deleted makes it anew: nobody else can lead by now, because no other has stood for long enough.
     if (!(lease === undefined && leads) && this.#isAnothers(lease)) return "another's";
     const now = new Date(clock.now()).toISOString().replace("Z", "000Z");
     const isOurs = lease?.spec?.holderIdentity === identity;
+    const isYoung = !leads && (lease === undefined || (isOurs && this.#isYoung(lease, begun)));
     const spec = {
       holderIdentity: identity,
       leaseDurationSeconds: Math.ceil(this.#leaseMs / 1000),
       acquireTime: isOurs ? (lease?.spec?.acquireTime ?? now) : now,
       renewTime: now,
-      leaseTransitions: (lease?.spec?.leaseTransitions ?? 0) + (isOurs || lease === undefined ? 0 : 1),
+      leaseTransitions:
+        (lease?.spec?.leaseTransitions ?? 0) + (isOurs || lease?.spec?.acquireTime === undefined ? 0 : 1),
     };
     if (lease === undefined) await cluster.create(LEASES, this.#object({ name, namespace }, spec));
     else await cluster.replace(LEASES, this.#object(lease.metadata, spec));
-    return "ours";
+    return isYoung ? "young" : "ours";
+  }
+
+  /** Whether a Lease that bears our name has not stood for a whole Lease, as far as we know. Where an answer was lost it may be older. */
+  #isYoung({ metadata: { uid = "" } }: Lease, begun: number): boolean {
+    if (this.#young?.uid !== uid) this.#young = { uid, at: this.#options.clock.monotonic() };
+    return begun - this.#young.at < this.#leaseMs;
   }
 
   /**
-   * Whether another may still lead by it. A Lease that vanished is waited for as if its holder were there: that one makes it anew.
-   * Only who never saw one takes it at once, so that the first leader of all does not wait.
+   * Whether another may still lead by it. A Lease that vanished is waited for as if its holder were there: that one makes it anew, and goes
+   * on. Only who never saw one makes it at once.
    */
   #isAnothers(lease: Lease | undefined): boolean {
     const now = this.#options.clock.monotonic();

@@ -31,7 +31,6 @@ type Network =
 class Replica {
   network: Network = { is: "good" };
   term: Leadership | undefined;
-  hasSeen = false;
   error: unknown;
   readonly over = new AbortController();
   readonly running: Promise<void>;
@@ -46,7 +45,6 @@ class Replica {
       const answer = await carryOut();
       if (network.is === "slow") await clock.sleep(network.back);
       if (network.is === "deaf" && call.verb !== "get") throw new ApiError("the answer was lost");
-      if (answer !== undefined) this.hasSeen = true;
       return answer;
     };
     const reached = new AroundCluster(cluster, around);
@@ -73,9 +71,11 @@ class Replica {
   }
 }
 
-function workplace() {
+/** @param installed whether a Lease without a holder is there, as the chart puts it */
+function workplace(installed = true) {
   const clock = new ManualClock();
   const cluster = new FakeCluster(clock);
+  if (installed) cluster.put(LEASES, { ...LEASES, metadata: { namespace: "n", name: "lease" } });
   const start = (identity: string, own: Clock = clock) => new Replica(cluster, own, identity);
   const seconds = async (count: number) => {
     for (let i = 0; i < count * 4; i++) await clock.advance(250);
@@ -200,8 +200,9 @@ test("whatever becomes of connections, processes and the Lease, no two replicas 
     fc.asyncProperty(
       fc.array(event, { maxLength: 12 }),
       fc.array(fc.integer(), { minLength: 3, maxLength: 3 }),
-      async (events, skews) => {
-        const { clock, cluster } = workplace();
+      fc.boolean(),
+      async (events, skews, installed) => {
+        const { clock, cluster } = workplace(installed);
         let born = 0;
         // Clocks disagree by anything, and run 1 % faster or slower than each other.
         const clockOf = (index: number): Clock => {
@@ -213,8 +214,6 @@ test("whatever becomes of connections, processes and the Lease, no two replicas 
           };
         };
         const start = (index: number) => new Replica(cluster, clockOf(index), `replica-${index}-${born++}`);
-        // A replica that starts in the seconds between a deletion of the Lease and its renewal cannot know that another leads.
-        const isThere = () => cluster.peek(LEASES, "n", "lease") !== undefined;
         const replicas = [0, 1, 2].map(start);
         const quarter = async () => {
           await clock.advance(250);
@@ -222,26 +221,23 @@ test("whatever becomes of connections, processes and the Lease, no two replicas 
           expect(acting.length).toBeLessThanOrEqual(1);
           replicas.forEach((replica, index) => {
             // The process ended and is started again.
-            if (replica.error !== undefined && isThere()) replicas[index] = start(index);
+            if (replica.error !== undefined) replicas[index] = start(index);
           });
         };
         for (const { wait, what } of events) {
           for (let i = 0; i < wait; i++) await quarter();
           const replica = "of" in what ? replicas[what.of] : undefined;
           if (what.do === "network" && replica !== undefined) replica.network = what.network;
-          else if (what.do === "kill" && replica !== undefined && isThere()) {
+          else if (what.do === "kill" && replica !== undefined) {
             replica.network = { is: "cut" };
             replica.over.abort();
             replicas[what.of] = start(what.of);
-          } else if (what.do === "end" && replica !== undefined && isThere()) {
+          } else if (what.do === "end" && replica !== undefined) {
             // In order: what it still does to the Lease is giving it back.
             replica.over.abort();
             replicas[what.of] = start(what.of);
-          } else if (what.do === "delete" && replicas.every(({ hasSeen }) => hasSeen)) {
-            cluster.erase(LEASES, "n", "lease");
-            // Nor can one know of a leader whose Lease came and was deleted again before it looked.
-            for (const one of replicas) one.hasSeen = false;
-          } else if (what.do === "spoil")
+          } else if (what.do === "delete") cluster.erase(LEASES, "n", "lease");
+          else if (what.do === "spoil")
             cluster.change(LEASES, "n", "lease", (lease) => {
               lease.spec = { ...lease.spec, leaseDurationSeconds: what.seconds, renewTime: "never" };
             });
@@ -253,7 +249,6 @@ test("whatever becomes of connections, processes and the Lease, no two replicas 
         for (let i = 0; i < 40; i++) await clock.advance(250);
       },
     ),
-    // The same courses each time: what the model leaves out (decision 0029) is narrow, and an unlucky seed may still meet it.
-    { numRuns: 60, seed: 29 },
+    { numRuns: 60 },
   );
 }, 60_000);
