@@ -1,6 +1,6 @@
 import type { AgentStatus, DiskBus, RelocationProgress } from "../../../api/agent-control.ts";
 import type { AgentControl } from "../../actions.ts";
-import { INSTANCES, STATEFUL_SETS } from "../../kinds.ts";
+import { INSTANCES, STATEFUL_SETS, type VirtualMachineInstance } from "../../kinds.ts";
 import { DISK_SIZE, manifest } from "./backed-up.ts";
 import type { World } from "./world.ts";
 
@@ -56,7 +56,7 @@ export class ModelAgent {
       }),
     seal: async () =>
       this.#tell("seal", () => {
-        if (this.#world.cluster.all(INSTANCES).length > 0) throw new Error("sealed under a running machine");
+        if (this.#world.cluster.all(INSTANCES).some(isServed)) throw new Error("sealed under a running machine");
         this.#sealed = true;
       }),
     reportRelocation: async (_, progress) =>
@@ -147,4 +147,9 @@ export class ModelAgent {
         : { ...done, state: "Done", checksum: "c".repeat(64) };
     }
   }
+}
+
+/** Whether it runs from the agent: others may run beside it. */
+function isServed({ spec }: VirtualMachineInstance): boolean {
+  return spec?.volumes?.some(({ persistentVolumeClaim: claim }) => claim?.claimName.endsWith("-restoring")) ?? false;
 }

@@ -22,7 +22,10 @@ export class ModelMachines {
     for (const machine of this.#world.cluster.all(VIRTUAL_MACHINES)) {
       const isThere = this.#world.cluster
         .all(INSTANCES)
-        .some(({ metadata }) => metadata.name === machine.metadata.name);
+        .some(
+          ({ metadata: { name, namespace } }) =>
+            name === machine.metadata.name && namespace === machine.metadata.namespace,
+        );
       if (!this.#isWanted(machine, isThere) || !this.#world.volumeMigrations.maySetOut(machine)) continue;
       const { name, namespace = "", labels = {} } = machine.metadata;
       const volumes = machine.spec?.template?.spec?.volumes ?? [];
