@@ -88,6 +88,14 @@ test("all disks move at once", async () => {
   expect(world.volumeMigrations.attempts).toBe(1);
 });
 
+test("no number is told of a live migration whose reads were not told from the guest's yet", async () => {
+  const world = await migrating();
+  const { relocation, disks, message } = (await settle(world, 3))?.status ?? {};
+  expect(relocation).toBeUndefined();
+  expect(disks?.map(({ bytesRead }) => bytesRead)).toEqual([undefined]);
+  expect(message).toBe("KubeVirt copies 64.0 MiB to the target; how far it has come is not known yet.");
+});
+
 test("at every step the status says in words what is waited for, and counts what was read", async () => {
   const world = liveWorld();
   const said = listen(world);

@@ -209,6 +209,6 @@ function whatKubeVirtDoes(observed: Observed, { open, isMoving, failures, instan
 function copied({ agent, disks }: Observed): string {
   const total = disks.reduce((sum, { size }) => sum + size, 0);
   const read = agent.status?.disks.reduce((sum, { copiedUntil = 0 }) => sum + copiedUntil, 0) ?? 0;
-  if (read === 0) return `KubeVirt copies ${formatBytes(total)} to the target.`;
+  if (read === 0) return `KubeVirt copies ${formatBytes(total)} to the target; how far it has come is not known yet.`;
   return `KubeVirt has read ${formatBytes(read)} of ${formatBytes(total)} for the target, which count once the machine has moved.`;
 }

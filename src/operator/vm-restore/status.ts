@@ -194,7 +194,8 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
     return {
       ...disk,
       bytesStaged: seen.bootSetStaged,
-      ...(isLive ? { bytesTotal: disk.size, bytesRead: seen.copiedUntil ?? 0 } : {}),
+      ...(isLive ? { bytesTotal: disk.size } : {}),
+      ...(isLive && seen.copiedUntil !== undefined ? { bytesRead: seen.copiedUntil } : {}),
       ...(hasMoved ? { bytesTotal: disk.size, bytesRelocated: disk.size } : {}),
       ...(copy === undefined
         ? {}
@@ -215,7 +216,7 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
     relocation: hasMoved
       ? { percent: 100 }
       : isLive
-        ? { percent: liveProgress(status.disks) }
+        ? liveProgress(status.disks)
         : isCopied
           ? copyProgress(observed, copies, plan.disks.length)
           : undefined,
@@ -230,11 +231,17 @@ function copyProgress(observed: Observed, copies: readonly Copy[], disks: number
   return relocationOf(copies, observed.now, disks, observed.jobPods.length > 0) ?? observed.restore.status?.relocation;
 }
 
-/** What a live migration has read, in percent. All of it counts only once the machine has moved. */
-function liveProgress(disks: readonly { readonly size: number; readonly copiedUntil?: number | undefined }[]): number {
+/**
+ * What a live migration has read, in percent. All of it counts only once the machine has moved. Undefined where none of its reads was told
+ * from the guest's yet: a short copy may be over before that (decision 0018), and 0 percent would be as wrong as any other number.
+ */
+function liveProgress(
+  disks: readonly { readonly size: number; readonly copiedUntil?: number | undefined }[],
+): VMRestoreStatus["relocation"] {
   const total = disks.reduce((sum, { size }) => sum + size, 0);
+  if (total === 0 || disks.every(({ copiedUntil }) => copiedUntil === undefined)) return undefined;
   const read = disks.reduce((sum, { copiedUntil = 0 }) => sum + copiedUntil, 0);
-  return total === 0 ? 0 : Math.min(99, Math.floor((100 * read) / total));
+  return { percent: Math.min(99, Math.floor((100 * read) / total)) };
 }
 
 /** Durable bytes only, and an end only while a rate is measured: 100 percent means that every disk is done. */
