@@ -111,6 +111,26 @@ test.each<[string, Schema, RegExp]>([
     object({ a: object({ b: string() }, { required: ["b"], default: {} }) }),
     /b is missing/,
   ],
+  [
+    "a default that lacks a field which has one of its own",
+    object({ a: object({ b: string({ default: "x" }) }, { required: ["b"], default: {} }) }),
+    /b is missing/,
+  ],
+  [
+    "a rule that cannot be told of the default",
+    object({
+      a: object(
+        { b: string({ default: "x" }), c: string() },
+        { default: {}, ...rule("(self.b == 'y') == has(self.c)") },
+      ),
+    }),
+    /default: rule .*: b is not there/,
+  ],
+  [
+    "a rule that cannot be told of a default further out",
+    object({ a: object({ b: object({ c: string() }, rule("self.c != 'y'")) }, { default: { b: {} } }) }),
+    /default: rule .*: c is not there/,
+  ],
   ["a default in metadata", object({ metadata: object({ name: string({ default: "x" }) }) }), /default in metadata/],
   ["restricted metadata", object({ metadata: object({ labels: object({}) }) }), /may not be restricted/],
   ["a look-ahead", object({ a: string({ pattern: "^(?!x)" }) }), /RE2/],
@@ -157,7 +177,7 @@ test("a schema with nothing wrong is not complained about", () => {
         keyed,
         kind: string({ enum: ["A", "B"], default: "A" }),
       },
-      { default: {}, ...rule("self.kind != 'B' || has(self.keyed)") },
+      { default: {}, ...rule("!has(self.kind) || self.kind != 'B' || has(self.keyed)") },
     ),
   });
   expect(structuralProblems(good)).toEqual([]);

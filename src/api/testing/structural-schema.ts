@@ -63,6 +63,7 @@ function visit(schema: Schema, path: string, context: Context, problems: string[
   if (has("default")) {
     if (context.inMetadata) complain("a default in metadata");
     for (const problem of mismatches(schema, schema.default)) complain(`default: ${problem}`);
+    for (const problem of unguarded(schema, schema.default)) complain(`default: ${problem}`);
   }
   const isMap = schema["x-kubernetes-list-type"] === "map";
   for (const [name, inner] of Object.entries(schema.properties ?? {})) {
@@ -181,12 +182,32 @@ function mismatches(schema: Schema, value: unknown): string[] {
   if (is !== "object" || schema["x-kubernetes-preserve-unknown-fields"] === true) return problems;
   const given = value as Record<string, unknown>;
   for (const name of schema.required ?? []) {
-    if (given[name] === undefined && schema.properties?.[name]?.default === undefined)
-      problems.push(`${name} is missing`);
+    if (given[name] === undefined) problems.push(`${name} is missing`);
   }
   for (const [name, field] of Object.entries(given)) {
     const inner = schema.properties?.[name] ?? (schema.additionalProperties as Schema | undefined);
     problems.push(...(inner === undefined ? [`${name} would be pruned`] : mismatches(inner, field)));
   }
   return problems;
+}
+
+/**
+ * Rules are put to the test on a default as it stands, before the defaults of its own fields are filled in: a field that is not in it
+ * may only be looked at where `has()` asked for it. The API server refuses the whole definition otherwise.
+ */
+function unguarded(schema: Schema, value: unknown): string[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
+  const given = value as Record<string, unknown>;
+  const rules = (schema["x-kubernetes-validations"] ?? []) as { rule?: string }[];
+  const problems = rules.flatMap(({ rule = "" }) => {
+    const bare = rule.replace(/'[^']*'/g, "''");
+    const asked = new Set([...bare.matchAll(/\bhas\(self\.(\w+)\)/g)].map(([, name]) => name));
+    const seen = [...bare.matchAll(/\bself\.(\w+)/g)].map(([, name = ""]) => name);
+    const missing = seen.filter((name) => schema.properties?.[name] !== undefined && given[name] === undefined);
+    return [...new Set(missing)]
+      .filter((name) => !asked.has(name))
+      .map((name) => `rule ${rule}: ${name} is not there, and has() does not ask for it`);
+  });
+  const inner = Object.entries(given).flatMap(([name, field]) => unguarded(schema.properties?.[name] ?? {}, field));
+  return [...problems, ...inner];
 }

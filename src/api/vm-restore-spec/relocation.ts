@@ -2,6 +2,7 @@ import * as z from "zod";
 import { dnsLabel, objectName, timestamp } from "../common.ts";
 import { duration, parseDuration } from "../duration.ts";
 import { parseQuantity, quantity } from "../quantity.ts";
+import { belongsTo } from "./belongs-to.ts";
 import { byName } from "./lists.ts";
 
 const targetClaim = {
@@ -95,11 +96,7 @@ export const relocation = z
         verify: z.boolean().default(true).describe("Compare checksums before the machine starts from the target."),
       })
       .refine((value) => (value.when === "At") === (value.at !== undefined), "`at` belongs to `when: At`")
-      .meta({
-        "x-kubernetes-validations": [
-          { rule: "(self.when == 'At') == has(self.at)", message: "`at` belongs to `when: At`" },
-        ],
-      })
+      .meta(belongsTo("at", "when", "At"))
       .prefault({}),
     trial: trial.optional(),
     bandwidthLimit: quantity
@@ -115,11 +112,7 @@ export const relocation = z
       ),
   })
   .refine((value) => (value.begin === "At") === (value.beginAt !== undefined), "`beginAt` belongs to `begin: At`")
-  .meta({
-    "x-kubernetes-validations": [
-      { rule: "(self.begin == 'At') == has(self.beginAt)", message: "`beginAt` belongs to `begin: At`" },
-    ],
-  });
+  .meta(belongsTo("beginAt", "begin", "At"));
 
 /** What becomes of a machine whose disks stay in the backup. */
 export const liveMount = z

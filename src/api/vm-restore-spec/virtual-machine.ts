@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { dnsLabel } from "../common.ts";
+import { belongsTo } from "./belongs-to.ts";
 
 /** `name` or `namespace/name` of a NetworkAttachmentDefinition, or a word that stands for something else. */
 const networkName = z
@@ -27,11 +28,7 @@ export const virtualMachine = z
         (value) => (value.from === "Inline") === (value.template !== undefined),
         "`template` belongs to `from: Inline`",
       )
-      .meta({
-        "x-kubernetes-validations": [
-          { rule: "(self.from == 'Inline') == has(self.template)", message: "`template` belongs to `from: Inline`" },
-        ],
-      })
+      .meta(belongsTo("template", "from", "Inline"))
       .prefault({}),
     macAddresses: z.enum(["Keep", "Regenerate"]).default("Keep"),
     firmwareIdentity: z.enum(["Keep", "Regenerate"]).default("Keep").describe("The machine's UUID and serial number."),
@@ -80,14 +77,7 @@ export const virtualMachine = z
     (value) => (value.networks === "Map") === (value.networkMap !== undefined),
     "`networkMap` belongs to `networks: Map`",
   )
-  .meta({
-    "x-kubernetes-validations": [
-      {
-        rule: "(self.networks == 'Map') == has(self.networkMap)",
-        message: "`networkMap` belongs to `networks: Map`",
-      },
-    ],
-  })
+  .meta(belongsTo("networkMap", "networks", "Map"))
   .describe("What becomes of the machine.");
 
 /** The machine whose place it takes. */
