@@ -1,14 +1,17 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { crc32 } from "node:zlib";
-import { Bitmap } from "../bitmap.ts";
+import type { BitmapView } from "../bitmap.ts";
 import { DiskError } from "../errors.ts";
-import type { OverlayDirectory } from "./files.ts";
-import { PageMap } from "./page-map.ts";
+import type { OverlayDirectory, OverlayFile } from "./files.ts";
+import { PAGE, PageMap } from "./page-map.ts";
 
 const MAGIC = "VMRMAP01";
 const HEADER = 64;
 const PARTIAL = 8;
 const CHECKSUM = 4;
-const PIECE = 4 * 1024 * 1024;
+/** A multiple of what a bitmap takes over at once, and of a partial page's entry. */
+const PIECE = 1024 * 1024;
+const NOTHING = Buffer.alloc(PIECE);
 
 /** A page map as it stood at one moment, with what is needed to go on from there. */
 export interface Checkpoint {
@@ -20,81 +23,88 @@ export interface Checkpoint {
   readonly journal: number;
 }
 
-/** The checkpoint's bytes but for the checksum: a copy, so that the map may change while they are written. */
-export function encodeCheckpoint({ map, size, epoch, journal }: Checkpoint): Buffer {
-  const bitmaps = [map.full, map.zero, map.dirty, map.frozen];
-  const bitmapBytes = Math.ceil(map.pages / 8);
-  const bytes = Buffer.alloc(HEADER + 4 * bitmapBytes + map.partial.size * PARTIAL);
-  bytes.write(MAGIC, 0, "latin1");
-  bytes.writeBigUInt64LE(BigInt(size), 8);
-  bytes.writeUInt32LE(epoch, 16);
-  bytes.writeUInt32LE(journal, 20);
-  bytes.writeUInt32LE(map.frozenId, 24);
-  bytes.writeUInt32LE(map.lastId, 28);
-  bytes.writeUInt32LE((map.sealed ? 1 : 0) | (map.frozenFinal ? 2 : 0), 32);
-  bytes.writeUInt32LE(map.partial.size, 36);
-  let at = HEADER;
-  for (const bitmap of bitmaps) {
-    bytes.set(bitmap.bytes, at);
-    at += bitmapBytes;
-  }
-  for (const [page, mask] of map.partial) {
-    bytes.writeUInt32LE(page, at);
-    bytes.writeUInt32LE(mask, at + 4);
-    at += PARTIAL;
-  }
-  return bytes;
-}
+/** A page map as it stands now, to be written while it changes: nothing of it is copied but what does. */
+export class CheckpointView {
+  readonly #header: Buffer;
+  readonly #bitmaps: readonly BitmapView[];
+  readonly #partials: Buffer;
+  readonly #bitmapBytes: number;
 
-/** @throws DiskError OVERLAY_CORRUPT */
-export function decodeCheckpoint(bytes: Buffer, what: string): Checkpoint {
-  if (bytes.length < HEADER + CHECKSUM || bytes.toString("latin1", 0, 8) !== MAGIC)
-    throw corrupt(`${what} is not an overlay's map`);
-  const end = bytes.length - CHECKSUM;
-  if (crc32(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) throw corrupt(`the checksum of ${what} does not fit`);
-  const size = Number(bytes.readBigUInt64LE(8));
-  const map = new PageMap(Math.ceil(size / 4096));
-  const bitmapBytes = Math.ceil(map.pages / 8);
-  const partials = bytes.readUInt32LE(36);
-  if (end !== HEADER + 4 * bitmapBytes + partials * PARTIAL)
-    throw corrupt(`the length of ${what} does not fit its content`);
-  const bitmap = (index: number): Bitmap => {
-    const from = HEADER + index * bitmapBytes;
-    return new Bitmap(map.pages, new Uint8Array(bytes.subarray(from, from + bitmapBytes)));
-  };
-  map.full = bitmap(0);
-  map.zero = bitmap(1);
-  map.dirty = bitmap(2);
-  map.frozen = bitmap(3);
-  map.frozenId = bytes.readUInt32LE(24);
-  map.lastId = bytes.readUInt32LE(28);
-  map.sealed = (bytes.readUInt32LE(32) & 1) !== 0;
-  map.frozenFinal = (bytes.readUInt32LE(32) & 2) !== 0;
-  for (let index = 0; index < partials; index++) {
-    const at = HEADER + 4 * bitmapBytes + index * PARTIAL;
-    map.partial.set(bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4));
+  /** One at a time for a map. Whoever took it releases it. */
+  constructor({ map, size, epoch, journal }: Checkpoint) {
+    const header = Buffer.alloc(HEADER);
+    header.write(MAGIC, 0, "latin1");
+    header.writeBigUInt64LE(BigInt(size), 8);
+    header.writeUInt32LE(epoch, 16);
+    header.writeUInt32LE(journal, 20);
+    header.writeUInt32LE(map.frozenId, 24);
+    header.writeUInt32LE(map.lastId, 28);
+    header.writeUInt32LE((map.sealed ? 1 : 0) | (map.frozenFinal ? 2 : 0), 32);
+    header.writeUInt32LE(map.partial.size, 36);
+    this.#header = header;
+    this.#bitmapBytes = Math.ceil(map.pages / 8);
+    this.#bitmaps = [map.full, map.zero, map.dirty, map.frozen].map((bitmap) => bitmap.view());
+    this.#partials = Buffer.allocUnsafe(map.partial.size * PARTIAL);
+    let at = 0;
+    for (const [page, mask] of map.partial) {
+      this.#partials.writeUInt32LE(page, at);
+      this.#partials.writeUInt32LE(mask, at + 4);
+      at += PARTIAL;
+    }
   }
-  return { map, size, epoch: bytes.readUInt32LE(16), journal: bytes.readUInt32LE(20) };
+
+  /** The checkpoint's bytes but for the checksum, in pieces that are good until the next one is asked for. Once only. */
+  *pieces(): Generator<Buffer> {
+    const piece = Buffer.allocUnsafe(Math.min(PIECE, HEADER + 4 * this.#bitmapBytes + this.#partials.length));
+    let filled = this.#header.copy(piece);
+    for (const bitmap of this.#bitmaps) {
+      for (let at = 0; at < this.#bitmapBytes; ) {
+        const length = Math.min(piece.length - filled, this.#bitmapBytes - at);
+        bitmap.read(piece.subarray(filled, filled + length), at);
+        at += length;
+        filled += length;
+        if (filled < piece.length) continue;
+        yield piece;
+        filled = 0;
+      }
+    }
+    for (let at = 0; at < this.#partials.length; ) {
+      const copied = this.#partials.copy(piece, filled, at);
+      at += copied;
+      filled += copied;
+      if (filled < piece.length) continue;
+      yield piece;
+      filled = 0;
+    }
+    if (filled > 0) yield piece.subarray(0, filled);
+  }
+
+  release(): void {
+    for (const bitmap of this.#bitmaps) bitmap.release();
+  }
 }
 
 /**
- * Puts the bytes and their checksum in the place of the map that stood there: the old or the new one is there after any crash. They may
- * be a hundred megabytes: the checksum is made piece by piece, between two writes.
+ * Puts a checkpoint with its checksum in the place of the map that stood there: the old or the new one is there after any crash. It may
+ * be hundreds of megabytes, most of them zeros: those are left out of the file, and nothing takes more than a piece of memory.
  */
-export async function saveCheckpoint(directory: OverlayDirectory, disk: string, bytes: Buffer): Promise<void> {
+export async function saveCheckpoint(directory: OverlayDirectory, disk: string, view: CheckpointView): Promise<void> {
   const fresh = `${disk}.map.new`;
+  // One that a crash left has bytes where this one has none.
+  await directory.remove(fresh);
   const file = await directory.open(fresh);
   try {
     let sum = 0;
-    for (let at = 0; at < bytes.length; at += PIECE) {
-      const piece = bytes.subarray(at, at + PIECE);
+    let length = 0;
+    for (const piece of view.pieces()) {
       sum = crc32(piece, sum);
-      await file.write(piece, at);
+      if (NOTHING.compare(piece, 0, piece.length, 0, piece.length) !== 0) await file.write(piece, length);
+      else await nextTurn();
+      length += piece.length;
     }
     const checksum = Buffer.alloc(CHECKSUM);
     checksum.writeUInt32LE(sum);
-    await file.write(checksum, bytes.length);
-    await file.truncate(bytes.length + CHECKSUM);
+    await file.write(checksum, length);
     await file.datasync();
   } finally {
     await file.close();
@@ -103,18 +113,64 @@ export async function saveCheckpoint(directory: OverlayDirectory, disk: string, 
   await directory.sync();
 }
 
-/** The checkpoint that stands, or undefined where this disk has no overlay yet. */
+/**
+ * The checkpoint that stands, or undefined where this disk has no overlay yet.
+ *
+ * @throws DiskError OVERLAY_CORRUPT
+ */
 export async function loadCheckpoint(directory: OverlayDirectory, disk: string): Promise<Checkpoint | undefined> {
   const name = `${disk}.map`;
   if (!(await directory.exists(name))) return undefined;
   const file = await directory.open(name);
   try {
-    const bytes = Buffer.alloc(file.size);
-    await file.read(bytes, 0);
-    return decodeCheckpoint(bytes, name);
+    return await readCheckpoint(file, name);
   } finally {
     await file.close();
   }
+}
+
+async function readCheckpoint(file: OverlayFile, name: string): Promise<Checkpoint> {
+  const header = Buffer.alloc(HEADER);
+  await file.read(header, 0);
+  if (file.size < HEADER + CHECKSUM || header.toString("latin1", 0, 8) !== MAGIC)
+    throw corrupt(`${name} is not an overlay's map`);
+  const size = Number(header.readBigUInt64LE(8));
+  const pages = Math.ceil(size / PAGE);
+  const bitmapBytes = Math.ceil(pages / 8);
+  const partials = header.readUInt32LE(36);
+  const end = HEADER + 4 * bitmapBytes + partials * PARTIAL;
+  // Before anything is believed of the lengths, memory is taken for them: a damaged one must not ask for more than the file holds.
+  if (file.size !== end + CHECKSUM) throw corrupt(`the length of ${name} does not fit its content`);
+
+  const map = new PageMap(pages);
+  let sum = crc32(header);
+  const piece = Buffer.allocUnsafe(Math.min(PIECE, Math.max(bitmapBytes, partials * PARTIAL)));
+  const read = async (at: number, length: number): Promise<Buffer> => {
+    const bytes = piece.subarray(0, length);
+    await file.read(bytes, at);
+    sum = crc32(bytes, sum);
+    return bytes;
+  };
+  for (const [index, bitmap] of [map.full, map.zero, map.dirty, map.frozen].entries()) {
+    const from = HEADER + index * bitmapBytes;
+    for (let at = 0; at < bitmapBytes; at += PIECE) {
+      const bytes = await read(from + at, Math.min(PIECE, bitmapBytes - at));
+      if (NOTHING.compare(bytes, 0, bytes.length, 0, bytes.length) !== 0) bitmap.load(bytes, at);
+    }
+  }
+  for (let from = HEADER + 4 * bitmapBytes; from < end; from += PIECE) {
+    const bytes = await read(from, Math.min(PIECE, end - from));
+    for (let at = 0; at < bytes.length; at += PARTIAL)
+      map.partial.set(bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4));
+  }
+  const checksum = Buffer.alloc(CHECKSUM);
+  await file.read(checksum, end);
+  if (sum !== checksum.readUInt32LE(0)) throw corrupt(`the checksum of ${name} does not fit`);
+  map.frozenId = header.readUInt32LE(24);
+  map.lastId = header.readUInt32LE(28);
+  map.sealed = (header.readUInt32LE(32) & 1) !== 0;
+  map.frozenFinal = (header.readUInt32LE(32) & 2) !== 0;
+  return { map, size, epoch: header.readUInt32LE(16), journal: header.readUInt32LE(20) };
 }
 
 /** What is on the claim cannot have been left by any crash. */

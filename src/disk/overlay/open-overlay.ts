@@ -1,7 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { BlockSource } from "../block-device.ts";
 import { DiskError } from "../errors.ts";
-import { type Checkpoint, corrupt, encodeCheckpoint, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, CheckpointView, corrupt, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { isOutOfSpace, type OverlayDirectory, type OverlayFile } from "./files.ts";
 import { GroupCommit, syncData } from "./group-commit.ts";
 import { Journal, journalName } from "./journal.ts";
@@ -84,16 +84,19 @@ function checkpointer(options: OverlayOptions, map: PageMap, data: OverlayFile, 
   let number = last;
   return async (old: Journal | undefined): Promise<Journal> => {
     const next = number + 1;
-    const bytes = encodeCheckpoint({ map, size: base.size, epoch, journal: next });
-    await syncData(data);
-    const fresh = await Journal.create(directory, disk, next, journalBytes);
+    const view = new CheckpointView({ map, size: base.size, epoch, journal: next });
+    let fresh: Journal | undefined;
     try {
+      await syncData(data);
+      fresh = await Journal.create(directory, disk, next, journalBytes);
       // The names of the data and of the journal are durable before the map that counts on them.
       await directory.sync();
-      await saveCheckpoint(directory, disk, bytes);
+      await saveCheckpoint(directory, disk, view);
     } catch (error) {
-      await fresh.close();
+      await fresh?.close();
       throw error;
+    } finally {
+      view.release();
     }
     number = next;
     await old?.close();

@@ -22,8 +22,8 @@ export interface JournalRecord {
  */
 export class PageMap {
   readonly pages: number;
-  full: Bitmap;
-  zero: Bitmap;
+  readonly full: Bitmap;
+  readonly zero: Bitmap;
   readonly partial = new Map<number, number>();
   dirty: Bitmap;
   frozen: Bitmap;
@@ -67,11 +67,11 @@ export class PageMap {
     switch (op) {
       case OP.full:
       case OP.zero:
-        for (let page = a; page < a + b; page++) this.#become(page, op);
+        this.#become(a, a + b, op);
         return;
       case OP.partial: {
         const mask = this.mask(a) | b;
-        if (mask === WHOLE) this.#become(a, OP.full);
+        if (mask === WHOLE) this.#become(a, a + 1, OP.full);
         else {
           this.partial.set(a, mask);
           this.dirty.add(a);
@@ -100,10 +100,10 @@ export class PageMap {
     }
   }
 
-  #become(page: number, op: typeof OP.full | typeof OP.zero): void {
-    this.partial.delete(page);
-    this.full[op === OP.full ? "add" : "delete"](page);
-    this.zero[op === OP.zero ? "add" : "delete"](page);
-    this.dirty.add(page);
+  #become(from: number, to: number, op: typeof OP.full | typeof OP.zero): void {
+    for (let page = from; page < to && this.partial.size > 0; page++) this.partial.delete(page);
+    this.full.set(op === OP.full, from, to);
+    this.zero.set(op === OP.zero, from, to);
+    this.dirty.set(true, from, to);
   }
 }
