@@ -45,6 +45,7 @@ quickstart-clean: ## Remove everything that the quickstart made
 	@rm -rf .quickstart
 
 bench: setup build ## Speed, with the peers beside, in one run
+	@scripts/debian-packages borgbackup python3-pyfuse3
 	@node test/bench/main.ts $(BENCH_FLAGS)
 
 chaos: setup build ## Faults at random moments, many runs

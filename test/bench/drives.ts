@@ -13,7 +13,6 @@ import type { Workplace } from "./workplace.ts";
 
 const BOOT_SET_LIMIT_MS = 30_000;
 const START_LIMIT_MS = 30_000;
-const IMAGE = "disks/root.img";
 
 /** A guest's disk as QEMU opens it. */
 export interface OpenDrive {
@@ -23,6 +22,10 @@ export interface OpenDrive {
   readonly qemuNbd: readonly string[];
   /** Called when the guest is usable; gives back the share of its reads that found their data staged, where that is known. */
   readonly ready?: () => Promise<number>;
+  /** What serves it, where that is ours. */
+  readonly agent?: AgentProcess;
+  /** Brings the rest of the disk over, where that is asked for and not done by itself; resolves once all is there. */
+  readonly relocate?: () => Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -77,7 +80,7 @@ export function mediaAgent(
       config: {
         repository: { rest: { url } },
         snapshot: { id: workplace.snapshot, pin: false },
-        disks: [{ name: "root", path: `/${IMAGE}`, format: "raw", size: workplace.diskBytes }],
+        disks: [{ name: "root", path: `/${workplace.image}`, format: "raw", size: workplace.diskBytes }],
         cache: { sizeBytes: 4 * 2 ** 30 },
       },
       ...(withProfile && learn.learned !== undefined ? { profile: learn.learned } : {}),
@@ -92,6 +95,7 @@ export function mediaAgent(
     return {
       drive: `file=${file},format=raw`,
       qemuNbd: ["-f", "raw", file],
+      agent,
       async ready() {
         const { bootSet } = await agent.control.status();
         await agent.control.setPhase("Ready");
@@ -107,7 +111,7 @@ export function resticMount(workplace: Workplace, url: string, copyOnRead: boole
   return opener(async (scratch, started) => {
     const mount = await mountSnapshot(workplace, `rest:${url}`, workplace.snapshot, join(scratch, "mount"));
     started(mount.stop);
-    const overlay = await makeOverlay(scratch, mount.path(IMAGE));
+    const overlay = await makeOverlay(scratch, mount.path(workplace.image));
     // O_DIRECT and locks do not exist on this FUSE mount.
     const options = "file.locking=off,backing.file.locking=off,backing.file.cache.direct=off";
     const image = `driver=qcow2,file.driver=file,file.filename=${overlay},${options}`;
@@ -126,7 +130,9 @@ export function nbdkitFilters(workplace: Workplace, url: string): DriveOpener {
     started(mount.stop);
     const socket = join(scratch, "nbdkit.sock");
     const filters = ["cow", "cache", "readahead"].map((name) => `--filter=${name}`);
-    const nbdkit = launch("nbdkit", ["-f", "-U", socket, ...filters, "file", mount.path(IMAGE)], { stdio: "ignore" });
+    const nbdkit = launch("nbdkit", ["-f", "-U", socket, ...filters, "file", mount.path(workplace.image)], {
+      stdio: "ignore",
+    });
     started(() => stopProcess(nbdkit));
     return overSocket(socket, "", nbdkit);
   });
@@ -136,14 +142,14 @@ export function nbdkitFilters(workplace: Workplace, url: string): DriveOpener {
  * PBS-like: the guest runs from an overlay over the backup, what it reads is copied (QEMU's stream job sees to that), and the rest is
  * streamed in from the first sector to the last. It stands for that way of doing it, not for any product.
  */
-export function streamingOverlay(workplace: Workplace, url: string): DriveOpener {
+export function streamingOverlay(workplace: Workplace, url: string, begin: "AtOnce" | "WhenAsked"): DriveOpener {
   return opener(async (scratch, started) => {
     const mount = await mountSnapshot(workplace, `rest:${url}`, workplace.snapshot, join(scratch, "mount"));
     started(mount.stop);
-    const overlay = await makeOverlay(scratch, mount.path(IMAGE));
+    const overlay = await makeOverlay(scratch, mount.path(workplace.image));
     const [socket, monitor] = [join(scratch, "qsd.sock"), join(scratch, "qmp.sock")];
     const nodes = [
-      `driver=file,node-name=backup,filename=${mount.path(IMAGE)},read-only=on,locking=off`,
+      `driver=file,node-name=backup,filename=${mount.path(workplace.image)},read-only=on,locking=off`,
       `driver=file,node-name=file,filename=${overlay},locking=off`,
       "driver=qcow2,node-name=overlay,file=file,backing=backup",
     ];
@@ -159,16 +165,22 @@ export function streamingOverlay(workplace: Workplace, url: string): DriveOpener
     );
     started(() => stopProcess(daemon));
     const drive = await overSocket(socket, "root", daemon);
-    await qmp(monitor, { execute: "block-stream", arguments: { "job-id": "stream", device: "overlay" } });
-    return drive;
+    const stream = { execute: "block-stream", arguments: { "job-id": "stream", device: "overlay" } };
+    if (begin === "AtOnce") await qmp(monitor, stream);
+    const relocate = async (): Promise<void> => {
+      await qmp(monitor, stream);
+      while ((await qmp(monitor, { execute: "query-block-jobs" })).includes('"stream"')) await delay(100);
+      await run("sync", ["-d", overlay]);
+    };
+    return { ...drive, relocate };
   });
 }
 
-export function restoredDisk({ passwordFile, snapshot }: Workplace, url: string): DriveOpener {
+export function restoredDisk({ passwordFile, snapshot, image }: Workplace, url: string): DriveOpener {
   return opener(async (scratch) => {
     const repository = ["--no-cache", "-r", `rest:${url}`, "-p", passwordFile];
     await run("restic", [...repository, "restore", snapshot, "--target", scratch]);
-    const file = join(scratch, IMAGE);
+    const file = join(scratch, image);
     return { drive: `file=${file},format=raw`, qemuNbd: ["-f", "raw", "--cache=none", file] };
   });
 }
@@ -190,14 +202,15 @@ async function overSocket(socket: string, name: string, server: ChildProcess): P
   return { drive: `file=${uri},format=raw`, qemuNbd: ["-f", "raw", uri] };
 }
 
-/** One command of QEMU's monitor protocol, over a connection of its own. */
-async function qmp(path: string, command: object): Promise<void> {
+/** One command of QEMU's monitor protocol, over a connection of its own. @returns all that was answered */
+async function qmp(path: string, command: object): Promise<string> {
   const socket = connect(path);
   socket.write(`${JSON.stringify({ execute: "qmp_capabilities" })}\n${JSON.stringify(command)}\n`);
   let answers = "";
   for await (const piece of socket) {
     answers += String(piece);
     if (answers.includes('"error"')) throw new Error(`QEMU refused: ${answers}`);
-    if (answers.split('"return"').length > 2) break;
+    if (answers.split('"return"').length > 2 && answers.endsWith("\n")) break;
   }
+  return answers;
 }

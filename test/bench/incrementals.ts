@@ -1,105 +1,128 @@
 import type { ChildProcess } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { errorMessage } from "../../src/base/errors.ts";
 import { launch, run } from "./commands.ts";
+import { dropCaches } from "./drop-caches.ts";
+import { BYTES, borgEnvironment, type Chain, prepareChain, STEPS } from "./incremental-chain.ts";
 import { startOwnServer } from "./own-server.ts";
 import { stopProcess } from "./processes.ts";
 import { mountSnapshot } from "./restic-mount.ts";
+import { type Link, SlowRepository } from "./slow-repository.ts";
 import { median, renderTable } from "./table.ts";
 
 const MIB = 2 ** 20;
-const BYTES = 128 * MIB;
-const STEPS = [1, 10, 30] as const;
-/** What each incremental changes: one percent of the disk, in runs of 1 MiB. */
-const CHANGED_RUNS = 1;
 const NAME = "/inc.img";
+/** At random places, the same for all, one after the other. */
+const RANDOM_READS = 200;
+const MOUNT_LIMIT_MS = 30_000;
 
-interface Chain {
-  readonly directory: string;
-  readonly repository: string;
-  readonly passwordFile: string;
-  /** By the number of incrementals before it. */
-  readonly snapshots: readonly string[];
-  /** The qcow2 overlay with so many below it. */
-  qcow2(step: number): string;
+/** How the disk is read; both give what belongs into the table. */
+interface Reader {
+  file(path: string): Promise<number>;
+  nbd(uri: string): Promise<number>;
 }
 
+const SEQUENTIAL: Reader = {
+  file: (path) => rate(() => run("dd", [`if=${path}`, "of=/dev/null", "bs=1M", "status=none"])),
+  nbd: (uri) => rate(() => run("nbdcopy", [uri, "null:"])),
+};
+const RANDOM: Reader = {
+  file: (path) => fio("--ioengine=psync", `--filename=${path}`, "--readonly"),
+  nbd: (uri) => fio("--ioengine=nbd", `--uri=${uri}`),
+};
+
+interface Place {
+  /** A directory or the URL of a REST server. */
+  readonly repository: string;
+  readonly link: Link;
+}
+
+type Contender = (chain: Chain, place: Place, step: number, reader: Reader) => Promise<number>;
+
 /**
- * The whole disk read through so many incrementals, nothing cached but the repository's own files: ours over NBD, `restic mount`,
- * `restic restore`, and a chain of qcow2 overlays with the same changes.
+ * A disk read through so many incrementals, nothing cached: ours over NBD, `restic mount`, `restic restore`, `borg mount`, and a chain
+ * of qcow2 overlays with the same changes, which lies here and has no link before it. At 0 ms the repository's directory is read as it
+ * is, so that what the programs themselves cost shows; else it is behind the link.
  */
-export async function benchIncrementals(place: string, rounds: number): Promise<string> {
+export async function benchIncrementals(place: string, links: readonly Link[], rounds: number): Promise<string> {
   const chain = await prepareChain(join(place, "incrementals"));
-  const contenders: Record<string, (step: number) => Promise<number>> = {
-    "VMRestore, cold cache": (step) => ours(chain, step),
-    "restic mount": (step) => resticMount(chain, step),
-    "restic restore": (step) => resticRestore(chain, step),
-    "qcow2 chain (local)": (step) => qcow2(chain, step),
+  const tables: string[] = [];
+  for (const link of links) {
+    const slow = link.delayMs > 0 ? await SlowRepository.start(chain.repository, link) : undefined;
+    const where =
+      slow === undefined ? "in a directory" : `behind ${link.delayMs} ms and ${link.bytesPerSecond / 1e6} MB/s`;
+    try {
+      const repository = slow?.url ?? chain.repository;
+      const sequential = await compare(chain, { repository, link }, SEQUENTIAL, rounds);
+      tables.push(
+        `Sequential reads through incrementals of 1 % each, ${BYTES / MIB} MiB, repository ${where} (MiB/s, medians of ${rounds} rounds, spread)\n\n${sequential}`,
+      );
+      const random = await compare(chain, { repository, link }, RANDOM, rounds);
+      tables.push(
+        `${RANDOM_READS} random reads of 4 KiB, one after the other, repository ${where} (reads/s, medians of ${rounds} rounds, spread)\n\n${random}`,
+      );
+    } finally {
+      await slow?.close();
+    }
+  }
+  return tables.join("\n\n");
+}
+
+async function compare(chain: Chain, place: Place, reader: Reader, rounds: number): Promise<string> {
+  const contenders: Record<string, Contender> = {
+    "VMRestore, cold cache": ours,
+    "restic mount": resticMount,
+    "borg mount": borgMount,
+    "qcow2 chain (local)": qcow2,
+    // There is nothing to read at random before all is there.
+    ...(reader === SEQUENTIAL ? { "restic restore": resticRestore } : {}),
   };
   const rates = new Map<string, number[]>();
+  const failures = new Map<string, string>();
   for (let round = 0; round < rounds; round++) {
     for (const step of STEPS) {
       for (const [name, contender] of Object.entries(contenders)) {
-        const seconds = await contender(step);
-        rates.set(`${name} ${step}`, [...(rates.get(`${name} ${step}`) ?? []), BYTES / MIB / seconds]);
+        await dropCaches(chain.directory);
+        const key = `${name} ${step}`;
+        try {
+          rates.set(key, [...(rates.get(key) ?? []), await contender(chain, place, step, reader)]);
+        } catch (error) {
+          failures.set(name, errorMessage(error)); // one that cannot run here leaves the others alone
+        }
       }
     }
   }
   const rows = Object.keys(contenders).map((name) => [
     name,
-    ...STEPS.map((step) => median(rates.get(`${name} ${step}`) ?? []).toFixed(0)),
+    ...STEPS.map((step) => {
+      const all = rates.get(`${name} ${step}`) ?? [];
+      const shown = (value: number): string => value.toFixed(value < 10 ? 1 : 0);
+      return all.length === 0
+        ? "failed"
+        : `${shown(median(all))} (${shown(Math.min(...all))}–${shown(Math.max(...all))})`;
+    }),
   ]);
-  const title = `Sequential reads through incrementals of 1 % each, ${BYTES / MIB} MiB (MiB/s, medians of ${rounds} rounds)`;
-  return `${title}\n\n${renderTable(["", ...STEPS.map((step) => `${step} incrementals`)], rows)}`;
+  const complaints = [...failures].map(([name, message]) => `\n${name} failed: ${message}`).join("");
+  return `${renderTable(["", ...STEPS.map((step) => `${step} incrementals`)], rows)}${complaints}`;
 }
 
-async function prepareChain(directory: string): Promise<Chain> {
-  const [repository, passwordFile] = [join(directory, "repository"), join(directory, "password")];
-  const snapshotsFile = join(directory, "snapshots.json");
-  const qcow2 = (step: number): string => join(directory, `${step}.qcow2`);
-  if (!existsSync(snapshotsFile)) {
-    await rm(directory, { recursive: true, force: true });
-    await mkdir(directory, { recursive: true });
-    await writeFile(passwordFile, "benchmark", { mode: 0o600 });
-    const disk = join(directory, "inc.img");
-    const restic = (args: readonly string[]): Promise<{ stdout: string }> =>
-      run("restic", ["--no-cache", "-r", repository, "-p", passwordFile, ...args], { cwd: directory });
-    await restic(["init"]);
-    const handle = await open(disk, "w+");
-    for (let at = 0; at < BYTES; at += MIB) await handle.write(randomBytes(MIB), 0, MIB, at);
-    const snapshots: string[] = [];
-    const change = join(directory, "change");
-    for (let step = 0; step <= Math.max(...STEPS); step++) {
-      if (step === 0) await run("qemu-img", ["convert", "-O", "qcow2", disk, qcow2(0)]);
-      else await run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", qcow2(step - 1), "-F", "qcow2", qcow2(step)]);
-      for (let runs = 0; step > 0 && runs < CHANGED_RUNS; runs++) {
-        const at = ((step * 37 + runs * 11) % (BYTES / MIB)) * MIB;
-        const bytes = randomBytes(MIB);
-        await handle.write(bytes, 0, MIB, at);
-        await writeFile(change, bytes);
-        await run("qemu-io", ["-f", "qcow2", "-c", `write -s ${change} ${at} ${MIB}`, qcow2(step)]);
-      }
-      const { stdout } = await restic(["backup", "--json", "inc.img"]);
-      const summary = JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as { snapshot_id: string };
-      snapshots.push(summary.snapshot_id);
-    }
-    await handle.close();
-    const all = JSON.parse((await restic(["snapshots", "--json"])).stdout) as { id: string }[];
-    const whole = snapshots.map((id) => all.find((snapshot) => snapshot.id.startsWith(id))?.id ?? id);
-    await writeFile(snapshotsFile, JSON.stringify(whole));
-  }
-  const snapshots = JSON.parse(await readFile(snapshotsFile, "utf8")) as string[];
-  return { directory, repository, passwordFile, snapshots, qcow2 };
-}
-
-async function timed(body: () => Promise<unknown>): Promise<number> {
+/** @returns MiB/s over the whole disk */
+async function rate(body: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await body();
-  return (performance.now() - start) / 1000;
+  return BYTES / MIB / ((performance.now() - start) / 1000);
+}
+
+/** @returns reads per second */
+async function fio(...what: readonly string[]): Promise<number> {
+  const load = ["--rw=randread", "--bs=4k", "--iodepth=1", `--size=${BYTES}`, `--number_ios=${RANDOM_READS}`];
+  const { stdout } = await run("fio", ["--name=x", ...what, ...load, "--randrepeat=1", "--output-format=json"]);
+  const { jobs } = JSON.parse(stdout.slice(stdout.indexOf("{"))) as { jobs: { read: { iops: number } }[] };
+  return jobs[0]?.read.iops ?? 0;
 }
 
 async function withScratch(body: (scratch: string) => Promise<number>): Promise<number> {
@@ -111,49 +134,75 @@ async function withScratch(body: (scratch: string) => Promise<number>): Promise<
   }
 }
 
-/** Reads all of what a server offers on its socket; its start does not count. */
-async function overNbd(server: ChildProcess, socket: string): Promise<number> {
+/** Reads what a server offers on its socket; its start does not count. */
+async function overNbd(server: ChildProcess, socket: string, reader: Reader): Promise<number> {
   try {
     while (!existsSync(socket)) {
       if (server.exitCode !== null) throw new Error(`it did not start: ${server.spawnargs.join(" ")}`);
       await delay(20);
     }
-    return await timed(() => run("nbdcopy", [`nbd+unix:///root?socket=${socket}`, "null:"]));
+    return await reader.nbd(`nbd+unix:///root?socket=${socket}`);
   } finally {
     await stopProcess(server);
   }
 }
 
-function ours({ directory, repository, passwordFile, snapshots }: Chain, step: number): Promise<number> {
-  return withScratch(async (scratch) => {
+const ours: Contender = ({ directory, passwordFile, snapshots }, { repository }, step, reader) =>
+  withScratch(async (scratch) => {
     const socket = join(scratch, "ours.sock");
     const data = { directory, repository, passwordFile, path: NAME, bytes: BYTES, snapshot: snapshots[step] ?? "" };
-    return overNbd(await startOwnServer(data, join(scratch, "state"), socket), socket);
+    return overNbd(await startOwnServer(data, join(scratch, "state"), socket), socket, reader);
   });
-}
 
-function qcow2(chain: Chain, step: number): Promise<number> {
-  return withScratch(async (scratch) => {
+const qcow2: Contender = (chain, _place, step, reader) =>
+  withScratch(async (scratch) => {
     const socket = join(scratch, "qemu.sock");
     const args = ["-r", "-t", "-e", "8", "-x", "root", "-f", "qcow2", "-k", socket, chain.qcow2(step)];
-    return overNbd(launch("qemu-nbd", args, { stdio: "ignore" }), socket);
+    return overNbd(launch("qemu-nbd", args, { stdio: "ignore" }), socket, reader);
   });
-}
 
-function resticMount(chain: Chain, step: number): Promise<number> {
-  return withScratch(async (scratch) => {
-    const mount = await mountSnapshot(chain, chain.repository, chain.snapshots[step] ?? "", join(scratch, "mount"));
+const resticMount: Contender = (chain, { repository }, step, reader) =>
+  withScratch(async (scratch) => {
+    const mount = await mountSnapshot(chain, asRestic(repository), chain.snapshots[step] ?? "", join(scratch, "mount"));
     try {
-      return await timed(() => run("dd", [`if=${mount.path(NAME)}`, "of=/dev/null", "bs=1M", "status=none"]));
+      return await reader.file(mount.path(NAME));
     } finally {
       await mount.stop();
     }
   });
-}
 
-function resticRestore({ repository, passwordFile, snapshots }: Chain, step: number): Promise<number> {
-  return withScratch((scratch) => {
-    const args = ["--no-cache", "-r", repository, "-p", passwordFile, "restore", snapshots[step] ?? ""];
-    return timed(() => run("restic", [...args, "--target", scratch]));
+const resticRestore: Contender = ({ passwordFile, snapshots }, { repository }, step) =>
+  withScratch((scratch) => {
+    const args = ["--no-cache", "-r", asRestic(repository), "-p", passwordFile, "restore", snapshots[step] ?? ""];
+    return rate(() => run("restic", [...args, "--target", scratch]));
   });
+
+/** borg speaks over a pipe to `borg serve`; the link is put into that pipe. */
+const borgMount: Contender = ({ directory }, { link }, step, reader) =>
+  withScratch(async (scratch) => {
+    const [mount, repository] = [join(scratch, "mount"), join(directory, "borg")];
+    await mkdir(mount);
+    const pipe = `${process.execPath} ${join(import.meta.dirname, "delayed-pipe.ts")} ${link.delayMs} ${link.bytesPerSecond}`;
+    const [rsh, url] = link.delayMs > 0 ? [[`BORG_RSH=${pipe}`], `ssh://bench${repository}`] : [[], repository];
+    const environment = [...borgEnvironment(join(scratch, "base")), ...rsh];
+    const borg = launch("env", [...environment, "borg", "mount", "--foreground", `${url}::${step}`, mount], {
+      stdio: "ignore",
+    });
+    const file = join(mount, "inc.img");
+    try {
+      const deadline = performance.now() + MOUNT_LIMIT_MS;
+      while (!(await stat(file).then(Boolean, () => false))) {
+        if (borg.exitCode !== null || performance.now() > deadline)
+          throw new Error("borg mount did not come up; it needs Debian's borgbackup and python3-pyfuse3");
+        await delay(50);
+      }
+      return await reader.file(file);
+    } finally {
+      await run("fusermount3", ["-uz", mount]).catch(() => undefined);
+      await stopProcess(borg);
+    }
+  });
+
+function asRestic(repository: string): string {
+  return repository.startsWith("http") ? `rest:${repository}` : repository;
 }

@@ -2,15 +2,18 @@ import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { bootUntilPage } from "./boot.ts";
+import { benchBootBytes } from "./boot-bytes.ts";
 import { bootTrace, traceSize } from "./boot-trace.ts";
 import { takeCommands } from "./commands.ts";
 import { benchDecode } from "./decode.ts";
 import { benchGuestWrites } from "./guest-writes.ts";
 import { benchIncrementals } from "./incrementals.ts";
 import { benchIndexLoad } from "./index-load.ts";
+import { benchMachines } from "./machines.ts";
 import { benchNbd } from "./nbd.ts";
 import { benchNfs } from "./nfs.ts";
 import { benchOperator } from "./operator.ts";
+import { benchReadsDuringRelocation } from "./reads-during-relocation.ts";
 import { benchRelocation } from "./relocation.ts";
 import { replayTrace } from "./replay.ts";
 import { benchResources } from "./resources.ts";
@@ -25,7 +28,7 @@ const { values } = parseArgs({
   options: {
     only: { type: "string" },
     rounds: { type: "string", default: "3" },
-    /** Of the link to the repository; several, with commas between, for the replay. */
+    /** Of the link to the repository; several, with commas between, where a section takes them. */
     "delay-ms": { type: "string", default: "5" },
     "megabytes-per-second": { type: "string", default: "50" },
     /** In the made-up repository whose index is loaded. */
@@ -77,19 +80,48 @@ async function usable(): Promise<string> {
   return tables.join("\n\n");
 }
 
+async function machines(): Promise<string> {
+  const workplace = await prepareWorkplace(root, place);
+  const trace = await bootTrace(workplace);
+  const tables: string[] = [];
+  for (const delayMs of delays) tables.push(await benchMachines({ workplace, trace, rounds, delayMs, bytesPerSecond }));
+  return tables.join("\n\n");
+}
+
+async function bytes(): Promise<string> {
+  const workplace = await prepareWorkplace(root, place);
+  const links = delays.map((delayMs) => ({ delayMs, bytesPerSecond }));
+  return benchBootBytes(workplace, await bootTrace(workplace), links, rounds);
+}
+
+async function reads(): Promise<string> {
+  const noise = await prepareNoise(place);
+  const workplace = { ...noise, diskBytes: noise.bytes, image: noise.path.slice(1), cliEntry };
+  const tables: string[] = [];
+  for (const delayMs of delays)
+    tables.push(await benchReadsDuringRelocation({ workplace, rounds, delayMs, bytesPerSecond }));
+  return tables.join("\n\n");
+}
+
 const sections: Record<string, () => Promise<string>> = {
   nbd: async () => benchNbd(await prepareNoise(place), rounds),
   nfs: async () => benchNfs(await prepareNoise(place), cliEntry, rounds),
   writes: async () => benchGuestWrites(await prepareNoise(place), cliEntry, rounds),
+  reads,
   relocation: async () => benchRelocation(await prepareNoise(place), cliEntry, rounds),
   decode,
-  incrementals: async () => benchIncrementals(place, rounds),
+  incrementals: () => {
+    const links = delays.map((delayMs) => ({ delayMs, bytesPerSecond }));
+    return benchIncrementals(place, links, rounds);
+  },
   index: async () => benchIndexLoad(place, join(root, "dist"), Number(values["index-blobs"])),
   resources: async () => {
     const workplace = await prepareWorkplace(root, place);
     return benchResources(workplace, await bootTrace(workplace));
   },
   operator: benchOperator,
+  bytes,
+  machines,
   replay,
   usable,
 };

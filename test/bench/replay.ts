@@ -16,16 +16,11 @@ let ports = 0;
  * @returns milliseconds from the first read to the end of the last
  */
 export async function replayTrace(
-  { qemuNbd }: OpenDrive,
+  drive: OpenDrive,
   trace: readonly TraceEvent[],
   onReady: () => Promise<void>,
 ): Promise<number> {
-  const [host, port] = ["127.0.0.1", 17_000 + (++ports % 1000)];
-  const server = launch("qemu-nbd", ["-t", "-x", "root", "-b", host, "-p", String(port), ...qemuNbd], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
-  try {
-    const client = await connected(host, port, () => server.exitCode === null);
+  return withReader(drive, async (client) => {
     const start = performance.now();
     const reads: Promise<unknown>[] = [];
     for (const event of trace) {
@@ -33,9 +28,24 @@ export async function replayTrace(
       else reads.push(client.read(event[0], event[1]));
     }
     const took = performance.now() - start;
-    client.close();
     await onReady();
     return took;
+  });
+}
+
+/** Reads a drive through QEMU's block layer. */
+export async function withReader<T>({ qemuNbd }: OpenDrive, body: (client: NbdClient) => Promise<T>): Promise<T> {
+  const [host, port] = ["127.0.0.1", 17_000 + (++ports % 1000)];
+  const server = launch("qemu-nbd", ["-t", "-x", "root", "-b", host, "-p", String(port), ...qemuNbd], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  try {
+    const client = await connected(host, port, () => server.exitCode === null);
+    try {
+      return await body(client);
+    } finally {
+      client.close();
+    }
   } finally {
     await stopProcess(server, "SIGTERM");
   }

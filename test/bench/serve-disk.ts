@@ -10,10 +10,11 @@ import { ReadPath } from "../../src/media-agent/read-path.ts";
 import { openSource } from "../../src/media-agent/repository-source.ts";
 import { NbdServer } from "../../src/nbd/server.ts";
 import { LocalBackend } from "../../src/repository/backends/local.ts";
+import { RestBackend } from "../../src/repository/backends/rest.ts";
 
 /**
  * The media agent's own read path behind NBD without TLS, so that it is measured as the peers are: over a UNIX socket, in the clear.
- * `serve-disk.ts CONFIG REPOSITORY PASSWORD_FILE STATE SOCKET`
+ * The repository is a directory or the URL of a REST server. `serve-disk.ts CONFIG REPOSITORY PASSWORD_FILE STATE SOCKET`
  */
 const [configFile = "", repository = "", passwordFile = "", state = "", socket = ""] = process.argv.slice(2);
 const config = agentConfig.parse(JSON.parse(await readFile(configFile, "utf8")));
@@ -21,7 +22,12 @@ const metrics = new AgentMetrics();
 const source = await openSource(
   {
     config,
-    places: [{ backend: () => new LocalBackend(repository), password: await readFile(passwordFile, "utf8") }],
+    places: [
+      {
+        backend: () => (repository.startsWith("http") ? new RestBackend(repository) : new LocalBackend(repository)),
+        password: await readFile(passwordFile, "utf8"),
+      },
+    ],
     clock: systemClock,
     log: silentLogger,
     onWait: () => undefined,

@@ -42,7 +42,7 @@ export async function benchTimeToUsable(options: Options): Promise<string> {
     "restic mount + overlay": drives.resticMount(workplace, url, false),
     "restic mount + overlay, copy-on-read": drives.resticMount(workplace, url, true),
     "nbdkit cow, cache, readahead": drives.nbdkitFilters(workplace, url),
-    "PBS-like: copy-on-read and stream": drives.streamingOverlay(workplace, url),
+    "PBS-like: copy-on-read and stream": drives.streamingOverlay(workplace, url, "AtOnce"),
     "restic restore first": drives.restoredDisk(workplace, url),
   };
   const results = new Map<string, Outcome[]>();

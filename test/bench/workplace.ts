@@ -20,6 +20,8 @@ export interface Workplace {
   readonly passwordFile: string;
   readonly password: string;
   readonly snapshot: string;
+  /** Of the disk in the snapshot, without a slash before it. */
+  readonly image: string;
   readonly cliEntry: string;
 }
 
@@ -71,6 +73,7 @@ export async function prepareWorkplace(root: string, directory: string): Promise
     passwordFile,
     password,
     snapshot: snapshot.id,
+    image: "disks/root.img",
     cliEntry: join(root, "dist/cli/main.js"),
   };
 }
