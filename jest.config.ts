@@ -12,6 +12,10 @@ const config: Config = {
   },
   testMatch: ["<rootDir>/src/**/*.test.ts", "<rootDir>/test/integration/**/*.test.ts"],
   testTimeout: 30_000,
+  // Much of the time goes to QEMU, restic and waiting: one worker for two processors leaves half of them idle. Module registries of
+  // hundreds of files add up to gigabytes: a worker that has grown so far is started anew.
+  maxWorkers: 2,
+  workerIdleMemoryLimit: "1500MB",
   reporters: ["default", "<rootDir>/test/summary-reporter.ts"],
 };
 
