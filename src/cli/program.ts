@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { checkNodeCommand } from "./commands/check-node.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { labCommand } from "./commands/lab.ts";
 import { mediaAgentCommand } from "./commands/media-agent.ts";
@@ -19,6 +20,7 @@ const program = new Command("vmrestore")
   .addCommand(relocateCommand())
   .addCommand(restoreStateCommand())
   .addCommand(inspectCommand())
+  .addCommand(checkNodeCommand())
   .addCommand(operatorCommand())
   .addCommand(labCommand())
   .addCommand(quickstartCommand());
