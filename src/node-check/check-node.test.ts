@@ -39,7 +39,14 @@ test("the command writes a report that the operator reads, and reaches a real po
   try {
     process.env.KUBERNETES_SERVICE_HOST = "127.0.0.1";
     process.env.KUBERNETES_SERVICE_PORT = String((server.address() as { port: number }).port);
-    await checkNode({ hostRoot: folder, result: join(folder, "report") });
+    await checkNode({
+      bin: folder,
+      sbin: folder,
+      modules: folder,
+      sysfs: join(folder, "none"),
+      proc: "/proc",
+      result: join(folder, "report"),
+    });
     const report = parseNodeReport(await readFile(join(folder, "report"), "utf8"));
     expect(report).toMatchObject({ serviceNetwork: "Reached", mountHelper: "Unknown", selinux: "Unknown" });
     expect(report?.kernel).not.toBe("");

@@ -2,17 +2,13 @@ import { writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import type { NodeReport } from "../api/node-report.ts";
 import { systemClock } from "../base/clock.ts";
-import { readNode } from "./read-node.ts";
+import { type NodeFiles, readNode } from "./read-node.ts";
 
 const ATTEMPTS = 3;
 const ATTEMPT_MS = 3000;
 const PAUSE_MS = 1000;
 
-export interface CheckNodeOptions {
-  /** The folder that the node's folders are mounted below. */
-  readonly hostRoot: string;
-  /** Default: /proc. */
-  readonly proc?: string;
+export interface CheckNodeOptions extends NodeFiles {
   /** File that the report goes to. */
   readonly result: string;
 }
@@ -23,11 +19,8 @@ interface Service {
 }
 
 /** Looks at the node it runs on and writes what it found. What is wrong with the node is data, and no failure. */
-export async function checkNode({ hostRoot, proc = "/proc", result }: CheckNodeOptions): Promise<void> {
-  const [facts, network] = await Promise.all([
-    readNode({ root: hostRoot, proc }),
-    tryService(serviceOf(process.env), connectOnce),
-  ]);
+export async function checkNode({ result, ...files }: CheckNodeOptions): Promise<void> {
+  const [facts, network] = await Promise.all([readNode(files), tryService(serviceOf(process.env), connectOnce)]);
   const report: NodeReport = { ...facts, ...network };
   await writeFile(result, JSON.stringify(report));
 }

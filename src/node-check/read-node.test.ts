@@ -20,7 +20,9 @@ async function nodeOf(files: Readonly<Record<string, string>>, links: Readonly<R
     await writeFile(join(folder, path), content);
   }
   for (const [path, target] of Object.entries(links)) await symlink(target, join(folder, path));
-  return readNode({ root: folder, proc: join(folder, "proc") });
+  const at = (path: string) => join(folder, path);
+  const places = { bin: at("bin"), sbin: at("sbin"), modules: at("lib/modules"), sysfs: at("sys/fs") };
+  return readNode({ ...places, proc: at("proc") });
 }
 
 const PROC = { "proc/sys/kernel/osrelease": `${KERNEL}\n`, "proc/filesystems": "nodev\tsysfs\n\text4\n" };

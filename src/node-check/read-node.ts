@@ -12,22 +12,28 @@ type Presence = NodeReport["nfs"];
  * these four folders of it.
  */
 export interface NodeFiles {
-  /** Holds `bin`, `sbin`, `lib/modules` and `sys/fs` of the node. */
-  readonly root: string;
+  /** The node's `/bin`. */
+  readonly bin: string;
+  /** The node's `/sbin`. */
+  readonly sbin: string;
+  /** The node's `/lib/modules`. */
+  readonly modules: string;
+  /** The node's `/sys/fs`. */
+  readonly sysfs: string;
   readonly proc: string;
 }
 
 /** What a node's files say of its NFS client and of SELinux. Reads only; what cannot be read is `Unknown`. */
 export async function readNode(files: NodeFiles): Promise<Omit<NodeReport, "serviceNetwork" | "serviceNetworkError">> {
-  const { root, proc } = files;
+  const { proc } = files;
   const kernel = ((await readText(join(proc, "sys/kernel/osrelease"))) ?? "").trim().slice(0, 128);
-  const modules = kernel === "" || kernel.includes("/") ? undefined : join(root, "lib/modules", kernel);
+  const modules = kernel === "" || kernel.includes("/") ? undefined : join(files.modules, kernel);
   const [filesystems, dependencies, builtin, helper, selinux] = await Promise.all([
     readText(join(proc, "filesystems")),
     modules === undefined ? undefined : readText(join(modules, "modules.dep")),
     modules === undefined ? undefined : readText(join(modules, "modules.builtin")),
-    mountHelper(root),
-    readSelinux(root),
+    mountHelper(files),
+    readSelinux(files),
   ]);
   const loaded = filesystems?.split("\n").some((line) => line.split("\t").at(-1) === "nfs") === true;
   return {
@@ -50,20 +56,18 @@ function modulePresence(name: string, dependencies: string | undefined, builtin:
  * `mount` looks for the program of a type in /sbin. Where the node has no `mount` itself, its kubelet runs in a container and
  * brings its own programs, which nobody sees from here.
  */
-async function mountHelper(root: string): Promise<Presence> {
-  const helper = await presenceOf(join(root, "sbin/mount.nfs"));
+async function mountHelper({ bin, sbin }: NodeFiles): Promise<Presence> {
+  const helper = await presenceOf(join(sbin, "mount.nfs"));
   if (helper !== "Missing") return helper;
-  return (await presenceOf(join(root, "bin/mount"))) === "Present" ? "Missing" : "Unknown";
+  return (await presenceOf(join(bin, "mount"))) === "Present" ? "Missing" : "Unknown";
 }
 
-async function readSelinux(root: string): Promise<Pick<NodeReport, "selinux" | "virtUseNfs">> {
-  const folder = join(root, "sys/fs/selinux");
+async function readSelinux({ sysfs }: NodeFiles): Promise<Pick<NodeReport, "selinux" | "virtUseNfs">> {
+  const folder = join(sysfs, "selinux");
   const enforce = await readText(join(folder, "enforce"));
   if (enforce === undefined) {
     // A kernel without SELinux has no such folder, or an empty one.
-    const isOff =
-      (await presenceOf(join(root, "sys/fs"))) === "Present" &&
-      (await presenceOf(join(folder, "enforce"))) === "Missing";
+    const isOff = (await presenceOf(sysfs)) === "Present" && (await presenceOf(join(folder, "enforce"))) === "Missing";
     return { selinux: isOff ? "Off" : "Unknown", virtUseNfs: "Unknown" };
   }
   // Two numbers: what is so now, and what is going to be.
