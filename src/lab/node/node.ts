@@ -5,6 +5,7 @@ import { type KubernetesObject, type ResourceType, resourcePath } from "../../op
 import { PODS } from "../controllers/kinds.ts";
 import { type LabContext, ownKey, runLabController } from "../controllers/lab-controller.ts";
 import { PodAddresses } from "./addresses.ts";
+import { hostRootOf, makeHostRoot } from "./host-root.ts";
 import { PodRunner } from "./pod-runner.ts";
 import type { NodePod } from "./pod-spec.ts";
 import { StatusSender } from "./status-sender.ts";
@@ -98,6 +99,7 @@ export class LabNode {
     const { cluster, clock, logger } = this.#context;
     const runner = new PodRunner({
       ...{ pod, directory, cluster, clock, cliEntry: this.#options.cliEntry, podIP: await this.#addresses.next() },
+      hostRoot: hostRootOf(this.#options.directory, pod.spec?.nodeName ?? ""),
       onStatus: (status) => statuses.publish(pod, key, status),
     });
     this.#runners.set(key, runner);
@@ -122,8 +124,11 @@ export class LabNode {
     });
   }
 
-  /** The whole of the lab's scheduling: the first node. */
-  async #bind({ metadata }: NodePod): Promise<void> {
+  /** The whole of the lab's scheduling: the node that the pod asks for by name, or the first one. */
+  async #bind({ metadata, spec }: NodePod): Promise<void> {
+    const asked = askedNode(spec);
+    // As with a scheduler: it waits for a node that there is not.
+    if (asked !== undefined && !this.#options.names.includes(asked)) return;
     const { name, namespace } = metadata;
     await this.#context.transport.request({
       method: "POST",
@@ -132,13 +137,14 @@ export class LabNode {
         apiVersion: "v1",
         kind: "Binding",
         metadata: { name, namespace },
-        target: { apiVersion: "v1", kind: "Node", name: this.#options.names[0] },
+        target: { apiVersion: "v1", kind: "Node", name: asked ?? this.#options.names[0] },
       },
     });
   }
 
   async #register(): Promise<void> {
     for (const name of this.#options.names) {
+      await makeHostRoot(hostRootOf(this.#options.directory, name));
       const labels = { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubevirt.io/schedulable": "true" };
       await this.#context.cluster.apply(NODES, { apiVersion: "v1", kind: "Node", metadata: { name, labels } });
     }
@@ -172,6 +178,12 @@ export class LabNode {
       await clock.sleep(HEARTBEAT_MS, signal).catch(() => undefined);
     }
   }
+}
+
+function askedNode(spec: NodePod["spec"]): string | undefined {
+  const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
+  return terms?.[0]?.matchFields?.find(({ key, operator }) => key === "metadata.name" && operator === "In")
+    ?.values?.[0];
 }
 
 /** The machine's own; the lab keeps nobody to it. */

@@ -12,6 +12,8 @@ interface PodRunnerOptions {
   /** The pod's own, below the node's. */
   readonly directory: string;
   readonly cliEntry: string;
+  /** The folder that stands for the node's own files. */
+  readonly hostRoot: string;
   readonly cluster: Cluster;
   readonly clock: Clock;
   /** The status is another than before. */
@@ -34,7 +36,7 @@ export class PodRunner {
     this.#options = options;
     this.uid = pod.metadata.uid ?? "";
     this.podIP = podIP;
-    this.#volumes = new PodVolumes(cluster, directory);
+    this.#volumes = new PodVolumes(cluster, directory, options.hostRoot);
     this.#startTime = new Date(clock.now()).toISOString();
     this.#containers = (pod.spec?.containers ?? []).map((container) => {
       const before = pod.status?.containerStatuses?.find(({ name }) => name === container.name);

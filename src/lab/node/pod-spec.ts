@@ -1,6 +1,6 @@
 import type { LabObject } from "../controllers/kinds.ts";
 
-/** A pod as the lab's node reads it. What is not here (security contexts, affinity, …) has no effect in the lab. */
+/** A pod as the lab's node reads it. What is not here (security contexts, other affinity, …) has no effect in the lab. */
 export interface NodePod extends LabObject {
   spec?: {
     nodeName?: string;
@@ -8,6 +8,14 @@ export interface NodePod extends LabObject {
     terminationGracePeriodSeconds?: number;
     containers: Container[];
     volumes?: PodVolume[];
+    /** Only the fields of the nodes that it may be put on. */
+    affinity?: {
+      nodeAffinity?: {
+        requiredDuringSchedulingIgnoredDuringExecution?: {
+          nodeSelectorTerms?: { matchFields?: { key: string; operator: string; values?: string[] }[] }[];
+        };
+      };
+    };
   };
   status?: PodStatus;
 }
@@ -59,6 +67,7 @@ export interface PodVolume {
   configMap?: { name: string; items?: { key: string; path: string }[]; optional?: boolean };
   emptyDir?: object;
   persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
+  hostPath?: { path: string; type?: string };
 }
 
 export interface ContainerState {

@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, normalize } from "node:path";
 import type { Cluster } from "../../operator/runtime/cluster.ts";
 import type { KubernetesObject, ResourceType } from "../../operator/runtime/objects.ts";
@@ -31,10 +31,13 @@ export class NotReadyError extends PodRefusedError {}
 export class PodVolumes {
   readonly #cluster: Cluster;
   readonly #directory: string;
+  readonly #hostRoot: string;
 
-  constructor(cluster: Cluster, directory: string) {
+  /** @param hostRoot the folder that stands for the node's own files */
+  constructor(cluster: Cluster, directory: string, hostRoot: string) {
     this.#cluster = cluster;
     this.#directory = directory;
+    this.#hostRoot = hostRoot;
   }
 
   /** Where the container's mounts and devices lie on this machine. */
@@ -107,6 +110,7 @@ export class PodVolumes {
     const { namespace } = pod.metadata;
     if (volume.persistentVolumeClaim !== undefined)
       return this.#claim(namespace, volume.persistentVolumeClaim.claimName);
+    if (volume.hostPath !== undefined) return this.#hostPath(volume.hostPath);
     const folder = join(this.#directory, "volumes", name);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const { secret, configMap, emptyDir } = volume;
@@ -116,6 +120,16 @@ export class PodVolumes {
       await this.#fill(folder, await this.#configMap(namespace, configMap), configMap.items);
     else if (emptyDir === undefined) throw new PodRefusedError(`the lab has no volumes of the kind that ${name} is`);
     return folder;
+  }
+
+  /** Never anything of this machine: a node's files are made up. */
+  async #hostPath({ path, type = "" }: NonNullable<PodVolume["hostPath"]>): Promise<string> {
+    const place = join(this.#hostRoot, normalize(`/${path}`));
+    if (type !== "Directory") throw new PodRefusedError(`the lab has hostPath volumes of the type Directory only`);
+    const found = await stat(place).catch(() => undefined);
+    if (found?.isDirectory() !== true)
+      throw new NotReadyError(`hostPath type check failed: ${path} is not a directory`);
+    return place;
   }
 
   async #claim(namespace: string | undefined, name: string): Promise<string> {
