@@ -13,6 +13,8 @@ export const LABELS = {
   disk: `${GROUP}/disk`,
   /** uid of the BackupRepository that the object was made for. */
   repositoryUid: `${GROUP}/repository-uid`,
+  /** On pods that look at a node. */
+  nodeCheck: `${GROUP}/node-check`,
 } as const;
 
 /** On the plan of a restore that reads from more than one BackupRepository: the others' uids, each a label of its own. */

@@ -176,8 +176,8 @@ export interface Migration extends KubernetesObject {
 
 export interface Node extends KubernetesObject {
   kind: "Node";
-  spec?: { unschedulable?: boolean };
-  status?: { conditions?: { type: string; status: string }[] };
+  spec?: { unschedulable?: boolean; taints?: Taint[] };
+  status?: { conditions?: { type: string; status: string }[]; nodeInfo?: { bootID?: string } };
 }
 
 /** KubeVirt's own resource: how it is set up. */

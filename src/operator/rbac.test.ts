@@ -5,7 +5,8 @@ import { parse } from "yaml";
 import { silentLogger } from "../base/logging.ts";
 import { ManualClock } from "../base/testing/manual-clock.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
-import { CLAIMS, JOBS, NETWORK_ATTACHMENTS, SECRETS, VM_RESTORES, VOLUMES } from "./kinds.ts";
+import { CLAIMS, JOBS, NETWORK_ATTACHMENTS, NODES, PODS, SECRETS, VM_RESTORES, VOLUMES } from "./kinds.ts";
+import { NodeChecks } from "./node-check/node-checks.ts";
 import { EventRecorder } from "./runtime/event-recorder.ts";
 import { LeaderElector } from "./runtime/leader-elector.ts";
 import { FakeCluster } from "./runtime/testing/fake-cluster.ts";
@@ -137,6 +138,18 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   for (let round = 0; round < 6; round++) await turn();
   expect(cluster.peek(repositories, TENANT, "nightly")).toBeUndefined();
 
+  const looked = new FakeCluster(clock);
+  looked.put(NODES, {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: { name: "a", labels: { "kubevirt.io/schedulable": "true" } },
+    status: { conditions: [{ type: "Ready", status: "True" }] },
+  });
+  const checks = new NodeChecks({ cluster: looked, settings, clock, queue: new WorkQueue(clock) });
+  checks.look();
+  await checks.reconcile();
+  expect(looked.all(PODS)).toHaveLength(1);
+
   const elector = new LeaderElector({
     cluster,
     namespace: OWN,
@@ -154,7 +167,7 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
     });
   while (!isOver) await clock.advance(1000);
   await led;
-  return [world.cluster, discarded.cluster, migrated.cluster, cluster].flatMap(asked);
+  return [world.cluster, discarded.cluster, migrated.cluster, looked, cluster].flatMap(asked);
 }
 
 /** What the watches list and watch. */

@@ -5,6 +5,7 @@ import { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../base/clock.ts";
 import { createLogger, type Logger } from "../base/logging.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
+import { NodeChecks } from "./node-check/node-checks.ts";
 import { ReviewedRules } from "./runtime/access-rules.ts";
 import { CachedReads } from "./runtime/cached-reads.ts";
 import { runController } from "./runtime/controller.ts";
@@ -33,6 +34,8 @@ export interface OperatorOptions {
   readonly s3ServiceAccount?: string;
   /** See `OperatorSettings`. */
   readonly maxRestoresPerNamespace?: number;
+  /** Whether nodes are looked at, by a short pod on each, before machines are started; default: no. */
+  readonly checkNodes?: boolean;
   /** Default: the pod's service account. */
   readonly kubeconfig?: string;
   /** IP address and port of `/healthz`, `/readyz` and `/metrics`; port 0 is any free one. */
@@ -43,7 +46,14 @@ export interface OperatorOptions {
 
 /** Runs the operator until the signal. Rejects when leadership is lost: then the process has to start anew. */
 export async function runOperator(options: OperatorOptions, signal: AbortSignal): Promise<void> {
-  const { namespace, image, s3ServiceAccount, maxRestoresPerNamespace, logger = createLogger("operator") } = options;
+  const {
+    namespace,
+    image,
+    s3ServiceAccount,
+    maxRestoresPerNamespace,
+    checkNodes = false,
+    logger = createLogger("operator"),
+  } = options;
   const clock = systemClock;
   const config = new KubeConfig();
   if (options.kubeconfig === undefined) config.loadFromDefault();
@@ -75,7 +85,10 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
       const cluster = new FencedCluster(new RestCluster(transport, term.lost), () => term.check());
       const restores = new WorkQueue(clock);
       const repositories = new WorkQueue(clock);
-      watches = new Watches({ transport, clock, logger, namespace, restores, repositories });
+      const nodes = new WorkQueue(clock);
+      let nodeChecks: NodeChecks | undefined;
+      const onNodeCheck = checkNodes ? () => nodeChecks?.changed() : undefined;
+      watches = new Watches({ transport, clock, logger, namespace, restores, repositories, onNodeCheck });
       const events = new EventRecorder(cluster, clock, logger);
       const settings = {
         namespace,
@@ -83,6 +96,8 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
         ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
       };
+      const { known } = new CachedReads(watches.watched, cluster, clock);
+      nodeChecks = checkNodes ? new NodeChecks({ cluster, known, settings, clock, queue: nodes }) : undefined;
       const reconciler = new RestoreReconciler({
         cluster,
         settings,
@@ -93,9 +108,9 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         mayAct: () => term.check(),
         watched: watches.watched,
         access: new ReviewedRules(transport, clock),
+        nodeChecks,
         ...(options.connector === undefined ? {} : { connector: options.connector }),
       });
-      const { known } = new CachedReads(watches.watched, cluster, clock);
       const common = { clock, logger, metrics };
       const watching = watches.run(leading);
       // Before the watches know everything, each reconcile would ask the API server instead.
@@ -120,6 +135,10 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
             reconcile: (space, name) => reconcileRepository({ cluster, settings, clock, events, known }, space, name),
             workers: WORKERS.repositories,
           },
+          leading,
+        ),
+        runController(
+          { ...common, name: "node", queue: nodes, reconcile: async () => nodeChecks?.reconcile(), workers: 1 },
           leading,
         ),
       ]);

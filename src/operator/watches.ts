@@ -32,6 +32,8 @@ export interface WatchOptions {
   readonly namespace: string;
   readonly restores: WorkQueue;
   readonly repositories: WorkQueue;
+  /** A pod that looks at a node changed. Unless given, such pods are not watched. */
+  readonly onNodeCheck?: (() => void) | undefined;
 }
 
 type Is = "present" | "gone";
@@ -55,7 +57,7 @@ export class Watches {
 
   constructor(options: WatchOptions) {
     this.#options = options;
-    const { namespace } = options;
+    const { namespace, onNodeCheck } = options;
     const made = { labelSelector: LABELS.restoreUid, onChange: (object: KubernetesObject) => this.#made(object) };
     const mounted = {
       labelSelector: LABELS.repositoryUid,
@@ -78,6 +80,9 @@ export class Watches {
       }),
       ...[SECRETS, SERVICES, STATEFUL_SETS].map((type) => this.#watch(type as ResourceType, { ...made, namespace })),
       ...[JOBS, PODS, CLAIMS, SECRETS].map((type) => this.#watch(type as ResourceType, mounted)),
+      ...(onNodeCheck === undefined
+        ? []
+        : [this.#watch(PODS as ResourceType, { labelSelector: LABELS.nodeCheck, namespace, onChange: onNodeCheck })]),
       this.#watch(VOLUMES as ResourceType, { labelSelector: mounted.labelSelector, onChange: mounted.onChange }),
     ];
   }

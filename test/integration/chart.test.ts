@@ -109,3 +109,9 @@ test("says how many restores of one namespace may be under way only where that i
   expect(args({}).filter((arg) => arg.startsWith("--max-restores"))).toEqual([]);
   expect(args({ maxRestoresPerNamespace: 3 })).toContain("--max-restores-per-namespace=3");
 });
+
+test("nodes are looked at unless that is switched off", () => {
+  const args = (values: object): string[] => one(render(values), "Deployment").spec.template.spec.containers[0].args;
+  expect(args({})).toContain("--check-nodes");
+  expect(args({ nodeCheck: { enabled: false } })).not.toContain("--check-nodes");
+});

@@ -6,6 +6,7 @@ interface Options {
   readonly image: string;
   readonly s3ServiceAccount?: string;
   readonly maxRestoresPerNamespace?: number;
+  readonly checkNodes?: boolean;
   readonly kubeconfig?: string;
   readonly listen?: string;
 }
@@ -24,26 +25,38 @@ export function operatorCommand(): Command {
       "how many restores of one namespace may be under way at once; by default any number",
       positiveInteger,
     )
+    .option("--check-nodes", "look at nodes, by a short pod on each, before machines are started on them")
     .option("--kubeconfig <file>", "how to reach the cluster; by default the pod's service account")
     .option(
       "--listen <address>",
       "ip:port of health and metrics; by default 0.0.0.0:9464, and outside a cluster any free port",
     )
-    .action(async ({ namespace, image, s3ServiceAccount, maxRestoresPerNamespace, kubeconfig, listen }: Options) => {
-      const { runOperator } = await import("../../operator/run.ts");
-      const [host, port] = (listen ?? (kubeconfig === undefined ? "0.0.0.0:9464" : "127.0.0.1:0")).split(/:(?=\d+$)/);
-      await runOperator(
-        {
-          namespace,
-          image,
-          listen: { host: host ?? "0.0.0.0", port: Number(port ?? 9464) },
-          ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
-          ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
-          ...(kubeconfig === undefined ? {} : { kubeconfig }),
-        },
-        terminationSignal(),
-      );
-    });
+    .action(
+      async ({
+        namespace,
+        image,
+        s3ServiceAccount,
+        maxRestoresPerNamespace,
+        checkNodes,
+        kubeconfig,
+        listen,
+      }: Options) => {
+        const { runOperator } = await import("../../operator/run.ts");
+        const [host, port] = (listen ?? (kubeconfig === undefined ? "0.0.0.0:9464" : "127.0.0.1:0")).split(/:(?=\d+$)/);
+        await runOperator(
+          {
+            namespace,
+            image,
+            listen: { host: host ?? "0.0.0.0", port: Number(port ?? 9464) },
+            ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
+            ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
+            ...(checkNodes === undefined ? {} : { checkNodes }),
+            ...(kubeconfig === undefined ? {} : { kubeconfig }),
+          },
+          terminationSignal(),
+        );
+      },
+    );
 }
 
 function positiveInteger(text: string): number {

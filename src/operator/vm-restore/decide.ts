@@ -17,6 +17,7 @@ import { liveBegun, releaseInstance } from "./live-state.ts";
 import { migrateLive } from "./live-step.ts";
 import { awaitGuest, checkManifest, keepProfile, makeMachine } from "./machine-step.ts";
 import { isOurs } from "./names.ts";
+import { awaitNodes, isAwaitingReports, tellNodes } from "./nodes-step.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { diskFacts, makePlan, type Plan, planSecret } from "./plan.ts";
 import { checkTarget, targetProblems, targetReady } from "./preflight-step.ts";
@@ -94,11 +95,14 @@ function prepare(observed: Observed): Outcome {
     });
   const target = checkTarget(observed, planned.plan);
   if (spec.dryRun) {
+    // What the nodes can do is part of the plan, which is told once.
+    if (isAwaitingReports(observed)) return { passes: false, conditions: [...conditions, target], againMs: 1000 };
+    const nodes = tellNodes(observed, undefined).conditions ?? [];
     return tellPlan(observed, {
       plan: planned.plan,
       dataBytes: source.found.reduce((sum, { found }) => sum + found.dataBytes, 0),
-      conditions: [...conditions, target],
-      missing: targetProblems(observed, planned.plan),
+      conditions: [...conditions, target, ...nodes],
+      missing: [...targetProblems(observed, planned.plan), ...nodes.filter(({ status }) => status === "False")],
       inspectionJobs,
     });
   }
@@ -147,11 +151,13 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     }),
     (seen) => passed(degraded(seen), ...afterRollback(seen)),
     removeInspections,
+    (seen) => tellNodes(seen, plan),
     (seen) => runAgent(seen, plan),
     tellPhase,
     tellBuses,
     (seen) => checkManifest(seen, plan),
     (seen) => (seen.machine === undefined ? bootSetOutcome(seen) : { ...bootSetOutcome(seen), passes: true }),
+    (seen) => awaitNodes(seen, plan),
     (seen) => makeMachine(seen, plan),
     awaitGuest,
     keepProfile,

@@ -29,6 +29,7 @@ import {
   VM_RESTORES,
   VOLUMES,
 } from "../kinds.ts";
+import type { CheckedNode } from "../node-check/nodes-verdict.ts";
 import { failureOf } from "../pod-failure.ts";
 import type { AccessRules } from "../runtime/access-rules.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
@@ -62,8 +63,15 @@ export interface ObserveOptions {
   readonly silent?: string | undefined;
   /** What the operator may do; nothing is known unless given. */
   readonly access?: AccessRules;
+  /** What is known of the nodes; they are not looked at unless given. */
+  readonly nodeChecks?: NodeKnowledge | undefined;
   /** See {@link Observed}; none unless given. */
   readonly granted?: Observed["granted"];
+}
+
+/** Says what is known of the nodes, and has them looked at. */
+export interface NodeKnowledge {
+  look(): readonly CheckedNode[] | undefined;
 }
 
 /** Reads everything that the next decision about a restore needs. Writes nothing. */
@@ -153,6 +161,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     inspectionJobs: jobs,
     storageClasses,
     surroundings,
+    checkedNodes: isOurs(restore, machine) ? undefined : options.nodeChecks && (options.nodeChecks.look() ?? "Pending"),
     others: mayWait ? await cluster.list(VM_RESTORES, undefined) : [],
     granted: options.granted ?? new Set(),
     planSecret,

@@ -21,6 +21,7 @@ import type {
   VirtualMachineInstance,
   Volume,
 } from "../kinds.ts";
+import type { CheckedNode } from "../node-check/nodes-verdict.ts";
 import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { Plan } from "./plan.ts";
@@ -106,6 +107,8 @@ export interface Observed {
   readonly storageClasses: readonly StorageClass[];
   /** Looked at only before anything is made, once it is known what. */
   readonly surroundings: Surroundings | undefined;
+  /** Which nodes can mount what the agent serves, until the machine is made; undefined where that is not looked at. */
+  readonly checkedNodes?: readonly CheckedNode[] | "Pending" | undefined;
   /** Every VMRestore, itself among them, while it may have to wait for others. */
   readonly others: readonly VMRestore[];
   /** uids of those whose turn came a moment ago, whatever their status says yet. */

@@ -21,7 +21,7 @@ import { type AgentConnector, AgentSession } from "./agent-session.ts";
 import { decide, RESTORE_FINALIZER } from "./decide.ts";
 import { Grants } from "./grants.ts";
 import { restoreNames } from "./names.ts";
-import { type ObserveOptions, observe } from "./observe.ts";
+import { type NodeKnowledge, type ObserveOptions, observe } from "./observe.ts";
 import type { Observed } from "./observed.ts";
 import { progressWait } from "./progress.ts";
 import { phaseOf, statusAfter } from "./status.ts";
@@ -43,6 +43,8 @@ export interface RestoreReconcilerOptions {
   readonly watched?: readonly Watched[];
   /** What the operator may do, to find out before it is refused; default: nothing is known. */
   readonly access?: AccessRules;
+  /** Which nodes can mount what agents serve; default: they are not looked at. */
+  readonly nodeChecks?: NodeKnowledge | undefined;
 }
 
 interface Session {
@@ -161,8 +163,9 @@ export class RestoreReconciler {
 
   /** What every look at a restore is made with, beside its cluster. */
   #gathering(session: AgentSession): Omit<ObserveOptions, "cluster"> {
-    const { settings, clock, access } = this.#options;
+    const { settings, clock, access, nodeChecks } = this.#options;
     return {
+      nodeChecks,
       settings,
       now: clock.now(),
       session,
@@ -264,7 +267,7 @@ export class RestoreReconciler {
 }
 
 const WARNINGS =
-  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear|TakesLong|Exceeded|Terminating|^Replaced/;
+  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear|TakesLong|Exceeded|Terminating|Forbids|Unable|Lacks|^Replaced/;
 
 function actionFailed(error: unknown) {
   return { type: "Degraded", status: "True", reason: "ActionFailed", message: sentence(errorMessage(error)) } as const;

@@ -1,0 +1,70 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { KubeConfig } from "@kubernetes/client-node";
+import { systemClock } from "../../src/base/clock.ts";
+import { type Lab, startLab } from "../../src/lab/lab.ts";
+import { NAMESPACES, NODES } from "../../src/operator/kinds.ts";
+import { NodeChecks } from "../../src/operator/node-check/node-checks.ts";
+import { nodesVerdict } from "../../src/operator/node-check/nodes-verdict.ts";
+import { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
+import { Transport } from "../../src/operator/runtime/transport.ts";
+
+// The pods that look at nodes, run for real on the lab's two, one of which has no mount.nfs.
+
+const ROOT = join(import.meta.dirname, "../..");
+const OWN = "vmrestore-system";
+let directory: string;
+let lab: Lab;
+let transport: Transport;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "vmrestore-nodes-"));
+  const cliEntry = join(ROOT, "src/cli/main.ts");
+  lab = await startLab({ directory, cliEntry, crds: join(ROOT, "crds") });
+  const config = new KubeConfig();
+  config.loadFromFile(lab.kubeconfigPath);
+  transport = new Transport(config);
+});
+
+afterAll(async () => {
+  transport?.close();
+  await lab?.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+async function readyNodes(cluster: RestCluster): Promise<number> {
+  const nodes = await cluster.list(NODES, undefined);
+  return nodes.filter(({ status }) => (status?.conditions ?? []).length > 0).length;
+}
+
+test("a node without mount.nfs is told from one with it", async () => {
+  const cluster = new RestCluster(transport, new AbortController().signal, "test");
+  await cluster.create(NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name: OWN } });
+  const settings = { namespace: OWN, image: "vmrestore" };
+  const checks = new NodeChecks({ cluster, settings, clock: systemClock, queue: { add: () => undefined } });
+  // Registered with the lab's start, or a moment later; a node's files are made before it is.
+  while ((await readyNodes(cluster)) < 2) await systemClock.sleep(50);
+  await rm(join(directory, "hosts/lab-node-2/sbin/mount.nfs"));
+  const verdict = async () => {
+    checks.look();
+    await checks.reconcile();
+    return checks.look() ?? [];
+  };
+  let nodes = await verdict();
+  while (nodes.some(({ state }) => state.is === "Pending")) {
+    await systemClock.sleep(100);
+    nodes = await verdict();
+  }
+  expect(nodes.map(({ name, state }) => [name, state.is === "Reported" && state.report.mountHelper])).toEqual([
+    ["lab-node", "Present"],
+    ["lab-node-2", "Missing"],
+  ]);
+  expect(nodesVerdict(nodes, {})).toMatchObject({ status: "True", reason: "SomeNodesUnable" });
+  expect(nodesVerdict(nodes, {})?.message).toContain("lab-node-2 has no mount.nfs");
+  expect(nodesVerdict(nodes, { nodeSelector: { "kubernetes.io/hostname": "lab-node-2" } })).toMatchObject({
+    status: "False",
+    reason: "NfsClientMissing",
+  });
+});
