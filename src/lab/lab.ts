@@ -12,11 +12,13 @@ import { RestCluster } from "../operator/runtime/rest-cluster.ts";
 import { Transport } from "../operator/runtime/transport.ts";
 import type { PodLogs } from "./apiserver/http/pod-log.ts";
 import { startControlPlane } from "./control-plane.ts";
+import { runDisruptionController } from "./controllers/disruption.ts";
 import { runGarbageCollector } from "./controllers/garbage-collector.ts";
 import { runJobController } from "./controllers/job.ts";
 import { STORAGE_CLASSES } from "./controllers/kinds.ts";
 import type { LabContext } from "./controllers/lab-controller.ts";
 import { runNamespaceController } from "./controllers/namespace.ts";
+import { runNodeTaints } from "./controllers/node-taints.ts";
 import { runStatefulSetController } from "./controllers/stateful-set.ts";
 import { FOLDER_PROVISIONER, runVolumeBinder } from "./controllers/volume-binder.ts";
 import { runVolumeProtection } from "./controllers/volume-protection.ts";
@@ -109,6 +111,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     runJobController(context, ending.signal),
     runStatefulSetController(context, ending.signal),
     runVolumeProtection(context, ending.signal),
+    runDisruptionController(context, ending.signal),
+    runNodeTaints(context, ending.signal),
     runNamespaceController(context, ending.signal),
     runGarbageCollector(context, ending.signal),
   ];

@@ -1,4 +1,5 @@
 import type { KubernetesObject, ResourceType } from "../../operator/runtime/objects.ts";
+import type { LabelSelector } from "../apiserver/selectors/object-selector.ts";
 
 /** The kinds that the lab's controllers act on, as far as they look at them. */
 
@@ -18,6 +19,39 @@ export interface LabObject extends KubernetesObject {
 export interface PodTemplate {
   metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> };
   spec: Record<string, unknown> & { volumes?: { name: string; [source: string]: unknown }[] };
+}
+
+export interface Taint {
+  key: string;
+  value?: string;
+  effect: string;
+}
+
+/** What has to hold of a node: every expression of one of the terms. */
+export interface NodeTerms {
+  nodeSelectorTerms?: {
+    matchExpressions?: { key: string; operator: string; values?: string[] }[];
+    matchFields?: { key: string; operator: string; values?: string[] }[];
+  }[];
+}
+
+export interface Node extends LabObject {
+  spec?: { unschedulable?: boolean; taints?: Taint[] };
+  status?: { conditions?: { type: string; status: string }[] };
+}
+
+export interface DisruptionBudget extends LabObject {
+  spec?: { selector?: LabelSelector; minAvailable?: number | string; maxUnavailable?: number | string };
+  status?: { disruptedPods?: Record<string, string>; conditions?: Condition[] };
+}
+
+interface Condition {
+  type: string;
+  status: string;
+  reason: string;
+  message: string;
+  lastTransitionTime: string;
+  observedGeneration?: number;
 }
 
 export interface ContainerStatus {
@@ -80,6 +114,7 @@ export interface Volume extends LabObject {
     storageClassName?: string;
     volumeMode?: string;
     claimRef?: { apiVersion?: string; kind?: string; namespace: string; name: string; uid?: string };
+    nodeAffinity?: { required?: NodeTerms };
     hostPath?: { path: string; type?: string };
     nfs?: { server: string; path: string };
   };
@@ -89,6 +124,7 @@ export interface Volume extends LabObject {
 export interface StorageClass extends LabObject {
   provisioner: string;
   reclaimPolicy?: string;
+  volumeBindingMode?: string;
 }
 
 function type<T extends KubernetesObject>(
@@ -106,3 +142,5 @@ export const JOBS = type<Job>("batch/v1", "Job", "jobs");
 export const VOLUME_CLAIMS = type<VolumeClaim>("v1", "PersistentVolumeClaim", "persistentvolumeclaims");
 export const VOLUMES = type<Volume>("v1", "PersistentVolume", "persistentvolumes", false);
 export const STORAGE_CLASSES = type<StorageClass>("storage.k8s.io/v1", "StorageClass", "storageclasses", false);
+export const NODES = type<Node>("v1", "Node", "nodes", false);
+export const DISRUPTION_BUDGETS = type<DisruptionBudget>("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets");

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parseQuantity } from "../../api/quantity.ts";
 import {
   type LabObject,
+  type NodeTerms,
   STORAGE_CLASSES,
   type StorageClass,
   VOLUME_CLAIMS,
@@ -17,6 +18,8 @@ export const FOLDER_PROVISIONER = "lab.vmrestore.io/folder";
 /** The raw file that stands for the block device of a claim with `volumeMode: Block`. */
 export const BLOCK_FILE = "block.img";
 const PROVISIONED_BY = "pv.kubernetes.io/provisioned-by";
+/** On a claim whose class waits for its first consumer: the node that a pod with it was given. */
+export const SELECTED_NODE = "volume.kubernetes.io/selected-node";
 
 /**
  * Binds claims to volumes, makes volumes for the lab's own storage classes, and releases or removes what is no longer claimed. A
@@ -121,6 +124,9 @@ async function provision(context: LabContext, directory: string, claim: VolumeCl
   if (claim.spec.volumeName !== undefined || claim.spec.storageClassName === "") return undefined;
   const storageClass = await storageClassOf(context, claim);
   if (storageClass?.provisioner !== FOLDER_PROVISIONER) return undefined;
+  const isNodes = storageClass.volumeBindingMode === "WaitForFirstConsumer";
+  const node = claim.metadata.annotations?.[SELECTED_NODE];
+  if (isNodes && node === undefined) return undefined;
   const name = `pvc-${claim.metadata.uid}`;
   const path = join(directory, name);
   await mkdir(path, { recursive: true });
@@ -146,10 +152,18 @@ async function provision(context: LabContext, directory: string, claim: VolumeCl
         name: claim.metadata.name,
         uid: claim.metadata.uid,
       },
+      ...(isNodes ? { nodeAffinity: { required: onlyOn(node ?? "") } } : {}),
       hostPath: { path, type: "Directory" },
     },
   });
   return context.cluster.get(VOLUMES, undefined, name);
+}
+
+/** What waits for its first consumer stands for a disk of the node that this one runs on. */
+function onlyOn(node: string): NodeTerms {
+  return {
+    nodeSelectorTerms: [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }],
+  };
 }
 
 async function setClaimStatus(

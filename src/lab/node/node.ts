@@ -1,24 +1,26 @@
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { errorMessage } from "../../base/errors.ts";
-import { type KubernetesObject, type ResourceType, resourcePath } from "../../operator/runtime/objects.ts";
-import { PODS } from "../controllers/kinds.ts";
+import { type ResourceType, resourcePath } from "../../operator/runtime/objects.ts";
+import { NODES, PODS, VOLUME_CLAIMS, VOLUMES, type Volume, type VolumeClaim } from "../controllers/kinds.ts";
 import { type LabContext, ownKey, runLabController } from "../controllers/lab-controller.ts";
+import { SELECTED_NODE } from "../controllers/volume-binder.ts";
 import { PodAddresses } from "./addresses.ts";
 import { hostRootOf, makeHostRoot } from "./host-root.ts";
 import { PodRunner } from "./pod-runner.ts";
 import type { NodePod } from "./pod-spec.ts";
+import { chooseNode } from "./scheduling.ts";
 import { StatusSender } from "./status-sender.ts";
 
-const NODES: ResourceType<KubernetesObject> = { apiVersion: "v1", kind: "Node", plural: "nodes", namespaced: false };
 const NODE_PODS: ResourceType<NodePod> = { apiVersion: "v1", kind: "Pod", plural: "pods", namespaced: true };
 const HEARTBEAT_MS = 30_000;
 const GRACE_SECONDS = 30;
+const UNSCHEDULABLE_RETRY_MS = 500;
 /** Pods with this label are run by somebody else: the hypervisor's. */
 const LAUNCHER = { label: "kubevirt.io", value: "virt-launcher" } as const;
 
 interface NodeOptions {
-  /** Pods are put on the first; on the others, where somebody says so. */
+  /** Pods are put on the first that takes them. */
   readonly names: readonly [string, ...string[]];
   /** Pods' folders, logs and addresses lie below it. */
   readonly directory: string;
@@ -64,14 +66,14 @@ export class LabNode {
     await this.#register();
     const heartbeat = this.#heartbeat(signal);
     const statuses = new StatusSender(this.#context, signal);
-    const reconcile = (namespace: string, name: string): Promise<undefined> =>
+    const reconcile = (namespace: string, name: string): Promise<number | undefined> =>
       this.#reconcile(namespace, name, statuses);
     await runLabController({ name: "node", watches: [{ type: PODS, keys: ownKey }], reconcile }, this.#context, signal);
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop(5000)));
     await heartbeat;
   }
 
-  async #reconcile(namespace: string, name: string, statuses: StatusSender): Promise<undefined> {
+  async #reconcile(namespace: string, name: string, statuses: StatusSender): Promise<number | undefined> {
     const key = `${namespace}/${name}`;
     const pod = await this.#context.cluster.get(NODE_PODS, namespace, name);
     const runner = this.#runners.get(key);
@@ -80,18 +82,18 @@ export class LabNode {
       this.#runners.delete(key);
       await runner.stop(0);
     }
-    if (pod === undefined || pod.metadata.labels?.[LAUNCHER.label] === LAUNCHER.value) return;
+    if (pod === undefined || pod.metadata.labels?.[LAUNCHER.label] === LAUNCHER.value) return undefined;
     if (pod.spec?.nodeName === undefined) {
-      if (pod.metadata.deletionTimestamp === undefined) await this.#bind(pod);
-      return;
+      return pod.metadata.deletionTimestamp === undefined ? this.#bind(pod) : undefined;
     }
-    if (!this.#options.names.includes(pod.spec.nodeName)) return;
+    if (!this.#options.names.includes(pod.spec.nodeName)) return undefined;
     if (pod.metadata.deletionTimestamp !== undefined) {
       await this.#end(pod, key, statuses);
-      return;
+      return undefined;
     }
     const isOver = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
     if (!this.#runners.has(key) && !isOver) await this.#start(pod, key, statuses);
+    return undefined;
   }
 
   async #start(pod: NodePod, key: string, statuses: StatusSender): Promise<void> {
@@ -124,22 +126,55 @@ export class LabNode {
     });
   }
 
-  /** The whole of the lab's scheduling: the node that the pod asks for by name, or the first one. */
-  async #bind({ metadata, spec }: NodePod): Promise<void> {
-    const asked = askedNode(spec);
-    // As with a scheduler: it waits for a node that there is not.
-    if (asked !== undefined && !this.#options.names.includes(asked)) return;
-    const { name, namespace } = metadata;
-    await this.#context.transport.request({
+  /** The whole of the lab's scheduling: the first node that takes the pod. One that none takes is looked at again by and by. */
+  async #bind(pod: NodePod): Promise<number | undefined> {
+    const { cluster, transport, clock } = this.#context;
+    const { name, namespace } = pod.metadata;
+    const nodes = await Promise.all(this.#options.names.map((each) => cluster.get(NODES, undefined, each)));
+    const found = nodes.filter((node) => node !== undefined);
+    const { volumes, unbound } = await this.#volumesOf(pod);
+    const choice = chooseNode(pod.spec ?? {}, found, volumes);
+    if ("message" in choice) {
+      const since = pod.status?.conditions?.find(({ type }) => type === "PodScheduled")?.lastTransitionTime;
+      const lastTransitionTime = since ?? new Date(clock.now()).toISOString();
+      const scheduled = { type: "PodScheduled", status: "False", reason: "Unschedulable", message: choice.message };
+      const conditions = [{ ...scheduled, lastTransitionTime }];
+      const metadata = { name, namespace };
+      await cluster.applyStatus(PODS, { apiVersion: "v1", kind: "Pod", metadata, status: { conditions } } as never);
+      return UNSCHEDULABLE_RETRY_MS;
+    }
+    for (const { metadata } of unbound) {
+      const annotations = { [SELECTED_NODE]: choice.node };
+      const claim = { name: metadata.name, namespace, annotations };
+      await cluster.apply(VOLUME_CLAIMS, { apiVersion: "v1", kind: "PersistentVolumeClaim", metadata: claim } as never);
+    }
+    await transport.request({
       method: "POST",
       path: `${resourcePath(PODS, namespace, name)}/binding`,
       body: {
         apiVersion: "v1",
         kind: "Binding",
         metadata: { name, namespace },
-        target: { apiVersion: "v1", kind: "Node", name: asked ?? this.#options.names[0] },
+        target: { apiVersion: "v1", kind: "Node", name: choice.node },
       },
     });
+    return undefined;
+  }
+
+  /** The volumes that its claims are bound to, and the claims that wait for their first consumer or for being made. */
+  async #volumesOf({ metadata, spec }: NodePod): Promise<{ volumes: Volume[]; unbound: VolumeClaim[] }> {
+    const { cluster } = this.#context;
+    const volumes: Volume[] = [];
+    const unbound: VolumeClaim[] = [];
+    for (const { persistentVolumeClaim: source } of spec?.volumes ?? []) {
+      if (source === undefined) continue;
+      const claim = await cluster.get(VOLUME_CLAIMS, metadata.namespace, source.claimName);
+      const name = claim?.spec.volumeName;
+      const volume = name === undefined ? undefined : await cluster.get(VOLUMES, undefined, name);
+      if (volume !== undefined) volumes.push(volume);
+      else if (claim !== undefined) unbound.push(claim);
+    }
+    return { volumes, unbound };
   }
 
   async #register(): Promise<void> {
@@ -178,12 +213,6 @@ export class LabNode {
       await clock.sleep(HEARTBEAT_MS, signal).catch(() => undefined);
     }
   }
-}
-
-function askedNode(spec: NodePod["spec"]): string | undefined {
-  const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
-  return terms?.[0]?.matchFields?.find(({ key, operator }) => key === "metadata.name" && operator === "In")
-    ?.values?.[0];
 }
 
 /** The machine's own; the lab keeps nobody to it. */

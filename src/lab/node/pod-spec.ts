@@ -1,21 +1,14 @@
 import type { LabObject } from "../controllers/kinds.ts";
+import type { Placement } from "./scheduling.ts";
 
-/** A pod as the lab's node reads it. What is not here (security contexts, other affinity, …) has no effect in the lab. */
+/** A pod as the lab's node reads it. What is not here (security contexts, …) has no effect in the lab. */
 export interface NodePod extends LabObject {
-  spec?: {
+  spec?: Placement & {
     nodeName?: string;
     restartPolicy?: "Always" | "OnFailure" | "Never";
     terminationGracePeriodSeconds?: number;
     containers: Container[];
     volumes?: PodVolume[];
-    /** Only the fields of the nodes that it may be put on. */
-    affinity?: {
-      nodeAffinity?: {
-        requiredDuringSchedulingIgnoredDuringExecution?: {
-          nodeSelectorTerms?: { matchFields?: { key: string; operator: string; values?: string[] }[] }[];
-        };
-      };
-    };
   };
   status?: PodStatus;
 }

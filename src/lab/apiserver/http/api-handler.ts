@@ -6,6 +6,7 @@ import type { Cluster, DeleteOptions, WriteOptions } from "../operations/context
 import { createObject } from "../operations/creator.ts";
 import { decodeObject } from "../operations/decode.ts";
 import { deleteObject } from "../operations/deleter.ts";
+import { evict } from "../operations/eviction.ts";
 import { patchJson, patchObject } from "../operations/patcher.ts";
 import { readObject } from "../operations/reader.ts";
 import { scaleOf, withScale } from "../operations/scale.ts";
@@ -233,16 +234,11 @@ export class ApiHandler {
     sendJson(response, 200, scaleOf(written, paths));
   }
 
-  /** Eviction is deletion: disruption budgets are stored but not enforced. */
   async #evict(call: Call): Promise<void> {
     if (call.request.method !== "POST") throw methodNotAllowed();
+    const { definition, info, query } = call;
     const body = await this.#optionalBody(call);
-    deleteObject(
-      this.#cluster,
-      call.definition,
-      call.info,
-      deleteOptionsOf(call.query, objectAt(body, "deleteOptions")),
-    );
+    evict(this.#cluster, definition, info, body, deleteOptionsOf(query, objectAt(body, "deleteOptions")));
     sendJson(call.response, 201, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success" });
   }
 

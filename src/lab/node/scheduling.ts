@@ -1,0 +1,69 @@
+import type { Node, NodeTerms, Taint, Volume } from "../controllers/kinds.ts";
+
+/** What of a pod says where it may run. Spread and pod affinity have no effect in the lab, nor has what it asks of CPU and memory. */
+export interface Placement {
+  readonly nodeSelector?: Readonly<Record<string, string>>;
+  readonly tolerations?: readonly { key?: string; operator?: string; value?: string; effect?: string }[];
+  readonly affinity?: {
+    readonly nodeAffinity?: { readonly requiredDuringSchedulingIgnoredDuringExecution?: NodeTerms };
+  };
+}
+
+/** The first node that takes a pod with these volumes, or why none does, in the words of Kubernetes' scheduler. */
+export function chooseNode(
+  pod: Placement,
+  nodes: readonly Node[],
+  volumes: readonly Volume[],
+): { readonly node: string } | { readonly message: string } {
+  const reasons = new Map<string, number>();
+  for (const node of nodes) {
+    const reason = refusal(pod, node, volumes);
+    if (reason === undefined) return { node: node.metadata.name };
+    reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+  }
+  const told = [...reasons].map(([reason, count]) => `${count} ${reason}`).sort();
+  return { message: `0/${nodes.length} nodes are available: ${told.join(", ")}.` };
+}
+
+function refusal(pod: Placement, node: Node, volumes: readonly Volume[]): string | undefined {
+  if (node.spec?.unschedulable === true) return "node(s) were unschedulable";
+  const taint = node.spec?.taints?.find((each) => each.effect !== "PreferNoSchedule" && !isTolerated(pod, each));
+  if (taint !== undefined) return `node(s) had untolerated taint {${taint.key}: ${taint.value ?? ""}}`;
+  const labels = node.metadata.labels ?? {};
+  const isSelected = Object.entries(pod.nodeSelector ?? {}).every(([key, value]) => labels[key] === value);
+  const wanted = pod.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  if (!isSelected || !fits(wanted, node)) return "node(s) didn't match Pod's node affinity/selector";
+  if (!volumes.every(({ spec }) => fits(spec.nodeAffinity?.required, node)))
+    return "node(s) didn't match PersistentVolume's node affinity";
+  return undefined;
+}
+
+function isTolerated({ tolerations = [] }: Placement, taint: Taint): boolean {
+  return tolerations.some(
+    ({ key = "", operator = "Equal", value = "", effect = "" }) =>
+      (effect === "" || effect === taint.effect) &&
+      (key === "" ? operator === "Exists" : key === taint.key) &&
+      (operator === "Exists" || value === (taint.value ?? "")),
+  );
+}
+
+/** One of the terms, with all that it asks for. */
+function fits(terms: NodeTerms | undefined, { metadata }: Node): boolean {
+  if (terms === undefined) return true;
+  return (terms.nodeSelectorTerms ?? []).some(({ matchExpressions = [], matchFields = [] }) => {
+    const labels = metadata.labels ?? {};
+    const holds = (value: string | undefined, operator: string, values: readonly string[] = []): boolean => {
+      if (operator === "Exists") return value !== undefined;
+      if (operator === "DoesNotExist") return value === undefined;
+      const isIn = value !== undefined && values.includes(value);
+      return operator === "In" ? isIn : operator === "NotIn" && !isIn;
+    };
+    return (
+      matchExpressions.length + matchFields.length > 0 &&
+      matchExpressions.every(({ key, operator, values }) => holds(labels[key], operator, values)) &&
+      matchFields.every(
+        ({ key, operator, values }) => key === "metadata.name" && holds(metadata.name, operator, values),
+      )
+    );
+  });
+}
