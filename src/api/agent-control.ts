@@ -97,6 +97,21 @@ export const hydration = z.strictObject({
   cacheFull: z.boolean(),
 });
 
+/**
+ * A move of the agent to another node. Times are milliseconds since the epoch, each by the clock of the node on which it was taken:
+ * a difference between the two clocks is in what is worked out from both.
+ */
+export const agentMove = z.strictObject({
+  from: z.string().max(253),
+  to: z.string().max(253),
+  /** When the agent on the old node stopped answering; absent where it did not end in order. */
+  stopped: z.int().optional(),
+  /** When the process on the new one began. */
+  started: z.int(),
+  /** When it gave a client of the exports the first answer; absent until it did. */
+  answered: z.int().optional(),
+});
+
 export const agentStatus = z.strictObject({
   /** Changes with every start of the process. */
   instance: z.string(),
@@ -133,6 +148,8 @@ export const agentStatus = z.strictObject({
   /** See {@link limitRequest}; absent: no limit. */
   relocationLimit: z.int().positive().optional(),
   overlay: z.strictObject({ full: z.boolean(), bytesUsed: z.int(), bytesFree: z.int() }),
+  /** The last one, whatever process saw it; absent before there was any. */
+  move: agentMove.optional(),
   /** Open NFS connections (a mounted client keeps one), and NBD connections. */
   connections: z.strictObject({ nfs: z.int(), nbd: z.int() }),
   disks: z.array(diskStatus),
@@ -147,5 +164,6 @@ export type DiskBus = z.infer<typeof diskBus>;
 export type Generation = z.infer<typeof generation>;
 export type RelocationProgress = z.infer<typeof relocationProgress>;
 export type DiskStatus = z.infer<typeof diskStatus>;
+export type AgentMove = z.infer<typeof agentMove>;
 export type AgentStatus = z.infer<typeof agentStatus>;
 export type ControlError = z.infer<typeof controlError>;

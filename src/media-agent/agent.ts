@@ -26,15 +26,20 @@ import { patienceOf } from "./patience.ts";
 import { Pin, Pins } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
+import type { RunRecord } from "./run-record.ts";
 import { findLayout, readManifest, readObjects, type SnapshotLayout } from "./snapshot-layout.ts";
 import { WatchedSource } from "./watched-source.ts";
 
+/** How long calls under way may take to end once the agent is asked to: clients send again what was not answered. */
+const DRAIN_MS = 2000;
 /** How often the free space of the overlay's claim is looked at. */
 const FREE_SPACE_MS = 5000;
 
 export interface AgentOptions {
   readonly config: AgentConfig;
   readonly state: AgentState;
+  /** Absent where it is not known on which node this is. */
+  readonly run?: RunRecord | undefined;
   /** The profile that the operator gave; an own one that was learned since is newer. */
   readonly profile: BootProfile | undefined;
   readonly overlayDirectory: string;
@@ -88,6 +93,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       onError: (error) => {
         log.error({ code: errorCode(error), reason: errorMessage(error) }, "a client got an I/O error");
       },
+      onFirstAnswer: (at) => options.run?.answered(at),
     });
   }
 
@@ -196,6 +202,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         bytesUsed: disks.reduce((sum, { overlay }) => sum + overlay.overlayBytes, 0),
         bytesFree: this.#overlayFree,
       },
+      ...(this.#options.run?.move === undefined ? {} : { move: this.#options.run.move }),
       connections: { nfs: this.nfs.openConnections, nbd: this.nbd.openConnections },
       disks: disks.map((disk) =>
         disk.status(reads?.bootSet.progress(disk.name) ?? { total: 0, staged: 0 }, copiedUntil(disk.name)),
@@ -281,17 +288,21 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     this.#options.metrics.written(disk, bytes, took);
   }
 
-  /** Ends the connections, then makes everything durable. What was not answered is sent again by the clients. */
+  /** Ends what is under way, then the connections, then makes everything durable. What was not answered is sent again by the clients. */
   async close(): Promise<void> {
     this.#listening = false;
     this.#waiting = "ending";
     this.#stopping.abort(new AgentError("NOT_SERVING", "the media agent is ending"));
+    const asked = this.#options.clock.now();
+    await this.nfs.drain(DRAIN_MS);
+    const stopped = Math.max(asked, this.nfs.lastAnswer ?? 0);
     await Promise.all([this.nfs.close(), this.nbd.close()]);
     const { reads, disks = [], source } = this.#serving ?? {};
     // Reads that wait for the repository hold up writes of less than a sector: they end first.
     await reads?.close(this.#stopping.signal.reason);
     await Promise.all(disks.map(({ overlay }) => overlay.close()));
     await this.#options.state.settled();
+    await this.#options.run?.stopped(stopped);
     await Promise.all((source?.repositories ?? []).map((repository) => repository.close()));
   }
 

@@ -22,4 +22,6 @@ export interface MediaAgentOptions {
   /** IP address of all servers; their ports are `AGENT_PORTS`. */
   readonly listenAddress: string;
   readonly portmapper: boolean;
+  /** The node that it runs on, for telling a move to another one; unknown unless given. */
+  readonly node?: string;
 }

@@ -19,6 +19,7 @@ import { serveMetrics } from "./metrics-server.ts";
 import type { MediaAgentOptions } from "./options.ts";
 import { openBackend, otherAccess, readPassword } from "./repository-access.ts";
 import { openSource, type RepositoryPlace, snapshotIdentity } from "./repository-source.ts";
+import { RunRecord } from "./run-record.ts";
 
 /** An agent that was killed lets go of the overlay at once, one that was asked to end within its grace period. */
 const LOCK_WAIT_MS = 30_000;
@@ -57,10 +58,13 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
       epoch: config.epoch,
       disks: config.disks.map(({ name }) => name),
     });
+    const { node, overlayDir } = options;
+    const run = node === undefined ? undefined : await RunRecord.open(overlayDir, node, log, systemClock.now());
     const metrics = new AgentMetrics();
     const agent = new MediaAgent({
       config,
       state,
+      run,
       profile,
       overlayDirectory: options.overlayDir,
       cacheDirectory: options.cacheDir,

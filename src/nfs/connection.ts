@@ -73,6 +73,10 @@ export class NfsConnection {
   #putOffBytes = 0;
   /** Bytes of reads that were handed to the socket and are not with the client. */
   #unsentBytes = 0;
+  /** Calls that were begun and are not answered. */
+  #underWay = 0;
+  /** Set once no call may begin any more: called when none is under way. */
+  #drained: (() => void) | undefined;
   readonly #arrival: Arrival;
   /** The same for the beginning of a record that is not whole. */
   #partialSince = 0;
@@ -89,7 +93,9 @@ export class NfsConnection {
     this.#received = { bytes: 0, at: this.#opened };
     this.#arrival = new Arrival(server.kernelBytes);
     this.#dispatcher = new Dispatcher(server, socket.remoteAddress ?? "");
-    this.#replies = new ReplySender(socket, server.buffers);
+    this.#replies = new ReplySender(socket, server.buffers, () => {
+      if (this.isProven) server.answered();
+    });
     const wake = (): void => this.#proceed();
     this.#reads = new CallLane(LANE_LIMITS, server.readBudget, wake);
     this.#writes = new CallLane(LANE_LIMITS, server.writeBudget, wake);
@@ -113,6 +119,15 @@ export class NfsConnection {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  /** Begins no more calls, answers those under way, and closes then. Resolves when it is closed. */
+  drain(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
+    // Answers leave at the end of a turn.
+    this.#drained = () => setImmediate(() => this.#socket.end(() => this.#socket.destroy()));
+    this.#proceed();
+    return this.#socket.destroyed ? Promise.resolve() : closed;
   }
 
   /** Looks after clients that hold something up, and after reads that wait too long. Called again and again. */
@@ -165,6 +180,11 @@ export class NfsConnection {
   /** Begins what may begin, and reads on only when nothing is in the way. */
   #proceed(): void {
     if (this.#socket.destroyed) return;
+    if (this.#drained !== undefined) {
+      this.#socket.pause();
+      if (this.#underWay === 0) this.#drained();
+      return;
+    }
     this.#beginQueued(this.#queuedReads, this.#reads);
     this.#beginQueued(this.#queuedWrites, this.#writes);
     while (this.#records.length > 0 && !this.#isFull) this.#take(this.#records.shift() as ReceivedRecord);
@@ -232,6 +252,7 @@ export class NfsConnection {
       lane?.give(bytes);
       return;
     }
+    this.#underWay++;
     if (lane === this.#reads) this.#awaitRead(call.xid, answer, bytes);
     else this.#await(answer, lane, bytes);
   }
@@ -257,6 +278,7 @@ export class NfsConnection {
     answer
       .then((pieces) => this.#replies.send(pieces), this.#broke)
       .then(() => {
+        this.#underWay--;
         lane?.end();
         lane?.give(bytes);
         this.#proceed();
@@ -276,6 +298,7 @@ export class NfsConnection {
   }
 
   #finishRead(xid: number, read: RunningRead, pieces: Buffer[] | undefined): void {
+    this.#underWay--;
     if (read.putOff) {
       this.#putOffReads--;
       this.#putOffBytes -= read.bytes;

@@ -10,15 +10,18 @@ const COPIED_REPLY = 8192;
 export class ReplySender {
   readonly #socket: Socket;
   readonly #buffers: ReplyBuffers;
+  readonly #onReplies: () => void;
   #corked = false;
   #flushes = false;
   /** Short replies that leave at the end of this turn, and how much of it they take. */
   #gathered: Buffer | undefined;
   #gatheredBytes = 0;
 
-  constructor(socket: Socket, buffers: ReplyBuffers) {
+  /** @param onReplies called where replies leave, once for those that leave together */
+  constructor(socket: Socket, buffers: ReplyBuffers, onReplies: () => void) {
     this.#socket = socket;
     this.#buffers = buffers;
+    this.#onReplies = onReplies;
   }
 
   /** @param pieces of one reply, in buffers that are given back when the client has them; none where nothing is to be said */
@@ -64,6 +67,7 @@ export class ReplySender {
 
   readonly #flush = (): void => {
     this.#flushes = false;
+    this.#onReplies();
     this.#sendGathered();
     if (!this.#corked) return;
     this.#corked = false;

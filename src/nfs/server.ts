@@ -23,6 +23,8 @@ const PATIENCE_MS = 50_000;
 export interface NfsServerOptions {
   /** An error that a client only sees as "I/O error". */
   readonly onError?: (error: unknown) => void;
+  /** Told once: when a client that had shown a path or handle of ours got its first answer, in milliseconds since the epoch. */
+  readonly onFirstAnswer?: (at: number) => void;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   /** Milliseconds that never go back. */
@@ -73,6 +75,9 @@ export class NfsServer {
   readonly #targets = new Map<string, NfsExport>();
   readonly #tag: Buffer;
   readonly #connections = new Set<NfsConnection>();
+  /** When a client with a path or handle of ours was answered last, in milliseconds since the epoch; undefined before any was. */
+  lastAnswer: number | undefined;
+  #draining = false;
 
   /** @throws AddressListError */
   constructor(options: NfsServerOptions = {}) {
@@ -83,7 +88,7 @@ export class NfsServer {
     const allows = addressGate(options.clients ?? []);
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
       const isAllowed = allows(socket.remoteAddress ?? "");
-      if (!isAllowed || !this.#makeRoom()) {
+      if (!isAllowed || this.#draining || !this.#makeRoom()) {
         if (!isAllowed) this.counters.refused++;
         socket.destroy();
         return;
@@ -174,6 +179,21 @@ export class NfsServer {
 
   report(error: unknown): void {
     this.#options.onError?.(error);
+  }
+
+  /** Answers went to a client with a path or handle of ours. */
+  answered(): void {
+    const at = (this.#options.now ?? Date.now)();
+    if (this.lastAnswer === undefined) this.#options.onFirstAnswer?.(at);
+    this.lastAnswer = at;
+  }
+
+  /** Takes no new calls, and waits until those under way are answered, but no longer than so many milliseconds. */
+  async drain(limitMs: number): Promise<void> {
+    this.#draining = true;
+    const over = new Promise<void>((resolve) => setTimeout(resolve, limitMs).unref());
+    const drained = Promise.all([...this.#connections].map((connection) => connection.drain()));
+    await Promise.race([drained, over]);
   }
 
   async close(): Promise<void> {

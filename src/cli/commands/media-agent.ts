@@ -17,6 +17,7 @@ export function mediaAgentCommand(): Command {
     .requiredOption("--tls-dir <directory>", "holds tls.crt, tls.key and ca.crt")
     .option("--profile-file <file>", "the boot profile of an earlier boot")
     .requiredOption("--listen-address <ip>", "the address of every server")
+    .option("--node <name>", "the node that it runs on, to tell how long a move to another one took")
     .option("--portmapper", "answer a portmapper's GETPORT on port 111, for clients that take no port", false)
     .action(async (options: MediaAgentOptions) => {
       const { runMediaAgent } = await import("../../media-agent/run.ts");
