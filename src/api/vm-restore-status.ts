@@ -179,6 +179,24 @@ export const vmRestoreStatus = z.object({
       name: objectName.describe("The StatefulSet in the operator's namespace."),
       bytesFetched: byteCount.optional().describe("Bytes read from the repository since the agent's last start."),
       pinned: z.boolean().optional().describe("Whether the snapshot is protected from `restic forget`."),
+      node: objectName.optional().describe("The node that it is on."),
+      lastMove: z
+        .object({
+          from: objectName.describe("Node."),
+          to: objectName.describe("Node."),
+          at: timestamp.describe(
+            "When it stopped answering on the old node; where that is not known, when it began on the new one.",
+          ),
+          pause: z
+            .string()
+            .max(24)
+            .optional()
+            .describe(
+              "How long nobody got an answer: from then to the first answer on the new node. By the clocks of both: it is off by as much as they differ. Absent until there is one, and where the agent on the old node did not end in order.",
+            ),
+        })
+        .optional()
+        .describe("Its last move to another node, as when one is drained."),
     })
     .optional(),
   targetClaims: z

@@ -21,7 +21,7 @@ interface ContainerState {
 
 export interface Pod extends KubernetesObject {
   kind: "Pod";
-  spec?: { volumes?: { name: string; persistentVolumeClaim?: { claimName: string } }[] };
+  spec?: { nodeName?: string; volumes?: { name: string; persistentVolumeClaim?: { claimName: string } }[] };
   status?: {
     phase?: string;
     conditions?: { type: string; status: string; reason?: string; message?: string }[];
@@ -66,13 +66,21 @@ export interface Claim extends KubernetesObject {
   status?: { phase?: string };
 }
 
+/** Which nodes: those of which one of the terms holds. */
+export interface NodeTerms {
+  nodeSelectorTerms?: {
+    matchExpressions?: { key: string; operator: string; values?: string[] }[];
+    matchFields?: { key: string; operator: string; values?: string[] }[];
+  }[];
+}
+
 export interface Volume extends KubernetesObject {
   kind: "PersistentVolume";
   spec?: {
     capacity?: { storage?: string };
     accessModes?: string[];
     mountOptions?: string[];
-    nodeAffinity?: object;
+    nodeAffinity?: { required?: NodeTerms };
     claimRef?: { namespace?: string; name?: string; uid?: string };
     nfs?: { server: string; path: string; readOnly?: boolean };
     hostPath?: object;
@@ -180,6 +188,10 @@ export interface Node extends KubernetesObject {
   status?: { conditions?: { type: string; status: string }[]; nodeInfo?: { bootID?: string } };
 }
 
+export interface DisruptionBudget extends KubernetesObject {
+  kind: "PodDisruptionBudget";
+}
+
 /** KubeVirt's own resource: how it is set up. */
 export interface KubeVirt extends KubernetesObject {
   kind: "KubeVirt";
@@ -211,6 +223,12 @@ export const STATEFUL_SETS: ResourceType<StatefulSet> = {
   apiVersion: "apps/v1",
   kind: "StatefulSet",
   plural: "statefulsets",
+  namespaced: true,
+};
+export const DISRUPTION_BUDGETS: ResourceType<DisruptionBudget> = {
+  apiVersion: "policy/v1",
+  kind: "PodDisruptionBudget",
+  plural: "poddisruptionbudgets",
   namespaced: true,
 };
 export const CONTROLLER_REVISIONS: ResourceType = {

@@ -67,6 +67,12 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   await play(world, phaseIs("Completed"));
   await play(world, (restore) => restore === undefined);
 
+  const bound = new World();
+  bound.agentNode = "a";
+  bound.reachableFrom = ["a"];
+  bound.restore();
+  await play(bound, phaseIs("Completed"));
+
   const discarded = new World();
   const full = fullManifest();
   discarded.backedUp = { ...full, spec: { ...full.spec, runStrategy: "Always" } };
@@ -167,7 +173,7 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
     });
   while (!isOver) await clock.advance(1000);
   await led;
-  return [world.cluster, discarded.cluster, migrated.cluster, looked, cluster].flatMap(asked);
+  return [world.cluster, bound.cluster, discarded.cluster, migrated.cluster, looked, cluster].flatMap(asked);
 }
 
 /** What the watches list and watch. */

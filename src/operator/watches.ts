@@ -5,8 +5,11 @@ import type { Logger } from "../base/logging.ts";
 import {
   BACKUP_REPOSITORIES,
   CLAIMS,
+  DISRUPTION_BUDGETS,
   INSTANCES,
   JOBS,
+  NODES,
+  type Node,
   PODS,
   type Pod,
   SECRETS,
@@ -41,7 +44,28 @@ type Is = "present" | "gone";
 /** A pod without what nobody reads: most of it. */
 function asRead(object: KubernetesObject): KubernetesObject {
   const { apiVersion, kind, metadata, spec, status } = object as Pod;
-  return { apiVersion, kind, metadata, spec: { volumes: spec?.volumes }, status } as KubernetesObject;
+  return {
+    apiVersion,
+    kind,
+    metadata,
+    spec: { nodeName: spec?.nodeName, volumes: spec?.volumes },
+    status,
+  } as KubernetesObject;
+}
+
+/** A node without what nobody reads, its list of images above all. */
+function nodeAsRead(object: KubernetesObject): KubernetesObject {
+  const { apiVersion, kind, metadata, spec, status } = object as Node;
+  const { name, uid, resourceVersion, labels } = metadata;
+  const conditions = status?.conditions?.map(({ type, status: is }) => ({ type, status: is }));
+  const kept = { name, uid, resourceVersion, labels };
+  return {
+    apiVersion,
+    kind,
+    metadata: kept,
+    spec: { unschedulable: spec?.unschedulable },
+    status: { conditions },
+  } as Node;
 }
 
 /**
@@ -54,6 +78,8 @@ export class Watches {
   /** Keys by uid. */
   readonly #restores = new Map<string, string>();
   readonly #repositories = new Map<string, string>();
+  /** Names of nodes that are cordoned. */
+  readonly #cordoned = new Set<string>();
 
   constructor(options: WatchOptions) {
     this.#options = options;
@@ -69,6 +95,10 @@ export class Watches {
       this.#watch(BACKUP_REPOSITORIES as ResourceType, {
         onChange: (object, is) => this.#repository(object as BackupRepository, is),
       }),
+      this.#watch(NODES as ResourceType, {
+        keep: nodeAsRead,
+        onChange: (object, is) => this.#node(object as Node, is),
+      }),
       this.#watch(STORAGE_CLASSES, { onChange: () => this.#wakeRestores("") }),
       ...[JOBS, PODS, CLAIMS, VIRTUAL_MACHINES, INSTANCES, VOLUMES].map((type) =>
         this.#watch(type as ResourceType, made),
@@ -78,7 +108,9 @@ export class Watches {
         keep: ({ apiVersion, kind, metadata }) => ({ apiVersion, kind, metadata }),
         onChange: () => undefined,
       }),
-      ...[SECRETS, SERVICES, STATEFUL_SETS].map((type) => this.#watch(type as ResourceType, { ...made, namespace })),
+      ...[SECRETS, SERVICES, STATEFUL_SETS, DISRUPTION_BUDGETS].map((type) =>
+        this.#watch(type as ResourceType, { ...made, namespace }),
+      ),
       ...[JOBS, PODS, CLAIMS, SECRETS].map((type) => this.#watch(type as ResourceType, mounted)),
       ...(onNodeCheck === undefined
         ? []
@@ -137,6 +169,17 @@ export class Watches {
   #made({ metadata }: KubernetesObject): void {
     const key = this.#restores.get(metadata.labels?.[LABELS.restoreUid] ?? "");
     if (key !== undefined) this.#options.restores.add(key);
+  }
+
+  /** Whose agent is on a node that is cordoned, or is no longer. A node tells of itself all the time: the rest is no news. */
+  #node({ metadata, spec }: Node, is: Is): void {
+    const isCordoned = is === "present" && spec?.unschedulable === true;
+    if (this.#cordoned.has(metadata.name) === isCordoned) return;
+    if (isCordoned) this.#cordoned.add(metadata.name);
+    else this.#cordoned.delete(metadata.name);
+    for (const watched of this.#reflectors.filter(({ type }) => type.kind === PODS.kind)) {
+      for (const pod of watched.objects()) if ((pod as Pod).spec?.nodeName === metadata.name) this.#made(pod);
+    }
   }
 
   #mounted({ metadata }: KubernetesObject): void {

@@ -45,6 +45,12 @@ export class OperatorMetrics {
     buckets: STEP_SECONDS,
     registers: [this.registry],
   });
+  readonly #moves = new Histogram({
+    name: "vmrestore_agent_move_pause_seconds",
+    help: "How long a guest got no answer while its media agent moved to another node",
+    buckets: [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600],
+    registers: [this.registry],
+  });
   readonly #phases = new Map<string, RestorePhase>();
   readonly #leading = new Gauge({
     name: "vmrestore_operator_leading",
@@ -97,6 +103,11 @@ export class OperatorMetrics {
   /** @param milliseconds since the VMRestore was made */
   guestReady(milliseconds: number): void {
     this.#ready.observe(milliseconds / 1000);
+  }
+
+  /** @param milliseconds without an answer */
+  agentMoved(milliseconds: number): void {
+    this.#moves.observe(milliseconds / 1000);
   }
 
   leading(isLeading: boolean): void {

@@ -10,6 +10,7 @@ import { cutoverBegun, goesToTarget, isSwitched, isSwitchTold, rollbackBegun } f
 import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
+import { holdDrains } from "./drain-step.ts";
 import { tellPlan, toldPlan } from "./dry-run.ts";
 import { afterRollback } from "./held-back.ts";
 import { isExpired, liveMount, liveMountStatus, neverExpires } from "./live-mount.ts";
@@ -153,6 +154,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     removeInspections,
     (seen) => tellNodes(seen, plan),
     (seen) => runAgent(seen, plan),
+    holdDrains,
     tellPhase,
     tellBuses,
     (seen) => checkManifest(seen, plan),
@@ -325,12 +327,13 @@ function decideDeletion(observed: Observed): Outcome {
 
 /** A live migration is called off, or brought to its end where the machine has arrived, before anything else is done. */
 function leaveLive(observed: Observed, plan: Plan): Outcome {
-  return runSteps([(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), tellPhase, migrateLive], observed);
+  const serving: Step[] = [(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), holdDrains, tellPhase];
+  return runSteps([...serving, migrateLive], observed);
 }
 
 /** For as long as the machine needs it, the agent is cared for as before. */
 function keepServing(observed: Observed, plan: Plan, depends: ConditionDraft): Outcome {
-  const steps: Step[] = [(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), tellPhase];
+  const steps: Step[] = [(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), holdDrains, tellPhase];
   if (observed.machine !== undefined) steps.push((seen) => makeMachine(seen, plan));
   const kept = runSteps(steps, observed);
   return {

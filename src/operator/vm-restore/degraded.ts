@@ -2,6 +2,7 @@ import type { AgentStatus } from "../../api/agent-control.ts";
 import { formatDuration, parseDuration } from "../../api/duration.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import { isTrue } from "../conditions.ts";
+import { podTrouble } from "../inspection-job.ts";
 import { guestTrouble } from "./guest.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { no, yes } from "./step.ts";
@@ -18,7 +19,7 @@ export function degraded(observed: Observed) {
     return yes(
       "Degraded",
       "AgentUnreachable",
-      `The media agent does not answer: ${agent.problem ?? "no reason known"}. The machine's reads and writes wait for it.`,
+      `The media agent does not answer: ${podTrouble(observed.agentPods) ?? agent.problem ?? "no reason known"}. The machine's reads and writes wait for it.`,
     );
   }
   // somebody deleted what the machine writes to; it goes when nothing uses it any more

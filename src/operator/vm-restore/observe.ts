@@ -36,6 +36,7 @@ import type { ClusterReads } from "../runtime/cluster.ts";
 import { isNotFound } from "../runtime/errors.ts";
 import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
+import { observePlace } from "./agent-place.ts";
 import type { AgentSession } from "./agent-session.ts";
 import { cutoverBegun, pinnedTargets, switchedAt } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
@@ -152,6 +153,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     plan === undefined &&
     conditionOf(restore.status?.conditions, "Admitted")?.reason === "Queued" &&
     isLimited(limitsOf({ settings, sources }));
+  const agentPods = pods.filter((pod) => pod.metadata.labels?.["app.kubernetes.io/name"] === "vmrestore-media-agent");
   const without: Observed = {
     now,
     settings,
@@ -172,7 +174,12 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     overlay,
     cache,
     statefulSet,
-    agentPods: pods.filter((pod) => pod.metadata.labels?.["app.kubernetes.io/name"] === "vmrestore-media-agent"),
+    agentPods,
+    place: await observePlace(cluster, {
+      ...{ namespace: own, name: names.agent, pods: agentPods, claims: [overlay, cache] },
+      conditions: restore.status?.conditions,
+      knownNode: restore.status?.mediaAgent?.node,
+    }),
     agent: { ...NOTHING_TOLD, problem: "it was not asked" },
     disks,
     machine,

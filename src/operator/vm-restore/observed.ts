@@ -24,6 +24,7 @@ import type {
 import type { CheckedNode } from "../node-check/nodes-verdict.ts";
 import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
+import type { AgentPlace } from "./agent-place.ts";
 import type { Plan } from "./plan.ts";
 import type { Target } from "./relocation-objects.ts";
 import type { Source } from "./sources.ts";
@@ -123,6 +124,8 @@ export interface Observed {
   readonly statefulSet: StatefulSet | undefined;
   readonly agentPods: readonly Pod[];
   readonly agent: ObservedAgent;
+  /** Where the agent is, and whether it could be elsewhere; undefined while its claims are not bound. */
+  readonly place: AgentPlace | undefined;
   readonly disks: readonly ObservedDisk[];
   readonly machine: VirtualMachine | undefined;
   readonly instance: VirtualMachineInstance | undefined;

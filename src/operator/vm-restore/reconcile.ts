@@ -17,6 +17,7 @@ import type { EventRecorder } from "../runtime/event-recorder.ts";
 import type { OperatorMetrics } from "../runtime/metrics.ts";
 import { identityOf, type Manifest } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
+import { newMove } from "./agent-move.ts";
 import { type AgentConnector, AgentSession } from "./agent-session.ts";
 import { decide, RESTORE_FINALIZER } from "./decide.ts";
 import { Grants } from "./grants.ts";
@@ -229,6 +230,11 @@ export class RestoreReconciler {
       status: clean,
     });
     countSteps(metrics, restore, clean);
+    const move = newMove(restore.status, clean);
+    if (move !== undefined) {
+      metrics.agentMoved(move.pauseMs);
+      await events.record(restore, { type: "Normal", reason: "AgentMoved", message: move.message });
+    }
     for (const { type, status: value, reason, message } of changedConditions(
       restore.status?.conditions ?? [],
       clean.conditions ?? [],
@@ -267,7 +273,7 @@ export class RestoreReconciler {
 }
 
 const WARNINGS =
-  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear|TakesLong|Exceeded|Terminating|Forbids|Unable|Lacks|^Replaced/;
+  /NotFound|Failed|Exists|TooSmall|NotReady|NotSupported|Missing|Wrong|Unreachable|TimedOut|Lost|Mismatch|Invalid|NodeLocal|InUse|NotMapped|NotAllowed|TooMany|Ambiguous|NotPossible|GivenUp|Unclear|TakesLong|Exceeded|Terminating|Forbids|Unable|Lacks|^Replaced|DrainHeld/;
 
 function actionFailed(error: unknown) {
   return { type: "Degraded", status: "True", reason: "ActionFailed", message: sentence(errorMessage(error)) } as const;

@@ -2,6 +2,8 @@ import type { Condition } from "../../api/common.ts";
 import { formatDuration } from "../../api/duration.ts";
 import type { RestorePhase, VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type ConditionDraft, conditionOf, isTrue, mergeConditions } from "../conditions.ts";
+import { lastMoveOf } from "./agent-move.ts";
+import { MOVABLE } from "./agent-place.ts";
 import { inTime } from "./budgets.ts";
 import { goesToTarget, isSwitched } from "./cutover-state.ts";
 import { failureFacts } from "./failure-facts.ts";
@@ -20,7 +22,7 @@ const FAILED_REASONS = [
   "ManifestLost",
 ];
 /** Facts that nobody waits for. */
-const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible"];
+const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible", MOVABLE];
 /** Why a restore has not begun, as steps of the timeline. */
 const HELD_UP = ["Queued", "DryRun"];
 /** What once was. */
@@ -174,8 +176,11 @@ function waitingFor(conditions: readonly Condition[], drafts: readonly Condition
 function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial<VMRestoreStatus> {
   const base = status?.mediaAgent ?? restore.status?.mediaAgent;
   if (base === undefined || agent.status === undefined) return {};
-  const { bytesFetched, pinned } = agent.status.repository;
-  return { mediaAgent: { ...base, bytesFetched, pinned } };
+  const { repository, move } = agent.status;
+  const { bytesFetched, pinned } = repository;
+  return {
+    mediaAgent: { ...base, bytesFetched, pinned, ...(move === undefined ? {} : { lastMove: lastMoveOf(move) }) },
+  };
 }
 
 function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {

@@ -1,6 +1,6 @@
 import { type Action, removeIfThere } from "../actions.ts";
 import { type ConditionDraft, conditionOf } from "../conditions.ts";
-import { CLAIMS, JOBS, PODS, SECRETS, SERVICES, STATEFUL_SETS, VOLUMES } from "../kinds.ts";
+import { CLAIMS, DISRUPTION_BUDGETS, JOBS, PODS, SECRETS, SERVICES, STATEFUL_SETS, VOLUMES } from "../kinds.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -58,6 +58,7 @@ export function tearDown(observed: Observed): Teardown {
     return going(actions, "The media agent is being stopped.", pin.conditions);
   }
   const rest = [
+    ...found(DISRUPTION_BUDGETS, observed.place?.budget),
     ...found(SERVICES, observed.service),
     ...found(SECRETS, observed.keys),
     ...found(SECRETS, observed.tls),

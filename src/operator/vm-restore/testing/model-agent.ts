@@ -116,6 +116,7 @@ export class ModelAgent {
       },
       ...(this.#limit === undefined ? {} : { relocationLimit: this.#limit }),
       overlay: { full: this.#world.overlayFull, bytesUsed: 0, bytesFree: 1 },
+      ...(this.#world.move === undefined ? {} : { move: this.#world.move }),
       connections: { nfs: this.#world.nfsConnections, nbd: 0 },
       disks: this.#world.disks.map((name) => ({
         name,

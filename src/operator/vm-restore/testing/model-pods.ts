@@ -21,7 +21,13 @@ export class ModelPods {
       if (!lives) this.#world.cluster.erase(PODS, pod.metadata.namespace, pod.metadata.name);
     }
     for (const set of this.#world.cluster.all(STATEFUL_SETS))
-      this.put(`${set.metadata.name}-0`, set, { "app.kubernetes.io/name": "vmrestore-media-agent" });
+      this.put(
+        `${set.metadata.name}-0`,
+        set,
+        { "app.kubernetes.io/name": "vmrestore-media-agent" },
+        { phase: "Running" },
+        this.#world.agentNode === undefined ? {} : { nodeName: this.#world.agentNode },
+      );
     for (const job of jobs) {
       if (/-inspect(-\d+)?$/.test(job.metadata.name)) this.#inspect(job);
       else if (job.metadata.name.endsWith("-state")) this.#fillState(job);

@@ -1,8 +1,17 @@
-import type { RelocationProgress } from "../../../api/agent-control.ts";
+import type { AgentMove, RelocationProgress } from "../../../api/agent-control.ts";
 import type { Inspection } from "../../../api/inspection.ts";
 import { ManualClock } from "../../../base/testing/manual-clock.ts";
 import type { AgentControl } from "../../actions.ts";
-import { BACKUP_REPOSITORIES, CLAIMS, SERVICES, STORAGE_CLASSES, VIRTUAL_MACHINES, VM_RESTORES } from "../../kinds.ts";
+import {
+  BACKUP_REPOSITORIES,
+  CLAIMS,
+  SERVICES,
+  STORAGE_CLASSES,
+  VIRTUAL_MACHINES,
+  VM_RESTORES,
+  VOLUMES,
+} from "../../kinds.ts";
+import type { ResourceType } from "../../runtime/objects.ts";
 import { FakeCluster } from "../../runtime/testing/fake-cluster.ts";
 import { diskOf, manifest } from "./backed-up.ts";
 import { ModelAgent } from "./model-agent.ts";
@@ -57,6 +66,11 @@ export class World {
   /** Milliseconds that a read has been waiting for the repository. */
   longestWait = 0;
   overlayFull = false;
+  /** Where the agent's pod is put, once that matters, and which nodes its claims can be reached from: all unless given. */
+  agentNode: string | undefined;
+  reachableFrom: readonly string[] | undefined;
+  /** The last move that the agent tells of. */
+  move: AgentMove | undefined;
   /** The manifest in the snapshot, where it is another than the plain one, and what lies beside it. */
   backedUp: unknown;
   objects: readonly unknown[] = [];
@@ -171,7 +185,10 @@ export class World {
         this.cluster.erase(CLAIMS, metadata.namespace, metadata.name);
       this.cluster.change(CLAIMS, metadata.namespace, metadata.name, (claim) => {
         claim.status = { phase: "Bound" };
+        if (this.agentNode !== undefined && metadata.namespace === OWN)
+          claim.spec = { ...claim.spec, volumeName: `pv-${metadata.name}` };
       });
+      if (this.agentNode !== undefined && metadata.namespace === OWN) this.#volume(`pv-${metadata.name}`);
     }
     this.pods.run();
     this.#machines.run();
@@ -208,4 +225,18 @@ export class World {
   }
 
   connect = (): AgentControl & { close(): void } => this.agent.connect();
+
+  #volume(name: string): void {
+    if (this.cluster.peek(VOLUMES, undefined, name) !== undefined) return;
+    const values = this.reachableFrom;
+    const matchExpressions = [{ key: "kubernetes.io/hostname", operator: "In", values }];
+    const nodeAffinity =
+      values === undefined ? {} : { nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions }] } } };
+    this.cluster.put(VOLUMES as ResourceType, {
+      apiVersion: "v1",
+      kind: "PersistentVolume",
+      metadata: { name },
+      spec: nodeAffinity,
+    });
+  }
 }
