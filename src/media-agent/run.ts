@@ -86,12 +86,15 @@ export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSig
       await serveMetrics({ address, port: AGENT_PORTS.metrics, registry, notReady: () => agent.notReady }),
       await serveControl({ address, port: AGENT_PORTS.control, tls, routes: controlRoutes(agent), log }),
     );
+    // From here on clients are not refused: they wait until the disks are open.
+    agent.nfs.hold();
+    await agent.nfs.listen(address, AGENT_PORTS.nfs);
     const keptDisks = new KeptDisks(join(options.cacheDir, "disks"));
     const onWait = (message: string): void => agent.waitFor(message);
     await agent.serve(await openSource({ config, places, keptDisks, clock: systemClock, log, onWait }, ending));
     agent.observeMetrics();
     await agent.nbd.listen({ address, port: AGENT_PORTS.nbd });
-    await agent.nfs.listen(address, AGENT_PORTS.nfs);
+    agent.nfs.release();
     if (options.portmapper) {
       const portmapper = await Portmapper.listen(address, AGENT_PORTS.nfs);
       endings.push(() => portmapper.close());

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type AddressInfo, createServer, type Server } from "node:net";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { addressGate } from "./address-gate.ts";
 import { kernelBytes } from "./arrival.ts";
 import { ByteBudget } from "./call-lane.ts";
@@ -13,6 +13,8 @@ import { ServedExport } from "./served-export.ts";
 
 /** Far above what nodes of a cluster need, far below what would hurt. */
 const CONNECTION_LIMIT = 1024;
+/** Connections that wait until there is something to serve. Nothing is read from them. */
+const HELD_LIMIT = 128;
 /** What the reads of all connections, and the writes, may hold together. */
 const READ_BUDGET = 64 * 1024 * 1024;
 const WRITE_BUDGET = 64 * 1024 * 1024;
@@ -78,6 +80,8 @@ export class NfsServer {
   /** When a client with a path or handle of ours was answered last, in milliseconds since the epoch; undefined before any was. */
   lastAnswer: number | undefined;
   #draining = false;
+  /** Connections that came before there was something to serve; undefined once there is. */
+  #held: Set<Socket> | undefined;
 
   /** @throws AddressListError */
   constructor(options: NfsServerOptions = {}) {
@@ -86,17 +90,19 @@ export class NfsServer {
     this.patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.lastSweep = this.now();
     const allows = addressGate(options.clients ?? []);
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
-      const isAllowed = allows(socket.remoteAddress ?? "");
-      if (!isAllowed || this.#draining || !this.#makeRoom()) {
-        if (!isAllowed) this.counters.refused++;
-        socket.destroy();
-        return;
-      }
-      const connection = new NfsConnection(socket, this);
-      this.#connections.add(connection);
-      socket.once("close", () => this.#connections.delete(connection));
-    });
+    this.#server = createServer(
+      { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000, pauseOnConnect: true },
+      (socket) => {
+        const isAllowed = allows(socket.remoteAddress ?? "");
+        if (!isAllowed || this.#draining || !this.#makeRoom()) {
+          if (!isAllowed) this.counters.refused++;
+          socket.destroy();
+          return;
+        }
+        if (this.#held === undefined) this.#connect(socket);
+        else this.#holdBack(this.#held, socket);
+      },
+    );
     this.#sweeping = setInterval(() => this.#sweep(), Math.min(SWEEP_MS, this.patienceMs / 5));
     this.#sweeping.unref();
   }
@@ -104,6 +110,21 @@ export class NfsServer {
   /** Milliseconds that never go back. */
   now(): number {
     return this.#options.monotonic?.() ?? performance.now();
+  }
+
+  /**
+   * Accepts connections and answers nothing yet, until {@link release}: a client that is refused comes back after ever longer delays, one
+   * that is connected waits for its answer.
+   */
+  hold(): void {
+    this.#held ??= new Set();
+  }
+
+  /** There is something to serve: those that waited are answered. */
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const socket of held) this.#connect(socket);
   }
 
   /** @returns the port */
@@ -141,7 +162,7 @@ export class NfsServer {
   }
 
   get openConnections(): number {
-    return this.#connections.size;
+    return this.#connections.size + (this.#held?.size ?? 0);
   }
 
   findPath(path: string): ServedExport | undefined {
@@ -199,8 +220,26 @@ export class NfsServer {
   async close(): Promise<void> {
     clearInterval(this.#sweeping);
     const closed = new Promise((resolve) => this.#server.close(resolve));
+    for (const socket of this.#held ?? []) socket.destroy();
     for (const connection of this.#connections) connection.destroy();
     await closed;
+  }
+
+  #connect(socket: Socket): void {
+    if (socket.destroyed) return;
+    const connection = new NfsConnection(socket, this);
+    this.#connections.add(connection);
+    socket.once("close", () => this.#connections.delete(connection));
+    socket.resume();
+  }
+
+  /** One more than may wait ends the oldest: its client comes again. */
+  #holdBack(held: Set<Socket>, socket: Socket): void {
+    const [oldest] = held;
+    if (held.size >= HELD_LIMIT) oldest?.destroy();
+    held.add(socket);
+    socket.once("close", () => held.delete(socket));
+    socket.on("error", () => socket.destroy());
   }
 
   /** Whether one more connection may be served. Strangers who only hold a place give it up. */

@@ -98,7 +98,7 @@ function statefulSet(
 ): Manifest {
   const access = allAccess([plan.mount, ...(plan.otherMounts ?? [])]);
   const { resources, nodeSelector, tolerations } = spec.mediaAgent;
-  const probe = (port: string) => ({ tcpSocket: { port }, periodSeconds: 5, timeoutSeconds: 3 });
+  const probe = (path: string) => ({ httpGet: { path, port: "metrics" }, periodSeconds: 5, timeoutSeconds: 3 });
   return {
     apiVersion: "apps/v1",
     kind: "StatefulSet",
@@ -145,9 +145,9 @@ function statefulSet(
                 { name: "NODE_NAME", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } },
               ],
               ports: Object.entries(AGENT_PORTS).map(([name, containerPort]) => ({ name, containerPort })),
-              startupProbe: { ...probe("nfs"), failureThreshold: 120 },
-              readinessProbe: probe("nfs"),
-              livenessProbe: { ...probe("metrics"), failureThreshold: 6 },
+              startupProbe: { ...probe("/readyz"), failureThreshold: 120 },
+              readinessProbe: probe("/readyz"),
+              livenessProbe: { ...probe("/healthz"), failureThreshold: 6 },
               ...TELL_FAILURE,
               securityContext: CONTAINER_SECURITY,
               resources: resources ?? { requests: { cpu: "500m", memory: "512Mi" } },
