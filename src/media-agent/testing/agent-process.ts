@@ -132,7 +132,9 @@ export class TestAgent {
   }
 
   /** Starts it without waiting for anything. */
-  async spawn(change: { epoch?: number; disks?: readonly TestDisk[]; profile?: BootProfile } = {}): Promise<void> {
+  async spawn(
+    change: { epoch?: number; disks?: readonly TestDisk[]; profile?: BootProfile; node?: string } = {},
+  ): Promise<void> {
     this.#epoch = change.epoch ?? this.#epoch;
     const { repository, remote, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
     const { answerLimitMs, overlayDirectory, others = [] } = this.#options;
@@ -163,6 +165,7 @@ export class TestAgent {
       ...["--repository-password-file", at("password"), "--cache-dir", at("cache")],
       ...["--overlay-dir", overlayDirectory ?? at("overlay")],
       ...["--tls-dir", at("tls"), "--profile-file", at("profile.json"), "--listen-address", this.address],
+      ...(change.node === undefined ? [] : ["--node", change.node]),
     ];
     const env = { ...process.env, NODE_OPTIONS: "", ...this.#options.env };
     this.#process = spawn(process.execPath, [MAIN, "media-agent", ...args], {

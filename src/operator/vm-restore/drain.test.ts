@@ -110,6 +110,23 @@ test("the drain of a node that the agent cannot leave is held for as long as the
   await driven.end();
 });
 
+test("where no node takes the agent, the scheduler's words are told", async () => {
+  const world = worldWith();
+  world.restore(LIVE_MOUNT);
+  await play(world, runs);
+  world.agentAnswers = false;
+  const message = "0/2 nodes are available: 2 node(s) were unschedulable.";
+  for (const { metadata } of world.cluster.all(PODS).filter((pod) => pod.metadata.namespace === OWN))
+    world.cluster.change(PODS, OWN, metadata.name, (pod) => {
+      pod.spec = {};
+      pod.status = { phase: "Pending", conditions: [{ type: "PodScheduled", status: "False", message }] };
+    });
+  const waiting = await play(world, reasonIs("Degraded", "AgentUnreachable"));
+  expect(waiting?.status?.message).toContain(message);
+  // Where it could go is not forgotten meanwhile.
+  expect(condition(world)?.status).toBe("True");
+});
+
 test("an operator that dies before or after any write leaves no budget, and makes none twice", async () => {
   const whole = async (prepare: (world: World) => void) => {
     const world = worldWith(["a"]);
