@@ -11,7 +11,7 @@ import type { KubernetesObject, Manifest, ResourceType } from "../operator/runti
 import { RestCluster } from "../operator/runtime/rest-cluster.ts";
 import { Transport } from "../operator/runtime/transport.ts";
 import type { PodLogs } from "./apiserver/http/pod-log.ts";
-import { startControlPlane } from "./control-plane.ts";
+import { type ControlPlane, startControlPlane } from "./control-plane.ts";
 import { runDisruptionController } from "./controllers/disruption.ts";
 import { runGarbageCollector } from "./controllers/garbage-collector.ts";
 import { runJobController } from "./controllers/job.ts";
@@ -55,6 +55,8 @@ export interface LabOptions {
 }
 
 export interface Lab {
+  /** Whose API server it has. */
+  readonly kind: ControlPlane["kind"];
   readonly kubeconfigPath: string;
   /** Ends every process and connection of the lab. */
   close(): Promise<void>;
@@ -119,6 +121,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   for (const part of parts)
     part.catch((error: unknown) => logger.error({ error: errorMessage(error) }, "a part of the lab ended"));
   return {
+    kind: controlPlane.kind,
     kubeconfigPath: controlPlane.kubeconfigPath,
     async close() {
       ending.abort();

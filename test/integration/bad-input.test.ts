@@ -24,6 +24,7 @@ import { runOperator } from "../../src/operator/run.ts";
 import type { Manifest, ResourceType } from "../../src/operator/runtime/objects.ts";
 import { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
 import { Transport } from "../../src/operator/runtime/transport.ts";
+import { operatorKubeconfig, REPOSITORY_ON_THIS_MACHINE } from "../scenario/operator-account.ts";
 
 // What real restic repositories answer to bad input, as conditions; and that each restore goes on by itself when it is mended.
 
@@ -86,7 +87,7 @@ beforeAll(async () => {
     {
       namespace: OPERATOR_NAMESPACE,
       image: "vmrestore",
-      kubeconfig: lab.kubeconfigPath,
+      kubeconfig: await operatorKubeconfig(lab, REPOSITORY_ON_THIS_MACHINE),
       listen: { host: "127.0.0.1", port: 0 },
       logger: silentLogger,
     },

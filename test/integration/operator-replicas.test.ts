@@ -7,6 +7,7 @@ import { BACKUP_REPOSITORIES } from "../../src/operator/kinds.ts";
 import { runOperator } from "../../src/operator/run.ts";
 import type { KubernetesObject, ResourceType } from "../../src/operator/runtime/objects.ts";
 import type { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
+import { operatorKubeconfig } from "../scenario/operator-account.ts";
 import { until as comesTo, type OperatorCluster, startOperatorCluster } from "../scenario/operator-cluster.ts";
 
 // Two replicas of the operator beside one API server.
@@ -26,11 +27,13 @@ const LEASES: ResourceType<Lease> = {
 let folder: string;
 let beside: OperatorCluster;
 let cluster: RestCluster;
+let kubeconfig: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vmrestore-replicas-"));
   beside = await startOperatorCluster(folder, OWN);
   ({ cluster } = beside);
+  kubeconfig = await operatorKubeconfig(beside.plane);
 });
 
 afterAll(async () => {
@@ -40,7 +43,7 @@ afterAll(async () => {
 
 function start() {
   const ending = new AbortController();
-  const options = { namespace: OWN, image: "vmrestore", kubeconfig: beside.plane.kubeconfigPath, logger: silentLogger };
+  const options = { namespace: OWN, image: "vmrestore", kubeconfig, logger: silentLogger };
   const running = runOperator({ ...options, listen: { host: "127.0.0.1", port: 0 } }, ending.signal);
   return { end: () => ending.abort(), running };
 }

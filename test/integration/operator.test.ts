@@ -14,6 +14,7 @@ import { ApiError } from "../../src/operator/runtime/errors.ts";
 import { EVENTS } from "../../src/operator/runtime/event-recorder.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "../../src/operator/runtime/objects.ts";
 import type { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
+import { operatorKubeconfig } from "../scenario/operator-account.ts";
 import { until as comesTo, type OperatorCluster, startOperatorCluster } from "../scenario/operator-cluster.ts";
 
 // The operator, whole, against an API server: what it writes is accepted there, and what it watches wakes it.
@@ -41,7 +42,7 @@ beforeAll(async () => {
     {
       namespace: OWN,
       image: "vmrestore",
-      kubeconfig: plane.kubeconfigPath,
+      kubeconfig: await operatorKubeconfig(plane),
       listen: { host: "127.0.0.1", port: 0 },
       logger: silentLogger,
     },

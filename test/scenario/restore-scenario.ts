@@ -15,6 +15,7 @@ import { backUp } from "../../src/lab/quickstart/backup.ts";
 import { Cluster } from "../../src/lab/quickstart/cluster.ts";
 import { OPERATOR_NAMESPACE, repositoryManifests } from "../../src/lab/quickstart/manifests.ts";
 import { ordersDatabase, VM_NAME } from "../../src/lab/quickstart/virtual-machine.ts";
+import { operatorKubeconfig, REPOSITORY_ON_THIS_MACHINE } from "./operator-account.ts";
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, "../..");
@@ -52,13 +53,15 @@ export class RestoreScenario {
   readonly directory: string;
   readonly cluster: Cluster;
   readonly #lab: Lab;
+  readonly #operatorKubeconfig: string;
   readonly #signal: AbortSignal;
   #operator: ChildProcess;
   #ending = false;
 
-  private constructor(directory: string, lab: Lab, signal: AbortSignal) {
+  private constructor(directory: string, lab: Lab, kubeconfig: string, signal: AbortSignal) {
     this.directory = directory;
     this.#lab = lab;
+    this.#operatorKubeconfig = kubeconfig;
     this.#signal = signal;
     this.cluster = new Cluster(lab.kubeconfigPath);
     this.#operator = this.#startOperator();
@@ -78,7 +81,8 @@ export class RestoreScenario {
     const scratch = join(directory, "scratch");
     await backUp({ repository, passwordFile, disk, manifest: ordersDatabase(), host: VM_NAME, scratch, signal });
     const lab = await startLab({ directory: join(directory, "lab"), cliEntry: CLI, crds: join(ROOT, "crds") });
-    const scenario = new RestoreScenario(directory, lab, signal);
+    const kubeconfig = await operatorKubeconfig(lab, REPOSITORY_ON_THIS_MACHINE);
+    const scenario = new RestoreScenario(directory, lab, kubeconfig, signal);
     await scenario.#apply("repository.yaml", repositoryManifests({ directory: repository, password: "scenario" }));
     return scenario;
   }
@@ -196,7 +200,7 @@ export class RestoreScenario {
 
   #startOperator(): ChildProcess {
     const log = openSync(join(this.directory, "operator.log"), "a");
-    const args = [CLI, "operator", "--namespace", OPERATOR_NAMESPACE, "--kubeconfig", this.#lab.kubeconfigPath];
+    const args = [CLI, "operator", "--namespace", OPERATOR_NAMESPACE, "--kubeconfig", this.#operatorKubeconfig];
     const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", process.execPath, ...args], {
       stdio: ["ignore", log, log],
       env: { ...process.env, NODE_OPTIONS: "" },
