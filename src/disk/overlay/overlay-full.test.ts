@@ -138,3 +138,28 @@ test("a sync that fails for want of space is final: what it should have written 
   await expect(overlay.flush()).rejects.toMatchObject({ code: "OVERLAY_FAILED" });
   await expect(overlay.flush()).rejects.toMatchObject({ code: "OVERLAY_FAILED" });
 });
+
+test("what a write left in place before it was given up is durable with the next flush: it has been read by then", async () => {
+  let coin = false;
+  const directory = new SimulatedDirectory(() => coin);
+  const clock = new ManualClock();
+  const options = { disk: "root", base: memorySource(Buffer.alloc(8 * 4096)), epoch: 1, clock };
+  const overlay = await Overlay.open({ ...options, directory: directory.mount() });
+  await overlay.write(0, Buffer.alloc(1024, 1), { durable: true });
+  // The first of two sectors is written over, and then there is no space.
+  coin = true;
+  directory.fault = { kind: "ENOSPC", after: 0, times: 1 };
+  const patience = new AbortController();
+  const write = overlay.write(0, Buffer.alloc(1024, 2), { durable: false, signal: patience.signal });
+  await new Promise(setImmediate);
+  patience.abort(new Error("given up"));
+  await expect(write).rejects.toThrow("given up");
+  directory.fault = undefined;
+  const seen = Buffer.from(await overlay.read(0, 1024, "guest"));
+  expect([seen[0], seen[512]]).toEqual([2, 1]);
+  await overlay.flush();
+  coin = false;
+  directory.powerLoss();
+  const again = await Overlay.open({ ...options, directory: directory.mount() });
+  expect((await again.read(0, 1024, "guest")).equals(seen)).toBe(true);
+});

@@ -379,8 +379,8 @@ export class Overlay implements BlockDevice {
   async #store(bytes: Uint8Array, offset: number, signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
     try {
-      await this.#space.retry(() => this.#data.write(bytes, offset), signal);
-      this.#commit.touch();
+      // A part may be there, and be read, where there was no space for the rest: the next commit syncs it, whatever becomes of this write.
+      await this.#space.retry(() => this.#data.write(bytes, offset).finally(() => this.#commit.touch()), signal);
     } catch (error) {
       const isGivenUp = error === signal?.reason || error === this.#closing.signal.reason;
       if (isGivenUp || errorCode(error) === "DISK_SEALED") throw error;
