@@ -7,7 +7,7 @@ import { createLogger } from "../../../base/logging.ts";
 import type { Manifest, ResourceType } from "../../../operator/runtime/objects.ts";
 import { RestCluster } from "../../../operator/runtime/rest-cluster.ts";
 import { Transport } from "../../../operator/runtime/transport.ts";
-import { startApiServer } from "../../apiserver/server.ts";
+import { startControlPlane } from "../../control-plane.ts";
 import { VOLUME_CLAIMS, VOLUMES } from "../../controllers/kinds.ts";
 import type { LabContext } from "../../controllers/lab-controller.ts";
 import { runVolumeBinder } from "../../controllers/volume-binder.ts";
@@ -66,7 +66,7 @@ export class TinyMachineLab {
     await mkdir(join(directory, "volume"));
     const guest = await buildTinyGuest({ directory: guestCacheDirectory(), signal: AbortSignal.timeout(60_000) });
     await copyFile(guest, join(directory, "volume", "disk.img"), constants.COPYFILE_FICLONE);
-    const server = await startApiServer({ kubeconfigPath: join(directory, "kubeconfig") });
+    const server = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });
     const config = new KubeConfig();
     config.loadFromFile(server.kubeconfigPath);
     const transport = new Transport(config);
