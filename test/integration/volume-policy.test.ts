@@ -107,7 +107,7 @@ function kubectl(kubeconfig: string, input: object, ...args: string[]): Promise<
 }
 
 if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
-  test("a real API server lets the operator make its own volumes, and no others", async () => {
+  test("a real API server lets the operator make and delete its own volumes, and no others", async () => {
     const directory = await mkdtemp(join(tmpdir(), "vmrestore-policy-"));
     const plane = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });
     try {
@@ -137,6 +137,12 @@ if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
         expect(await make(bad)).toContain("denied");
       }
       expect(nfs).toBeDefined();
+      const foreign = { ...good, metadata: { name: "somebody-elses" } };
+      for (const volume of [good, foreign])
+        expect(await kubectl(plane.kubeconfigPath, volume, "create")).toContain("created");
+      const remove = (volume: object) => kubectl(plane.kubeconfigPath, volume, "delete", "--dry-run=server", as);
+      expect(await remove(foreign)).toContain("denied");
+      expect(await remove(good)).toContain("deleted");
     } finally {
       await plane.close();
       await rm(directory, { recursive: true, force: true });
