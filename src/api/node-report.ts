@@ -18,7 +18,8 @@ export const nodeReport = z.strictObject({
   nfsv3: presence,
   /** `mount.nfs`, without which the kubelet cannot mount NFS. */
   mountHelper: presence,
-  selinux: z.enum(["Off", "Permissive", "Enforcing", "Unknown"]),
+  /** `Unlabelled`: it enforces, but the container runtime labels no container, so it keeps none from anything. */
+  selinux: z.enum(["Off", "Permissive", "Unlabelled", "Enforcing", "Unknown"]),
   /** SELinux's boolean `virt_use_nfs`. */
   virtUseNfs: z.enum(["On", "Off", "Unknown"]),
   /** Whether the node's own network reaches a Service's cluster IP by TCP. */

@@ -84,6 +84,19 @@ test("mount.nfs may be a link to where nobody looks from here", async () => {
   expect(node.mountHelper).toBe("Present");
 });
 
+// Without --selinux, for example, k3s has its runtime label nothing: what runs there is as free as the runtime itself.
+test.each([
+  ["system_u:system_r:spc_t:s0\0", "Enforcing"],
+  ["system_u:system_r:spc_t:s0:c1,c2\n", "Enforcing"],
+  ["system_u:system_r:container_runtime_t:s0\0", "Unlabelled"],
+  ["", "Enforcing"],
+  [undefined, "Enforcing"],
+] as const)("SELinux that enforces, over a container with the label %j", async (label, selinux) => {
+  const files = { "sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/virt_use_nfs": "0 0" };
+  const own = label === undefined ? {} : { "proc/self/attr/current": label };
+  expect(await nodeOf({ ...files, ...own })).toMatchObject({ selinux, virtUseNfs: "Off" });
+});
+
 test.each([
   ["1", "0 0", { selinux: "Enforcing", virtUseNfs: "Off" }],
   ["1", "1 0", { selinux: "Enforcing", virtUseNfs: "On" }],

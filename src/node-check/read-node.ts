@@ -5,6 +5,9 @@ import type { NodeReport } from "../api/node-report.ts";
 /** Lists of modules have some hundred kilobytes. */
 const FILE_LIMIT = 8 * 2 ** 20;
 
+/** SELinux's type of the container, as its pod asks for it. */
+const CHECK_TYPE = "spc_t";
+
 type Presence = NodeReport["nfs"];
 
 /**
@@ -62,7 +65,7 @@ async function mountHelper({ bin, sbin }: NodeFiles): Promise<Presence> {
   return (await presenceOf(join(bin, "mount"))) === "Present" ? "Missing" : "Unknown";
 }
 
-async function readSelinux({ sysfs }: NodeFiles): Promise<Pick<NodeReport, "selinux" | "virtUseNfs">> {
+async function readSelinux({ sysfs, proc }: NodeFiles): Promise<Pick<NodeReport, "selinux" | "virtUseNfs">> {
   const folder = join(sysfs, "selinux");
   const enforce = await readText(join(folder, "enforce"));
   if (enforce === undefined) {
@@ -72,10 +75,17 @@ async function readSelinux({ sysfs }: NodeFiles): Promise<Pick<NodeReport, "seli
   }
   // Two numbers: what is so now, and what is going to be.
   const now = (await readText(join(folder, "booleans/virt_use_nfs")))?.trim().split(/\s+/)[0];
+  const enforcing = (await isLabelled(proc)) === false ? "Unlabelled" : "Enforcing";
   return {
-    selinux: enforce.trim() === "1" ? "Enforcing" : enforce.trim() === "0" ? "Permissive" : "Unknown",
+    selinux: enforce.trim() === "1" ? enforcing : enforce.trim() === "0" ? "Permissive" : "Unknown",
     virtUseNfs: now === "1" ? "On" : now === "0" ? "Off" : "Unknown",
   };
+}
+
+/** Whether the runtime gave this container the SELinux type that its pod asks for; undefined where that is not to be seen. */
+async function isLabelled(proc: string): Promise<boolean | undefined> {
+  const type = (await readText(join(proc, "self/attr/current")))?.replace(/[\0\s]+$/, "").split(":")[2];
+  return type === undefined || type === "" ? undefined : type === CHECK_TYPE;
 }
 
 /** Links are not followed: they lead to paths of the node that are not seen here. */

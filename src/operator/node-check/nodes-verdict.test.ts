@@ -43,6 +43,7 @@ test.each<[Partial<NodeReport>, string, RegExp]>([
 
 test.each<Partial<NodeReport>>([
   { selinux: "Permissive", virtUseNfs: "Off" },
+  { selinux: "Unlabelled", virtUseNfs: "Off" },
   { selinux: "Enforcing", virtUseNfs: "On" },
   { selinux: "Enforcing", virtUseNfs: "Unknown" },
   { nfs: "Unknown", nfsv3: "Unknown", mountHelper: "Unknown", serviceNetwork: "Unknown" },
