@@ -44,8 +44,8 @@ export class RepositoryGroup implements BlobRepository {
   }
 
   /** Rejects where one of them cannot be read anew; the others are all the same. */
-  async reloadIndex(): Promise<void> {
-    const results = await Promise.allSettled(this.#repositories.map((repository) => repository.reloadIndex()));
+  async refreshIndex(): Promise<void> {
+    const results = await Promise.allSettled(this.#repositories.map((repository) => repository.refreshIndex()));
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 }

@@ -12,8 +12,8 @@ beforeEach(() => {
   missed = 0;
 });
 
-function reader(readBlob: () => Promise<Buffer>, reloadIndex: () => Promise<void>, clock = new ManualClock()) {
-  return new RepositoryReader({ readBlob, reloadIndex }, clock, () => void missed++);
+function reader(readBlob: () => Promise<Buffer>, refreshIndex: () => Promise<void>, clock = new ManualClock()) {
+  return new RepositoryReader({ readBlob, refreshIndex }, clock, () => void missed++);
 }
 
 test("a pack that a prune replaced is found through a new index", async () => {
@@ -89,7 +89,7 @@ test("a damaged blob is told of until it can be read again, whatever else happen
         const code = broken.get(id);
         return code === undefined ? Buffer.from("x") : fail(code);
       },
-      reloadIndex: async () => undefined,
+      refreshIndex: async () => undefined,
     },
     new ManualClock(),
   );

@@ -2,7 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import { RepositoryError } from "../repository/errors.ts";
 
-/** Between two reads of the whole index. */
+/** Between two looks at the index. */
 const RELOAD_PAUSE_MS = 2000;
 /** Damaged blobs that are remembered; one of them is told of. */
 const DAMAGED_LIMIT = 1000;
@@ -21,7 +21,8 @@ const MISSING = new Set<string>(["REPOSITORY_PACK_MISSING", "REPOSITORY_BLOB_UNK
 /** What the reader needs of a repository. */
 export interface BlobRepository {
   readBlob(id: string): Promise<Buffer>;
-  reloadIndex(): Promise<void>;
+  /** Knows of all that the index says now. */
+  refreshIndex(): Promise<void>;
 }
 
 /** Whether an error of {@link RepositoryReader.read} passes when somebody brings the repository back. */
@@ -93,7 +94,7 @@ export class RepositoryReader {
   /** One at a time; a reload that began just now is new enough. */
   async #reload(): Promise<void> {
     if (this.#reloading === undefined && this.#clock.monotonic() - this.#lastReload < RELOAD_PAUSE_MS) return;
-    this.#reloading ??= this.#repository.reloadIndex().then(
+    this.#reloading ??= this.#repository.refreshIndex().then(
       () => {
         this.#lastReload = this.#clock.monotonic();
       },

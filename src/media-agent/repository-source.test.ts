@@ -119,7 +119,7 @@ test("a blob is read from whichever repository has it and answers", async () => 
   const asked: string[] = [];
   const repository = (name: string, known: readonly string[], failure?: object) => ({
     knows: (id: string) => known.includes(id),
-    reloadIndex: async () => {
+    refreshIndex: async () => {
       if (failure !== undefined) throw failure;
       asked.push(`reload ${name}`);
     },
@@ -140,6 +140,6 @@ test("a blob is read from whichever repository has it and answers", async () => 
   await expect(group.readBlob("y")).rejects.toBe(away);
   await expect(group.readBlob("none")).rejects.toMatchObject({ code: "REPOSITORY_BLOB_UNKNOWN" });
   expect(asked).toEqual(["a x", "b z", "c z", "b y"]);
-  await expect(group.reloadIndex()).rejects.toBe(away);
+  await expect(group.refreshIndex()).rejects.toBe(away);
   expect(asked.slice(4)).toEqual(["reload a", "reload c"]);
 });

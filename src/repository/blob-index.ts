@@ -28,6 +28,8 @@ export function beginIndex(early: EarlyReads): void {
 }
 
 interface Limits {
+  /** Told the names of the index files that the table comes from, as they were listed. */
+  readonly onListed?: (files: readonly string[]) => void;
   /** Entries that are kept at most; with more, reading is given up. */
   readonly most?: number;
   /** Where what was kept is looked for before the index is read, and put afterwards. */
@@ -45,10 +47,11 @@ export async function loadIndex(
   backend: Backend,
   decoder: Decoder,
   selection: Selection,
-  { most = Number.POSITIVE_INFINITY, kept }: Limits = {},
+  { most = Number.POSITIVE_INFINITY, kept, onListed = () => undefined }: Limits = {},
 ): Promise<BlobTable | undefined> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const files = await backend.list("index");
+    onListed(files);
     const key = kept === undefined ? undefined : { repository: kept.repository, files, selection, most };
     const known = key === undefined ? undefined : await kept?.cache.load(key);
     if (known === "tooMany") return undefined;

@@ -74,8 +74,27 @@ describe.each([
     await restic.restic(["forget", "--prune", "--max-unused", "0", first]);
     await expect(readRange(repository, file, 0, file.size)).rejects.toMatchObject({ code: "REPOSITORY_PACK_MISSING" });
     expect(await staleTree.list("/")).toMatchObject([{ name: "two.img" }]);
-    await repository.reloadIndex();
+    await repository.refreshIndex();
     expect((await readRange(repository, file, 0, file.size)).equals(two)).toBe(true);
+  }, 30_000);
+
+  test("an index of the same files is not read again, however often a blob is missed", async () => {
+    const id = await restic.backUp({ "one.img": one });
+    await open(wholeIndexLimit);
+    const file = await openFile(repository, id, "/one.img");
+    const before = backend.indexReads;
+    for (let look = 0; look < 3; look++) await repository.refreshIndex();
+    expect(backend.indexReads).toBe(before);
+    await restic.backUp({ "two.img": two });
+    await repository.refreshIndex();
+    expect(backend.indexReads).toBeGreaterThan(before);
+    expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
+    // Not mounted: it is no longer the same, and never looks as if all were well.
+    await rename(restic.directory, `${restic.directory}.away`);
+    await expect(repository.refreshIndex()).rejects.toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
+    await rename(`${restic.directory}.away`, restic.directory);
+    await repository.refreshIndex();
+    expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
   }, 30_000);
 
   test("a backup made after opening can be opened", async () => {

@@ -77,6 +77,8 @@ export class Repository {
   readonly #kept: { readonly cache: IndexCache; readonly repository: string } | undefined;
   /** All blobs while the repository is small, else the data blobs of the opened files. */
   #table = new BlobTable();
+  /** The index files that the table comes from; undefined where it may come from none. */
+  #indexFiles: ReadonlySet<string> | undefined;
   /** Whether the table holds all blobs; undefined before the index was read. */
   #whole: boolean | undefined;
   /** Blobs of the opened files. */
@@ -194,6 +196,21 @@ export class Repository {
   }
 
   /**
+   * Reads the index anew where its files are others than those that it was read from: they never change, and reading those of a large
+   * repository takes seconds and twice the memory. One look at their names, where nothing is new.
+   *
+   * @throws RepositoryError where there is no list, or no index, to be had
+   */
+  async refreshIndex(): Promise<void> {
+    await this.#loading.catch(() => undefined);
+    const known = this.#indexFiles;
+    const files = await this.#backend.list("index");
+    const isSame = known !== undefined && files.length === known.size && files.every((name) => known.has(name));
+    // Nothing at all is what a volume that is not mounted looks like.
+    if (!isSame || files.length === 0) await this.reloadIndex();
+  }
+
+  /**
    * The plain bytes of a blob of an opened file, verified: its MAC, then its length, then SHA-256. Where one copy is missing
    * or damaged, the next is tried.
    *
@@ -276,16 +293,22 @@ export class Repository {
   }
 
   async #load(): Promise<void> {
+    let listed: readonly string[] = [];
+    const onListed = (files: readonly string[]): void => {
+      listed = files;
+    };
+    this.#indexFiles = undefined;
     if (this.#whole !== false) {
-      const limits = { most: this.#wholeIndexLimit, kept: this.#kept };
+      const limits = { most: this.#wholeIndexLimit, kept: this.#kept, onListed };
       const all = await loadIndex(this.#backend, this.#decoder, "all", limits);
       this.#whole = all !== undefined;
       if (all !== undefined) this.#table = all;
     }
-    if (this.#whole) return;
-    if (this.#wanted.size === 0) return;
-    const table = await loadIndex(this.#backend, this.#decoder, this.#wanted, { kept: this.#kept });
-    if (table !== undefined) this.#table = table;
+    if (!this.#whole && this.#wanted.size > 0) {
+      const table = await loadIndex(this.#backend, this.#decoder, this.#wanted, { kept: this.#kept, onListed });
+      if (table !== undefined) this.#table = table;
+    }
+    this.#indexFiles = new Set(listed);
   }
 
   #fetchTree(table: BlobTable, id: string): Promise<Tree> {
