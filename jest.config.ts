@@ -11,7 +11,8 @@ const config: Config = {
     ],
   },
   testMatch: ["<rootDir>/src/**/*.test.ts", "<rootDir>/test/integration/**/*.test.ts"],
-  testTimeout: 30_000,
+  // A hang ends; a slow machine does not.
+  testTimeout: 120_000,
   // Much of the time goes to QEMU, restic and waiting: one worker for two processors leaves half of them idle. Module registries of
   // hundreds of files add up to gigabytes: a worker that has grown so far is started anew.
   maxWorkers: 2,

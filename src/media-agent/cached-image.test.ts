@@ -30,7 +30,7 @@ let reads: [ReadClass, boolean][];
 beforeAll(async () => {
   restic = await ResticRepository.create(2);
   snapshot = await restic.backUp({ "disk.img": content });
-}, 60_000);
+}, 180_000);
 afterAll(() => restic?.remove());
 
 beforeEach(async () => {

@@ -70,7 +70,7 @@ beforeAll(async () => {
     "over.qcow2": await readFile(workshop.path("over.qcow2")),
   });
   await workshop.remove();
-}, 60_000);
+}, 180_000);
 afterAll(() => restic?.remove());
 
 beforeEach(async () => {

@@ -163,7 +163,7 @@ test("only the pin is forgotten: it is made again, and that is all", async () =>
   expect(second).toMatch(/^[0-9a-f]{64}$/);
   expect(second).not.toBe(first);
   expect(agent.status().repository.hydration).toBeUndefined();
-}, 60_000);
+}, 180_000);
 
 test("a pack that was away for a moment: everything is fetched, and then there is nothing to tell any more", async () => {
   const snapshot = await repository.backUp({ "root.img": SMALL });
@@ -178,7 +178,7 @@ test("a pack that was away for a moment: everything is fetched, and then there i
   expect(await until(agent, ({ hydration }) => hydration === undefined)).toMatchObject({ pinned: true, message: "" });
   for (const pack of packs) await rename(pack, `${pack}.away`);
   expect(await readAll(agent, SMALL)).toEqual({ right: SMALL.length, refused: 0 });
-}, 60_000);
+}, 180_000);
 
 test("pruned before anything could be done: what another snapshot still has is fetched, what is lost is told", async () => {
   const size = 60 * MIB;
@@ -201,7 +201,7 @@ test("pruned before anything could be done: what another snapshot still has is f
   // A read that touches a lost blob is refused as a whole.
   expect(again.right).toBeGreaterThan(hydration.safe - 64 * GUEST_READ);
   expect(again.right).toBeLessThanOrEqual(hydration.safe);
-}, 60_000);
+}, 180_000);
 
 test("a cache that is too small for it: says so, and what it holds is read rightly", async () => {
   const size = 80 * MIB;
@@ -218,4 +218,4 @@ test("a cache that is too small for it: says so, and what it holds is read right
   await repository.restic(["prune", "--max-unused", "0"]);
   const { right } = await readAll(agent, disk);
   expect(right).toBeGreaterThan(hydration.safe * 0.9);
-}, 60_000);
+}, 180_000);

@@ -64,7 +64,7 @@ test("the command, killed again and again, ends with every byte at the target", 
     await agent.kill();
     await rm(scratch, { recursive: true, force: true });
   }
-}, 60_000);
+}, 180_000);
 
 test("the command says what is wrong, and fails", async () => {
   const scratch = await mkdtemp(join(tmpdir(), "killed-job-"));

@@ -180,7 +180,7 @@ test("reads that fail now and then are repeated one by one, and nothing else is"
   const allocated = root.progress?.bytesTotal ?? 0;
   // The first pass, the dirty pages once, and the last page.
   expect(root.bytesRead).toBeLessThanOrEqual(allocated + 400 * 4096 + 4096);
-}, 60_000);
+}, 180_000);
 
 test("agent and Job may die at any moment, again and again", async () => {
   await start(new ModelDisk("root", image()), new ModelDisk("data", image(13 * MIB)));
@@ -235,7 +235,7 @@ test("agent and Job may die at any moment, again and again", async () => {
   expect((await readFile(join(scratch, "disk.img"))).equals(first.content)).toBe(true);
   expect((await readFile(join(scratch, "device"))).subarray(0, 13 * MIB).equals(second.content)).toBe(true);
   expect(result.map((disk) => disk.checksum)).toEqual([sha256(first.content), sha256(second.content)]);
-}, 60_000);
+}, 180_000);
 
 describe("another run", () => {
   /** Ends a run when the first cursor above 0 was told. */

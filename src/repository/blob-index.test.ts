@@ -120,7 +120,7 @@ describe("many blobs", () => {
     await writeCheapKey(backend, key, "password");
     await writeBigIndex(backend, key, 2, count);
     snapshot = await writeBigSnapshot(backend, key, count, needed);
-  }, 60_000);
+  }, 180_000);
   afterAll(() => rm(large, { recursive: true }));
 
   /** In a process of its own: its memory is nobody else's. */

@@ -25,7 +25,7 @@ beforeAll(async () => {
   const backend = new RestBackend(proxy.url, { clock: new HastyClock() });
   repository = await Repository.open(backend, restic.password, { threads: 1 });
   file = await openFile(repository, snapshot, "/root.img");
-}, 30_000);
+}, 120_000);
 afterAll(async () => {
   await repository?.close();
   await proxy?.stop();

@@ -67,7 +67,7 @@ describe("files that are sealed, small, and unfold to something huge", () => {
       });
     }
     await expect(new SnapshotList(backend, key).all()).rejects.toMatchObject({ code: "REPOSITORY_UNSUPPORTED" });
-  }, 60_000);
+  }, 180_000);
 
   test("a directory of a million names of 4000 letters", async () => {
     const node = `{"name":"${"n".repeat(4000)}","type":"file"}`;

@@ -127,4 +127,4 @@ test("opens the keys that restic itself makes, and restic opens ours", async () 
   } finally {
     await restic.remove();
   }
-}, 30_000);
+}, 120_000);

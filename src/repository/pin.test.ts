@@ -33,7 +33,7 @@ beforeAll(async () => {
   restic = await ResticRepository.create(2);
   backend = new LocalBackend(restic.directory);
   key = await openMasterKey(backend, restic.password);
-}, 30_000);
+}, 120_000);
 afterAll(() => restic.remove());
 beforeEach(() => {
   writer = { backend, key, version: 2, owner, now: Date.now };
@@ -52,7 +52,7 @@ describe("pins, as restic sees them", () => {
       restic.backUp({ "root.img": Buffer.from(text) }, ["--host", "vm", "--tag", "nightly"]);
     older = await backUp("older");
     newer = await backUp("newer");
-  }, 30_000);
+  }, 120_000);
 
   test("has the same tree and time, and passes restic's checks", async () => {
     const pin = await pinSnapshot(writer, list, older, "uid-1");
@@ -67,7 +67,7 @@ describe("pins, as restic sees them", () => {
     expect(tagged.map(({ id }) => id)).toEqual([pin]);
     await restic.restic(["check", "--read-data"]);
     expect(await locks()).toBe("");
-  }, 30_000);
+  }, 120_000);
 
   test.each(["host,paths", "host", "paths", "tags"])(
     "is left alone by a policy that groups by %s, and takes no backup's place in it",
@@ -87,7 +87,7 @@ describe("pins, as restic sees them", () => {
     await expect(pinSnapshot(writer, list, older, "uid-2")).rejects.toMatchObject({ code: "SNAPSHOT_NOT_FOUND" });
     expect(await findPins(list, "uid-2")).toEqual([]);
     expect(await locks()).toBe("");
-  }, 30_000);
+  }, 120_000);
 
   test("each restore has its own", async () => {
     const one = await pinSnapshot(writer, list, newer, "a");
@@ -113,7 +113,7 @@ describe("pins and whoever else is at work", () => {
 
   beforeAll(async () => {
     snapshot = await restic.backUp({ "root.img": Buffer.from("locked") }, ["--host", "locked"]);
-  }, 30_000);
+  }, 120_000);
 
   async function hold(exclusive: boolean, ageMs: number): Promise<void> {
     const time = new Date(Date.now() - ageMs).toISOString();
@@ -166,7 +166,7 @@ describe("pins and whoever else is at work", () => {
     expect(looking.seen).toMatchObject({ exclusive: false, hostname: "agent", pid: 1 });
     expect(looking.refusal).toContain("already locked");
     expect(await locks()).toBe("");
-  }, 30_000);
+  }, 120_000);
 
   test("a snapshot that is forgotten while it is pinned leaves no pin that promises what is gone", async () => {
     const path = `${restic.directory}/snapshots/${snapshot}`;
@@ -239,7 +239,7 @@ describe("pins and whoever else is at work", () => {
     expect(await backend.list("locks")).toEqual([]);
     await pinSnapshot(writer, list, snapshot, "alive");
     await restic.restic(["prune"]);
-  }, 60_000);
+  }, 180_000);
 
   test("a lock that our own process left when it was killed is taken away by the next, and no other's is", async () => {
     class DyingBackend extends LocalBackend {
@@ -256,7 +256,7 @@ describe("pins and whoever else is at work", () => {
     const left = await backend.list("locks");
     expect(left).toHaveLength(2);
     held.push(...left);
-  }, 30_000);
+  }, 120_000);
 
   test("where nothing may be removed there is one lock, not one each minute", async () => {
     class AppendOnlyBackend extends LocalBackend {
@@ -288,7 +288,7 @@ describe("pins and whoever else is at work", () => {
     await restic.restic(["unlock"]);
     expect(await backend.list("locks")).toEqual([name]);
     held.push(name);
-  }, 30_000);
+  }, 120_000);
 
   test("the pin's file names what it was made from", async () => {
     const pin = await pinSnapshot(writer, list, snapshot, "v");

@@ -33,7 +33,7 @@ class CountingBackend extends LocalBackend {
 
 beforeEach(async () => {
   restic = await ResticRepository.create(2);
-}, 30_000);
+}, 120_000);
 afterEach(async () => {
   await repository.close();
   await restic.remove();
@@ -61,7 +61,7 @@ describe.each([
     }
     expect(repository.counters).toMatchObject({ failures: 0, blobsFetched: expect.any(Number) });
     expect(repository.counters.bytesFetched).toBeGreaterThan(6 * MIB);
-  }, 30_000);
+  }, 120_000);
 
   test("blobs that a prune moves are found again when the index is read anew", async () => {
     const first = await restic.backUp({ "one.img": one, "two.img": two });
@@ -76,7 +76,7 @@ describe.each([
     expect(await staleTree.list("/")).toMatchObject([{ name: "two.img" }]);
     await repository.refreshIndex();
     expect((await readRange(repository, file, 0, file.size)).equals(two)).toBe(true);
-  }, 30_000);
+  }, 120_000);
 
   test("an index of the same files is not read again, however often a blob is missed", async () => {
     const id = await restic.backUp({ "one.img": one });
@@ -95,7 +95,7 @@ describe.each([
     await rename(`${restic.directory}.away`, restic.directory);
     await repository.refreshIndex();
     expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
-  }, 30_000);
+  }, 120_000);
 
   test("a backup made after opening can be opened", async () => {
     await restic.backUp({ "one.img": one });
@@ -104,7 +104,7 @@ describe.each([
     const later = await restic.backUp({ "two.img": two });
     const file = await openFile(repository, later, "/two.img");
     expect((await readRange(repository, file, 0, file.size)).equals(two)).toBe(true);
-  }, 30_000);
+  }, 120_000);
 });
 
 describe.each([1_000_000, 0])("kept for the next process, whole index up to %i blobs", (wholeIndexLimit) => {
@@ -121,7 +121,7 @@ describe.each([1_000_000, 0])("kept for the next process, whole index up to %i b
   beforeEach(async () => {
     id = await restic.backUp({ "one.img": one, "two.img": two });
     await open(wholeIndexLimit);
-  }, 30_000);
+  }, 120_000);
 
   test("an index is read once, and again when it has changed", async () => {
     expect(await restart()).toBeGreaterThan(0);
@@ -129,7 +129,7 @@ describe.each([1_000_000, 0])("kept for the next process, whole index up to %i b
     await restic.backUp({ "more.img": noise(MIB, 77) });
     expect(await restart()).toBeGreaterThan(0);
     expect(await restart()).toBe(0);
-  }, 60_000);
+  }, 180_000);
 
   test("what is damaged is read from the repository, and kept again", async () => {
     await restart();
@@ -138,7 +138,7 @@ describe.each([1_000_000, 0])("kept for the next process, whole index up to %i b
     for (const name of await readdir(cache)) await writeFile(join(cache, name), "damaged");
     expect(await restart()).toBeGreaterThan(0);
     expect(await restart()).toBe(0);
-  }, 60_000);
+  }, 180_000);
 });
 
 test("the index of a small repository is read once for everything", async () => {
@@ -146,7 +146,7 @@ test("the index of a small repository is read once for everything", async () => 
   await open();
   for (const path of ["/a/one.img", "/a/two.img"]) await openFile(repository, id, path);
   expect(backend.indexReads).toBe((await restic.files("index")).length);
-}, 30_000);
+}, 120_000);
 
 test("a repository that cannot be opened lets go of what it is read through", async () => {
   await restic.backUp({ "one.img": one });
@@ -164,14 +164,14 @@ test("a repository that cannot be opened lets go of what it is read through", as
   expect(closed).toBe(1);
   await expect(Repository.open(new ClosedBackend("/nowhere"), "x")).rejects.toThrow();
   expect(closed).toBe(2);
-}, 30_000);
+}, 120_000);
 
 test("many who ask for a fresh index share the reading", async () => {
   await restic.backUp({ "one.img": one });
   await open();
   await Promise.all(Array.from({ length: 50 }, () => repository.reloadIndex()));
   expect(backend.indexReads).toBe((await restic.files("index")).length);
-}, 30_000);
+}, 120_000);
 
 test("a reading of the index that failed does not spoil the next", async () => {
   const id = await restic.backUp({ "one.img": one });
@@ -186,7 +186,7 @@ test("a reading of the index that failed does not spoil the next", async () => {
   await rename(away, restic.directory);
   await repository.reloadIndex();
   expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
-}, 30_000);
+}, 120_000);
 
 test("of a blob in two packs, the good copy is read", async () => {
   const id = await restic.backUp({ "one.img": one });
@@ -205,7 +205,7 @@ test("of a blob in two packs, the good copy is read", async () => {
   await open();
   const file = await openFile(repository, id, "/one.img");
   expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
-}, 30_000);
+}, 120_000);
 
 test("a copy that cannot be reached now counts more than one that is missing: the read may still succeed", async () => {
   const id = await restic.backUp({ "one.img": one });
@@ -237,7 +237,7 @@ test("a copy that cannot be reached now counts more than one that is missing: th
   await expect(readRange(repository, file, 0, file.size)).rejects.toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
   isAway = false;
   expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
-}, 30_000);
+}, 120_000);
 
 test("a process that waits for blobs stays until it has them, and not a moment longer", async () => {
   const id = await restic.backUp({ "one.img": one });
@@ -247,4 +247,4 @@ test("a process that waits for blobs stays until it has them, and not a moment l
   const options = { env: {}, encoding: "buffer", maxBuffer: 16 * MIB, timeout: 20_000 } as const;
   const { stdout } = await promisify(execFile)(process.execPath, args, options);
   expect(stdout.equals(one)).toBe(true);
-}, 30_000);
+}, 120_000);

@@ -50,7 +50,7 @@ describe.each([
     const middle = listed.sort((a, b) => a.time.localeCompare(b.time))[1]?.id ?? "";
     await restic.restic(["forget", "--prune", middle]);
     repository = await Repository.open(new LocalBackend(restic.directory), restic.password, { threads: 1 });
-  }, 60_000);
+  }, 180_000);
 
   afterAll(async () => {
     await repository?.close();
@@ -132,5 +132,5 @@ describe.each([
     await repository.unpin("uid-1");
     await repository.unpin("uid-1");
     expect(await repository.isPinned("uid-1")).toBe(false);
-  }, 60_000);
+  }, 180_000);
 });

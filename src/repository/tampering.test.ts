@@ -31,7 +31,7 @@ describe("what is wrong with a repository is said by its code", () => {
   beforeAll(async () => {
     restic = await ResticRepository.create(2);
     snapshotId = await restic.backUp({ "root.img": content });
-  }, 30_000);
+  }, 120_000);
 
   afterAll(() => restic.remove());
 

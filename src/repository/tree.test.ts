@@ -131,4 +131,4 @@ test("names that restic escaped come back as they are on disk", async () => {
   } finally {
     await restic.remove();
   }
-}, 30_000);
+}, 120_000);

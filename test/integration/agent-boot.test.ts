@@ -17,7 +17,7 @@ let snapshot: string;
 beforeAll(async () => {
   repository = await ResticRepository.create(2);
   snapshot = await repository.backUp({ "disks/root.img": original });
-}, 60_000);
+}, 180_000);
 
 afterAll(() => repository?.remove());
 
@@ -67,7 +67,7 @@ test("what a boot reads is learned, and staged before the next one", async () =>
   } finally {
     await Promise.all([first.remove(), second.remove()]);
   }
-}, 60_000);
+}, 180_000);
 
 test("once the guest is up the rest of the disk is staged ahead of the relocation", async () => {
   const agent = await TestAgent.create({ repository, snapshot, disks, cacheBytes: 128 * MIB });
@@ -93,4 +93,4 @@ test("once the guest is up the rest of the disk is staged ahead of the relocatio
   } finally {
     await agent.remove();
   }
-}, 60_000);
+}, 180_000);

@@ -6,7 +6,7 @@ let backup: Backup;
 
 beforeAll(async () => {
   backup = await Backup.create();
-}, 60_000);
+}, 180_000);
 
 afterAll(() => backup?.repository.remove());
 

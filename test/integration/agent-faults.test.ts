@@ -21,7 +21,7 @@ beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), "agent-faults-"));
   repository = await ResticRepository.create(1);
   snapshot = await repository.backUp({ "disks/root.img": original });
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await repository?.remove();
@@ -126,7 +126,7 @@ test("killed in the middle of writes, it has every acknowledged one, for the han
     expect(dirtyBytes).toBeGreaterThan(0);
     expect(overlayBytes).toBeGreaterThan(0);
   });
-}, 60_000);
+}, 180_000);
 
 test("a seal and a frozen generation outlive a kill", async () => {
   await withAgent(async (agent) => {
@@ -146,7 +146,7 @@ test("a seal and a frozen generation outlive a kill", async () => {
     await expect(again.write(0, Buffer.alloc(512))).rejects.toThrow("NFS status 30");
     again.close();
   });
-}, 30_000);
+}, 120_000);
 
 test("while the repository is away reads wait, writes go on, and then everything continues", async () => {
   const agent = await TestAgent.create({ repository, snapshot, disks });
@@ -176,7 +176,7 @@ test("while the repository is away reads wait, writes go on, and then everything
     await rename(away, repository.directory).catch(() => undefined);
     await agent.remove();
   }
-}, 60_000);
+}, 180_000);
 
 test("an agent that starts while the repository is away waits, says so, and then serves", async () => {
   const agent = await TestAgent.create({ repository, snapshot, disks });
@@ -199,7 +199,7 @@ test("an agent that starts while the repository is away waits, says so, and then
     await rename(away, repository.directory).catch(() => undefined);
     await agent.remove();
   }
-}, 30_000);
+}, 120_000);
 
 test("a repository that may not be written is served unpinned, and that is said", async () => {
   const agent = await TestAgent.create({ repository, snapshot, disks, pin: true });
@@ -220,4 +220,4 @@ test("a repository that may not be written is served unpinned, and that is said"
     await rename(`${locks}-away`, locks);
     await agent.remove();
   }
-}, 30_000);
+}, 120_000);

@@ -75,7 +75,7 @@ async function compare(disk: TestDisk): Promise<string> {
 
 test("every disk is served over NBD as QEMU reads it", async () => {
   for (const disk of disks) expect(await compare(disk)).toBe("Images are identical.\n");
-}, 60_000);
+}, 180_000);
 
 test("what nothing is allocated for is known to be zero, and is not fetched", async () => {
   const { repository } = await agent.operator.status();
@@ -87,7 +87,7 @@ test("what nothing is allocated for is known to be zero, and is not fetched", as
     const holes = extents.filter(({ type }) => type === 3).reduce((sum, { length }) => sum + length, 0);
     expect(holes).toBeGreaterThan(20 * MIB);
   }
-}, 60_000);
+}, 180_000);
 
 test("a write lies over the image, and a restart brings the same disks", async () => {
   const [chain] = disks;
@@ -99,4 +99,4 @@ test("a write lies over the image, and a restart brings the same disks", async (
   await agent.spawn({ disks: [{ ...chain, size: chain.size - 512 }] });
   expect(await agent.exited()).not.toBe(0);
   expect(agent.log).toMatch(/DISK_SIZE_MISMATCH|STATE_MISMATCH/);
-}, 60_000);
+}, 180_000);

@@ -22,7 +22,7 @@ beforeAll(async () => {
   repository = await ResticRepository.create(2);
   const snapshot = await repository.backUp({ "disks/root.img": content });
   agent = await TestAgent.create({ repository, snapshot, disks: [disk] });
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await agent?.remove();
@@ -84,4 +84,4 @@ test("an agent that is moved in order keeps what it acknowledged, and the next o
   const killed = (await agent.operator.status()).move;
   expect(killed).toMatchObject({ from: "b", to: "a" });
   expect(killed).not.toHaveProperty("stopped");
-}, 60_000);
+}, 180_000);

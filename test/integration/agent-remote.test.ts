@@ -76,7 +76,7 @@ describe.each([
       disks: [{ name: "root", path: "/root.img", size: content.length }],
       pin: true,
     });
-  }, 60_000);
+  }, 180_000);
   afterAll(async () => {
     await agent?.remove();
     await proxy?.stop();

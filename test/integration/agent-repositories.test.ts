@@ -29,7 +29,7 @@ beforeAll(async () => {
   ];
   agent = await TestAgent.create({ repository: first, snapshot, disks, others, pin: true });
   await agent.start();
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await agent?.remove();
@@ -50,7 +50,7 @@ test("one agent serves disks of two repositories, before and after it was killed
     await agent.stop("SIGKILL");
     await agent.start();
   }
-}, 60_000);
+}, 180_000);
 
 test("each repository holds a pin, and none after they were taken away", async () => {
   const pinsOf = async () =>
@@ -66,4 +66,4 @@ test("each repository holds a pin, and none after they were taken away", async (
   expect(await pinsOf()).toEqual([1, 1]);
   await agent.operator.unpin();
   expect(await pinsOf()).toEqual([0, 0]);
-}, 60_000);
+}, 180_000);

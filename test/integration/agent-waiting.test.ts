@@ -20,7 +20,7 @@ beforeAll(async () => {
   repository = await ResticRepository.create(1);
   snapshot = await repository.backUp({ "disks/root.img": original }, ["--pack-size", "4"]);
   server = await RcloneServer.start(repository.directory, ["--user", "waiting", "--pass", "waiting"]);
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await server?.stop();
@@ -218,4 +218,4 @@ test("the guest of a SATA disk is answered in time, and nothing that came later 
     expect((await agent.operator.status()).disks[0]?.bus).toBe("sata");
     file.close();
   });
-}, 60_000);
+}, 180_000);

@@ -38,7 +38,7 @@ beforeAll(async () => {
   });
   agent = await TestAgent.create({ repository, snapshot, disks, pin: true, uid: "1234" });
   await agent.start();
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await agent?.remove();
@@ -74,7 +74,7 @@ test("the merged image is the original, over NBD and over NFS", async () => {
   const image = `driver=nbd,server.type=inet,server.host=${agent.address},server.port=10809,export=root,tls-creds=tls0`;
   const compare = ["compare", "--object", tls, "--image-opts", `driver=raw,file.filename=${original}`, image];
   expect((await run("qemu-img", compare)).stdout).toContain("Images are identical");
-}, 60_000);
+}, 180_000);
 
 test("holes are known to an NBD client", async () => {
   const { stdout } = await run("nbdinfo", ["--map", "--json", agent.nbdUri("root")]);
@@ -206,7 +206,7 @@ test("writes, generations, seal and its undoing", async () => {
   await expect(stale.write(0, Buffer.alloc(512))).rejects.toThrow(/NFS status|connection closed/);
   expect((await merged("data")).equals(expected)).toBe(true);
   for (const each of [file, fresh, stale]) each.close();
-}, 30_000);
+}, 120_000);
 
 /** The frozen generation as nbdinfo sees it. */
 async function dirty(disk: string): Promise<{ offset: number; length: number }[]> {
@@ -242,7 +242,7 @@ test("pin, progress and limit are remembered across restarts until they are take
   expect((await agent.relocation.status()).relocationLimit).toBeUndefined();
   expect(after.repository).toMatchObject({ pinned: false, pinMessage: "the pin was removed" });
   expect(await pins()).toBe(0);
-}, 30_000);
+}, 120_000);
 
 test("refuses a disk of another size, an older epoch and another snapshot's claim", async () => {
   await agent.stop();
@@ -256,4 +256,4 @@ test("refuses a disk of another size, an older epoch and another snapshot's clai
   await agent.spawn({ epoch: 6 });
   expect(await agent.exited()).toBe(1);
   expect(agent.log).toContain("STALE_EPOCH");
-}, 30_000);
+}, 120_000);

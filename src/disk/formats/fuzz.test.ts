@@ -44,7 +44,7 @@ beforeAll(async () => {
   const [empty, base] = [await folder.read("empty.vhdx"), await folder.read("dynamic.vhdx")];
   await folder.write("child.vhdx", differencingVhdx(empty, base, { relative_path: "dynamic.vhdx" }, 3 * MIB, own));
   await folder.write("logged.vhdx", withLog(base, [[{ page: 512, value: 3, pages: 2 }]], 0, 0));
-}, 60_000);
+}, 180_000);
 afterAll(() => folder.remove());
 
 /** What an image does is an error of the right kind, or as many bytes as were asked for. */

@@ -150,4 +150,4 @@ test("a hostile file system ends within bounds", async () => {
     }),
     { numRuns: 100 },
   );
-}, 60_000);
+}, 180_000);

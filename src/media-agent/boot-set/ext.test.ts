@@ -160,4 +160,4 @@ test("a hostile file system ends within bounds", async () => {
     }),
     { numRuns: 200 },
   );
-}, 60_000);
+}, 180_000);

@@ -34,7 +34,7 @@ beforeAll(async () => {
   for (const [index, extent] of ROOT.entries()) {
     root.copy(physical, MIB + extent * EXTENT, index * EXTENT, (index + 1) * EXTENT);
   }
-}, 60_000);
+}, 180_000);
 afterAll(() => workshop.remove());
 
 const open = (content: Buffer) => new BoundedDisk(memorySource(content), systemClock);

@@ -39,7 +39,7 @@ beforeAll(async () => {
   ]);
   await workshop.tree("files", { ...WANTED, ...OTHERS, ...Object.fromEntries(many) });
   await workshop.run("wimcapture", "--quiet", "--compress=none", "files", "files.wim");
-}, 60_000);
+}, 180_000);
 afterAll(() => workshop.remove());
 
 async function image(name: string, ...options: readonly string[]): Promise<Buffer> {
@@ -192,4 +192,4 @@ test("a hostile file system ends within bounds, and names nothing behind its end
     }),
     { numRuns: 150 },
   );
-}, 60_000);
+}, 180_000);

@@ -26,7 +26,7 @@ beforeAll(async () => {
   await workshop.run("dd", "if=efi", "of=disk", "bs=1M", "seek=1", "conv=notrunc", "status=none");
   await workshop.run("dd", "if=ext", "of=disk", "bs=1M", "seek=9", "conv=notrunc", "status=none");
   disk = await readFile(path);
-}, 60_000);
+}, 180_000);
 afterAll(() => workshop.remove());
 
 test("finds what boots on a whole disk: table, EFI partition, kernel", async () => {

@@ -225,4 +225,4 @@ test("a hostile file system ends within bounds", async () => {
     }),
     { numRuns: 150 },
   );
-}, 60_000);
+}, 180_000);

@@ -251,4 +251,4 @@ test("whatever becomes of connections, processes and the Lease, no two replicas 
     ),
     { numRuns: 60 },
   );
-}, 60_000);
+}, 180_000);

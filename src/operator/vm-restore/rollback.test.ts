@@ -229,7 +229,7 @@ test("an operator that dies before or after any write of a roll-back is followed
       expect({ n, when, ...(await rolledBack(n, when)).state }).toEqual({ n, when, ...undisturbed.state });
     }
   }
-}, 60_000);
+}, 180_000);
 
 test("a target that is renamed in the spec during the trial is still where the machine is taken back from", async () => {
   const world = await onTrial();

@@ -67,7 +67,7 @@ describe.each(Object.entries(kinds))("between here and %s", (_what, { start, con
     const direct = connect(`http://127.0.0.1:${server.port}`, new HastyClock());
     await direct.save(pack, content);
     await direct.close();
-  }, 30_000);
+  }, 120_000);
   afterAll(async () => {
     await proxy?.stop();
     await server?.stop();

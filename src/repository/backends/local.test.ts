@@ -13,7 +13,7 @@ describe.each([false, true])("restic's legacy layout: %s", (legacyLayout) => {
     restic = await ResticRepository.create(1, { legacyLayout });
     await restic.backUp({ file: Buffer.from("content") });
     backend = new LocalBackend(restic.directory);
-  }, 30_000);
+  }, 120_000);
   afterAll(async () => {
     await backend?.close();
     await restic?.remove();

@@ -18,7 +18,7 @@ const clock = new HastyClock();
 beforeAll(async () => {
   restic = await ResticRepository.create(2);
   await restic.backUp({ "root.img": content });
-}, 30_000);
+}, 120_000);
 afterAll(() => restic.remove());
 
 test("reads a repository that rclone serves, and pins in it", async () => {

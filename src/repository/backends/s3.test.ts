@@ -24,7 +24,7 @@ beforeAll(async () => {
   strict = await S3Server.start("strict");
   scratch = await mkdtemp(join(tmpdir(), "s3-backend-"));
   await writeFile(join(scratch, "root.img"), content);
-}, 30_000);
+}, 120_000);
 afterAll(async () => {
   await server?.stop();
   await strict?.stop();
@@ -56,7 +56,7 @@ describe.each(["default", "s3legacy"])("a repository that restic made there, lay
   beforeAll(async () => {
     await restic(folder, [...option, "init", "--repository-version", "2"]);
     await restic(folder, [...option, "backup", "root.img"]);
-  }, 60_000);
+  }, 180_000);
 
   test("is read, pinned, and still satisfies restic", async () => {
     const repository = await Repository.open(connect({ prefix: folder }), "password", { threads: 1 });
@@ -76,7 +76,7 @@ describe.each(["default", "s3legacy"])("a repository that restic made there, lay
     await repository.unpin("uid");
     expect(JSON.parse(await restic(folder, [...option, "snapshots", "--json"]))).toHaveLength(0);
     await repository.close();
-  }, 60_000);
+  }, 180_000);
 
   test("lists what restic lists", async () => {
     const backend = connect({ prefix: folder });
@@ -89,7 +89,7 @@ describe.each(["default", "s3legacy"])("a repository that restic made there, lay
       expect((await backend.list(type)).sort()).toEqual(listed);
     }
     await backend.close();
-  }, 30_000);
+  }, 120_000);
 });
 
 test("the bucket is named by the host where that is asked for", async () => {
