@@ -3,16 +3,9 @@ import { API_VERSION } from "../api/group.ts";
 import type { VMProfile } from "../api/vm-profile.ts";
 import type { VMRestore } from "../api/vm-restore.ts";
 import type { KubernetesObject, ResourceType } from "./runtime/objects.ts";
+import type { NodeTerms, Taint, Toleration } from "./runtime/placement.ts";
 
 // The kinds that the controllers read, with the fields that they read. Whatever is optional in the API is optional here.
-
-export interface Taint {
-  key?: string;
-  operator?: string;
-  value?: string;
-  effect?: string;
-  tolerationSeconds?: number;
-}
 
 interface ContainerState {
   waiting?: { reason?: string; message?: string };
@@ -64,14 +57,6 @@ export interface Claim extends KubernetesObject {
     resources?: { requests?: { storage?: string } };
   };
   status?: { phase?: string };
-}
-
-/** Which nodes: those of which one of the terms holds. */
-export interface NodeTerms {
-  nodeSelectorTerms?: {
-    matchExpressions?: { key: string; operator: string; values?: string[] }[];
-    matchFields?: { key: string; operator: string; values?: string[] }[];
-  }[];
 }
 
 export interface Volume extends KubernetesObject {
@@ -135,7 +120,7 @@ export interface VirtualMachine extends KubernetesObject {
         domain?: Domain;
         volumes?: VirtualMachineVolume[];
         nodeSelector?: Record<string, string>;
-        tolerations?: Taint[];
+        tolerations?: Toleration[];
         affinity?: object;
         [field: string]: unknown;
       };

@@ -1,4 +1,5 @@
 import type { KubernetesObject, ResourceType } from "../../operator/runtime/objects.ts";
+import type { NodeTerms } from "../../operator/runtime/placement.ts";
 import type { LabelSelector } from "../apiserver/selectors/object-selector.ts";
 
 /** The kinds that the lab's controllers act on, as far as they look at them. */
@@ -25,14 +26,6 @@ export interface Taint {
   key: string;
   value?: string;
   effect: string;
-}
-
-/** What has to hold of a node: every expression of one of the terms. */
-export interface NodeTerms {
-  nodeSelectorTerms?: {
-    matchExpressions?: { key: string; operator: string; values?: string[] }[];
-    matchFields?: { key: string; operator: string; values?: string[] }[];
-  }[];
 }
 
 export interface Node extends LabObject {

@@ -1,9 +1,9 @@
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { parseQuantity } from "../../api/quantity.ts";
+import type { NodeTerms } from "../../operator/runtime/placement.ts";
 import {
   type LabObject,
-  type NodeTerms,
   STORAGE_CLASSES,
   type StorageClass,
   VOLUME_CLAIMS,

@@ -1,9 +1,15 @@
-import type { Node, NodeTerms, Taint, Volume } from "../controllers/kinds.ts";
+import {
+  matchesNodeTerms,
+  type NodeTerms,
+  type Toleration,
+  untoleratedTaint,
+} from "../../operator/runtime/placement.ts";
+import type { Node, Volume } from "../controllers/kinds.ts";
 
 /** What of a pod says where it may run. Spread and pod affinity have no effect in the lab, nor has what it asks of CPU and memory. */
 export interface Placement {
   readonly nodeSelector?: Readonly<Record<string, string>>;
-  readonly tolerations?: readonly { key?: string; operator?: string; value?: string; effect?: string }[];
+  readonly tolerations?: readonly Toleration[];
   readonly affinity?: {
     readonly nodeAffinity?: { readonly requiredDuringSchedulingIgnoredDuringExecution?: NodeTerms };
   };
@@ -27,43 +33,13 @@ export function chooseNode(
 
 function refusal(pod: Placement, node: Node, volumes: readonly Volume[]): string | undefined {
   if (node.spec?.unschedulable === true) return "node(s) were unschedulable";
-  const taint = node.spec?.taints?.find((each) => each.effect !== "PreferNoSchedule" && !isTolerated(pod, each));
+  const taint = untoleratedTaint(node.spec?.taints ?? [], pod.tolerations);
   if (taint !== undefined) return `node(s) had untolerated taint {${taint.key}: ${taint.value ?? ""}}`;
   const labels = node.metadata.labels ?? {};
   const isSelected = Object.entries(pod.nodeSelector ?? {}).every(([key, value]) => labels[key] === value);
   const wanted = pod.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
-  if (!isSelected || !fits(wanted, node)) return "node(s) didn't match Pod's node affinity/selector";
-  if (!volumes.every(({ spec }) => fits(spec.nodeAffinity?.required, node)))
+  if (!isSelected || !matchesNodeTerms(wanted, node)) return "node(s) didn't match Pod's node affinity/selector";
+  if (!volumes.every(({ spec }) => matchesNodeTerms(spec.nodeAffinity?.required, node)))
     return "node(s) didn't match PersistentVolume's node affinity";
   return undefined;
-}
-
-function isTolerated({ tolerations = [] }: Placement, taint: Taint): boolean {
-  return tolerations.some(
-    ({ key = "", operator = "Equal", value = "", effect = "" }) =>
-      (effect === "" || effect === taint.effect) &&
-      (key === "" ? operator === "Exists" : key === taint.key) &&
-      (operator === "Exists" || value === (taint.value ?? "")),
-  );
-}
-
-/** One of the terms, with all that it asks for. */
-function fits(terms: NodeTerms | undefined, { metadata }: Node): boolean {
-  if (terms === undefined) return true;
-  return (terms.nodeSelectorTerms ?? []).some(({ matchExpressions = [], matchFields = [] }) => {
-    const labels = metadata.labels ?? {};
-    const holds = (value: string | undefined, operator: string, values: readonly string[] = []): boolean => {
-      if (operator === "Exists") return value !== undefined;
-      if (operator === "DoesNotExist") return value === undefined;
-      const isIn = value !== undefined && values.includes(value);
-      return operator === "In" ? isIn : operator === "NotIn" && !isIn;
-    };
-    return (
-      matchExpressions.length + matchFields.length > 0 &&
-      matchExpressions.every(({ key, operator, values }) => holds(labels[key], operator, values)) &&
-      matchFields.every(
-        ({ key, operator, values }) => key === "metadata.name" && holds(metadata.name, operator, values),
-      )
-    );
-  });
 }

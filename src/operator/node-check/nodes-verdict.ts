@@ -1,6 +1,6 @@
 import type { NodeReport } from "../../api/node-report.ts";
 import type { ConditionDraft } from "../conditions.ts";
-import type { Taint } from "../kinds.ts";
+import { type Taint, type Toleration, untoleratedTaint } from "../runtime/placement.ts";
 import { type NodeProblem, nodeProblems } from "./node-problems.ts";
 
 /** A node on which KubeVirt may start machines, and what is known of it. */
@@ -19,12 +19,11 @@ export interface CheckedNode {
 /** Where a machine may run, as far as its manifest says. */
 export interface Scheduling {
   readonly nodeSelector?: Readonly<Record<string, string>> | undefined;
-  readonly tolerations?: readonly Taint[] | undefined;
+  readonly tolerations?: readonly Toleration[] | undefined;
 }
 
 const TYPE = "NodesReady";
 const NAMED = 5;
-const KEEPS_OFF = ["NoSchedule", "NoExecute"];
 
 /**
  * Whether a machine finds a node that can mount its disks: `False` only where every node that it may run on was looked at and none
@@ -89,19 +88,7 @@ function listed(texts: readonly string[]): string {
   return `${texts.slice(0, NAMED).join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
 }
 
-function fits({ labels, taints }: CheckedNode, { nodeSelector = {}, tolerations = [] }: Scheduling): boolean {
-  return (
-    Object.entries(nodeSelector).every(([key, value]) => labels[key] === value) &&
-    taints.every(
-      (taint) =>
-        !KEEPS_OFF.includes(taint.effect ?? "") || tolerations.some((toleration) => tolerates(toleration, taint)),
-    )
-  );
-}
-
-/** As the scheduler takes it (Kubernetes, "Taints and Tolerations"). */
-function tolerates({ key = "", operator = "Equal", value = "", effect = "" }: Taint, taint: Taint): boolean {
-  if (effect !== "" && effect !== taint.effect) return false;
-  if (key === "") return operator === "Exists";
-  return key === taint.key && (operator === "Exists" || value === (taint.value ?? ""));
+function fits({ labels, taints }: CheckedNode, { nodeSelector = {}, tolerations }: Scheduling): boolean {
+  const isSelected = Object.entries(nodeSelector).every(([key, value]) => labels[key] === value);
+  return isSelected && untoleratedTaint(taints, tolerations) === undefined;
 }

@@ -6,12 +6,12 @@ import {
   type DisruptionBudget,
   NODES,
   type Node,
-  type NodeTerms,
   type Pod,
   VOLUMES,
   type Volume,
 } from "../kinds.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
+import { matchesNodeTerms } from "../runtime/placement.ts";
 
 /** Whether the agent can go to another node. */
 export const MOVABLE = "AgentMovable";
@@ -72,40 +72,10 @@ export function boundBy(place: AgentPlace, nodeSelector: Readonly<Record<string,
     Object.entries(nodeSelector).every(([key, value]) => metadata.labels?.[key] === value);
   const terms = place.volumes.map(({ volume }) => volume?.spec?.nodeAffinity?.required);
   const others = place.nodes.filter(
-    (node) => node.metadata.name !== place.nodeName && mayRunOn(node) && terms.every((term) => isReachable(term, node)),
+    (node) =>
+      node.metadata.name !== place.nodeName && mayRunOn(node) && terms.every((term) => matchesNodeTerms(term, node)),
   );
   if (others.length > 0) return undefined;
   return place.volumes.find(({ volume }) => volume === undefined || volume.spec?.nodeAffinity?.required !== undefined)
     ?.claim;
-}
-
-/** One of the terms, with all that it asks for (`NodeSelector` of core/v1). */
-function isReachable(terms: NodeTerms | undefined, { metadata }: Node): boolean {
-  if (terms === undefined) return true;
-  return (terms.nodeSelectorTerms ?? []).some(({ matchExpressions = [], matchFields = [] }) => {
-    const asked = [
-      ...matchExpressions.map((term) => ({ ...term, value: metadata.labels?.[term.key] })),
-      ...matchFields.map((term) => ({ ...term, value: term.key === "metadata.name" ? metadata.name : undefined })),
-    ];
-    return asked.length > 0 && asked.every((term) => holds(term));
-  });
-}
-
-function holds({ value, operator, values = [] }: { value: string | undefined; operator: string; values?: string[] }) {
-  switch (operator) {
-    case "Exists":
-      return value !== undefined;
-    case "DoesNotExist":
-      return value === undefined;
-    case "In":
-      return value !== undefined && values.includes(value);
-    case "NotIn":
-      return value === undefined || !values.includes(value);
-    case "Gt":
-      return value !== undefined && Number(value) > Number(values[0]);
-    case "Lt":
-      return value !== undefined && Number(value) < Number(values[0]);
-    default:
-      return false;
-  }
 }
