@@ -63,8 +63,8 @@ function nodeAsRead(object: KubernetesObject): KubernetesObject {
     apiVersion,
     kind,
     metadata: kept,
-    spec: { unschedulable: spec?.unschedulable },
-    status: { conditions },
+    spec: { unschedulable: spec?.unschedulable, taints: spec?.taints },
+    status: { conditions, nodeInfo: { bootID: status?.nodeInfo?.bootID } },
   } as Node;
 }
 

@@ -9,8 +9,8 @@ import { checkPod } from "./check-pod.ts";
 import { decideChecks } from "./decide-checks.ts";
 import type { CheckedNode } from "./nodes-verdict.ts";
 
-/** How long a list of nodes is taken to be so. */
-const NODES_KNOWN_MS = 60_000;
+/** For how long after somebody asked more is found out. */
+const ASKED_MS = 60_000;
 /** How often it is looked whether a report is out of date, while somebody asks. */
 const LOOK_MS = 10_000;
 /** How long after a refusal it is tried again. */
@@ -34,8 +34,6 @@ export interface NodeChecksOptions {
  */
 export class NodeChecks {
   readonly #options: NodeChecksOptions;
-  #nodes: readonly Node[] | undefined;
-  #listedAt = Number.NEGATIVE_INFINITY;
   #askedAt = Number.NEGATIVE_INFINITY;
   #nudgedAt = Number.NEGATIVE_INFINITY;
   #refused: { readonly why: string; readonly at: number } | undefined;
@@ -65,15 +63,12 @@ export class NodeChecks {
   async reconcile(): Promise<number | undefined> {
     const { cluster, known = cluster, settings, clock } = this.#options;
     const start = clock.monotonic();
-    const isWanted = start - this.#askedAt < NODES_KNOWN_MS;
-    if (this.#nodes === undefined || (isWanted && start - this.#listedAt >= NODES_KNOWN_MS)) {
-      if (!isWanted) return undefined;
-      this.#nodes = await cluster.list(NODES, undefined);
-      this.#listedAt = start;
-    }
+    const isWanted = start - this.#askedAt < ASKED_MS;
+    if (!isWanted && this.#known === undefined) return undefined;
     if (this.#refused !== undefined && start - this.#refused.at >= REFUSED_MS) this.#refused = undefined;
+    const nodes = await known.list(NODES, undefined);
     const pods = await known.list(PODS, settings.namespace, LABELS.nodeCheck);
-    const decision = decideChecks(this.#nodes, pods, { now: clock.now(), refused: this.#refused?.why });
+    const decision = decideChecks(nodes, pods, { now: clock.now(), refused: this.#refused?.why });
     this.#known = decision.nodes;
     if (!isWanted) return undefined;
     for (const pod of decision.remove) await cluster.delete(PODS, pod);
