@@ -52,7 +52,7 @@ test("a manifest's machine, as QEMU is told", () => {
   });
   expect(valuesOf(args, "-machine")).toEqual(["q35"]);
   expect(valuesOf(args, "-smp")).toEqual(["4"]);
-  expect(valuesOf(args, "-m")).toEqual([`size=${768 * 1024}k`]);
+  expect(valuesOf(args, "-m")).toEqual([`size=${768 * 1024 + 64}k`]);
   expect(valuesOf(args, "-uuid")).toEqual(["5d307ca9-b3ef-428c-8861-06e72d69f223"]);
   expect(valuesOf(args, "-smbios")[0]).toContain("serial=a,,b");
   expect(valuesOf(args, "-chardev")[0]).toBe("file,id=console,path=/logs/a,,b,append=on");
@@ -87,6 +87,14 @@ test("a manifest's machine, as QEMU is told", () => {
     "user,id=net1,restrict=on",
   ]);
   expect(args).toContain("virtio-net-pci,netdev=net0,mac=02:00:00:00:00:01");
+});
+
+test("an emulated guest's memory is never of a size that QEMU before 9.0 moves wrongly; KVM's is what the manifest says", () => {
+  const kib = (guest: string, around = AROUND): number =>
+    Number(/^size=(\d+)k$/.exec(valuesOf(argumentsOf({ domain: { memory: { guest } } }, around), "-m")[0] ?? "")?.[1]);
+  for (const guest of ["128Mi", "1Gi", "300M", "131072Ki", "131136Ki"]) expect(kib(guest) % 256).not.toBe(0);
+  expect(kib("131136Ki")).toBe(131_136);
+  expect(kib("1Gi", { ...AROUND, accelerator: "kvm" })).toBe(2 ** 20);
 });
 
 test("a manifest that says nothing of interfaces gets the pod network, unless it forbids it", () => {
