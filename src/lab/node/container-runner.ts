@@ -125,7 +125,10 @@ export class ContainerRunner {
         const mappings = await volumes.mappings(pod, container);
         const inside = container.terminationMessagePath ?? TERMINATION_LOG;
         const command = commandLine(container, env, [...mappings, { inside, outside: messageFile }]);
-        const inherited = { PATH: process.env.PATH ?? "", TMPDIR: process.env.TMPDIR ?? "/tmp", HOME: directory };
+        // An image holds compiled code; here pods may run from sources, and each would take their types out anew.
+        const { PATH = "", TMPDIR = "/tmp", NODE_COMPILE_CACHE } = process.env;
+        const compiled = NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE };
+        const inherited = { PATH, TMPDIR, HOME: directory, ...compiled };
         return new Child(
           process.execPath,
           [cliEntry, ...command.args],
