@@ -4,14 +4,14 @@ import type { AgentConfig } from "../api/agent-config.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
-import type { Backend } from "../repository/backends/backend.ts";
 import { ID_BYTES } from "../repository/blob-id.ts";
-import { type FileNode, Repository, type SnapshotTree } from "../repository/repository.ts";
+import type { FileNode, Repository, SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
 import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
 import type { KeptDisks } from "./kept-disks.ts";
 import { RepositoryGroup } from "./repository-group.ts";
+import { openPlace, type RepositoryPlace } from "./repository-place.ts";
 import type { BlobRepository } from "./repository-reader.ts";
 import { openSnapshotDisk, type SnapshotDisk } from "./snapshot-disk.ts";
 
@@ -52,14 +52,6 @@ export interface RepositorySource {
   readonly disks: readonly SnapshotDisk[];
 }
 
-/** How one repository is reached. */
-export interface RepositoryPlace {
-  readonly backend: () => Backend | Promise<Backend>;
-  readonly password: string;
-  /** Where its index is kept for the next start; may be lost at any time. */
-  readonly indexCache?: string;
-}
-
 export interface OpenSourceOptions {
   readonly config: AgentConfig;
   /** `config.repository` first, then `config.otherRepositories`. */
@@ -95,12 +87,8 @@ async function openOnce(options: OpenSourceOptions): Promise<RepositorySource> {
   const { config, places } = options;
   const repositories: Repository[] = [];
   try {
-    for (const [index, { backend, password, indexCache }] of places.entries()) {
-      // A thread for each of several: decoding shares the processors anyway.
-      const threads = places.length > 1 ? { threads: 1 } : {};
-      const expect = index === 0 ? config.snapshot.id : firstOf(config, index);
-      repositories.push(await Repository.open(await backend(), password, { indexCache, expect, ...threads }));
-    }
+    for (const [index, place] of places.entries())
+      repositories.push(await (place.early?.take() ?? openPlace(place, config, index, places.length)));
     const [repository] = repositories;
     if (repository === undefined) throw invalid("there is no repository");
     const snapshots = snapshotsOf(config, repositories);
@@ -185,11 +173,6 @@ async function lookFor(repository: Repository, { files }: SnapshotDisk): Promise
       if (!GONE.has(errorCode(error) ?? "")) throw error;
     });
   }
-}
-
-/** The snapshot of a repository that is browsed first. */
-function firstOf({ otherSnapshots = [] }: AgentConfig, repository: number): string | undefined {
-  return otherSnapshots.find((other) => other.repository === repository)?.id;
 }
 
 /** @throws AgentError DISK_SIZE_MISMATCH */

@@ -1,4 +1,3 @@
-import { parse as parseYaml } from "yaml";
 import * as z from "zod";
 import { errorMessage } from "../base/errors.ts";
 import type { DirectoryEntry, FileNode, SnapshotTree } from "../repository/repository.ts";
@@ -130,7 +129,7 @@ export async function readObjects(
     left -= bytes.length;
     if (left < 0) throw tooMuch(`more than ${OBJECTS_BYTES} bytes`);
     try {
-      objects.push(parseYaml(bytes.toString("utf8"), { maxAliasCount: 16 }));
+      objects.push(await parseYaml(bytes));
     } catch (cause) {
       throw new AgentError(
         "OBJECTS_INVALID",
@@ -161,8 +160,7 @@ export async function readManifest(
 ): Promise<SnapshotManifest> {
   const bytes = await readFile(await tree.file(path), MANIFEST_LIMIT);
   try {
-    // JSON is YAML too. Aliases multiply, so few are allowed.
-    const content: unknown = parseYaml(bytes.toString("utf8"), { maxAliasCount: 16 });
+    const content = await parseYaml(bytes);
     const { metadata, spec } = manifestFile.parse(content);
     const { volumes } = spec.template.spec;
     const disks = volumes.flatMap(({ name, persistentVolumeClaim, dataVolume }) => {
@@ -181,4 +179,11 @@ export async function readManifest(
 
 function join(path: string, name: string): string {
   return path === "/" ? `/${name}` : `${path}/${name}`;
+}
+
+/** JSON is YAML too. Loaded when it is first needed: nothing is read before the disks are served. */
+async function parseYaml(bytes: Buffer): Promise<unknown> {
+  const { parse } = await import("yaml");
+  // Aliases multiply, so few are allowed.
+  return parse(bytes.toString("utf8"), { maxAliasCount: 16 });
 }

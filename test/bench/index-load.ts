@@ -93,7 +93,7 @@ async function open(dist: string, repository: string, snapshot: string, indexCac
   const modules = ["repository/repository.js", "repository/backends/local.js"].map((path) => url(dist, path));
   const args = [
     ...["--disable-warning=ExperimentalWarning", PROCESS, repository, PASSWORD, snapshot],
-    ...[...modules, JSON.stringify({ indexCache }), url(dist, "media-agent/run.js")],
+    ...[...modules, JSON.stringify({ indexCache }), url(dist, "media-agent/serve-restore.js")],
   ];
   note(["MALLOC_ARENA_MAX=2", process.execPath, ...args]);
   const env = { ...process.env, NODE_OPTIONS: "", MALLOC_ARENA_MAX: "2" };

@@ -1,0 +1,27 @@
+import type { Repository } from "../repository/repository.ts";
+
+/** A repository that is being opened before there is anybody to use it. */
+export class EarlyOpening {
+  #opening: Promise<Repository> | undefined;
+
+  constructor(opening: Promise<Repository>) {
+    this.#opening = opening;
+    // Whoever takes it is told; where nobody does, something else has failed that is told.
+    opening.catch(() => undefined);
+  }
+
+  /** Whoever takes it closes it. Undefined from the second time on: what failed is begun anew. */
+  take(): Promise<Repository> | undefined {
+    const opening = this.#opening;
+    this.#opening = undefined;
+    return opening;
+  }
+
+  /** Closes it as soon as it is open, unless somebody took it. */
+  close(): void {
+    this.take()?.then(
+      (repository) => repository.close(),
+      () => undefined,
+    );
+  }
+}
