@@ -1,7 +1,7 @@
 import type { DiskStatus, RelocationProgress } from "../api/agent-control.ts";
 import type { Clock } from "../base/clock.ts";
+import { RateWindow } from "../base/rate-window.ts";
 import type { AgentSession } from "./agent-session.ts";
-import { RateWindow } from "./rate-window.ts";
 
 const RATE_WINDOW_MS = 10_000;
 
