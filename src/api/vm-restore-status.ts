@@ -169,8 +169,14 @@ export const vmRestoreStatus = z.object({
   relocation: z
     .object({
       percent: z.int().min(0).max(100),
-      bytesPerSecond: byteCount.optional(),
-      estimatedEnd: timestamp.optional().describe("From the measured rate; absent while there is none."),
+      bytesPerSecond: byteCount
+        .optional()
+        .describe("As measured in the last seconds; absent while nothing moves or too little was seen to tell."),
+      estimatedEnd: timestamp
+        .optional()
+        .describe(
+          "When the target has everything, or a live migration has read everything, at the measured rate; absent while there is none.",
+        ),
     })
     .optional(),
   mediaAgent: z

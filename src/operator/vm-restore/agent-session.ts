@@ -1,6 +1,8 @@
 import type { AgentPhase } from "../../api/agent-control.ts";
 import { AgentControlClient, type AgentControlOptions } from "../../api/agent-control-client.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
 import type { AgentControl } from "../actions.ts";
+import { CopyMeter } from "./copy-meter.ts";
 
 export type AgentConnector = (options: AgentControlOptions) => AgentControl & { close(): void };
 
@@ -16,9 +18,15 @@ export class AgentSession {
   #connection: { key: string; control: ReturnType<AgentConnector> } | undefined;
   #told: { instance: string; phase: AgentPhase } | undefined;
   #instance = "";
+  /** Of a live migration's copy. Measured anew by an operator that comes next. */
+  readonly copyMeter: CopyMeter;
 
-  constructor(connector: AgentConnector = (options) => new AgentControlClient({ ...options, timeoutMs: TIMEOUT_MS })) {
+  constructor(
+    connector: AgentConnector = (options) => new AgentControlClient({ ...options, timeoutMs: TIMEOUT_MS }),
+    clock: Clock = systemClock,
+  ) {
     this.#connector = connector;
+    this.copyMeter = new CopyMeter(clock);
   }
 
   /** The connection made last, if any. Phases told through it are remembered. */

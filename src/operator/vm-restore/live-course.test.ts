@@ -113,6 +113,30 @@ test("at every step the status says in words what is waited for, and counts what
   for (const line of said) expect(line).toMatch(SENTENCE);
 });
 
+test("a live migration's rate is measured, with an estimate, and is told no longer than it is so", async () => {
+  const world = await migrating();
+  let eachSecond = 2 ** 20;
+  const step = world.step.bind(world);
+  world.step = () => {
+    world.copiedUntil += eachSecond;
+    step();
+  };
+  const first = await play(world, (restore) => restore?.status?.relocation !== undefined);
+  expect(first?.status?.relocation?.bytesPerSecond).toBeUndefined();
+  const { percent = 0, bytesPerSecond, estimatedEnd = "" } = (await settle(world, 12))?.status?.relocation ?? {};
+  expect(bytesPerSecond).toBe(eachSecond);
+  const left = Date.parse(estimatedEnd) - world.clock.now();
+  expect(Math.abs(left / 1000 - 64 * (1 - percent / 100))).toBeLessThan(4);
+  world.agentAnswers = false;
+  expect((await settle(world, 3))?.status?.relocation).toEqual({ percent });
+  world.agentAnswers = true;
+  expect((await settle(world, 6))?.status?.relocation?.bytesPerSecond).toBe(eachSecond);
+  eachSecond = 0;
+  const stopped = (await settle(world, 15))?.status?.relocation;
+  expect(stopped?.percent).toBeGreaterThan(percent);
+  expect(Object.keys(stopped ?? {})).toEqual(["percent"]);
+});
+
 test.each([
   ["no second node", (world: World) => world.cluster.erase(NODES, undefined, "node-2"), "NoOtherNode"],
   [

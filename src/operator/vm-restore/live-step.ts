@@ -186,10 +186,17 @@ function progress(observed: Observed, live: LiveState): Outcome {
   if (live.machineOn === "Neither") return waits(foreignVolumes(observed, "target"), POLL_MS);
   const last = live.failures.at(-1);
   const before = last === undefined ? "" : ` Attempt ${live.failures.length} failed: ${last.replace(/\.$/, "")}.`;
-  return waits(no("Relocated", "Migrating", `${whatKubeVirtDoes(observed, live)}${before}`), PROGRESS_MS);
+  // A short copy is over before there was much to measure.
+  const againMs = observed.agent.copyRate === undefined && isCopying(live) ? POLL_MS : PROGRESS_MS;
+  return waits(no("Relocated", "Migrating", `${whatKubeVirtDoes(observed, live)}${before}`), againMs);
 }
 
-function whatKubeVirtDoes(observed: Observed, { open, isMoving, failures, instance }: LiveState): string {
+function isCopying({ open, isMoving }: LiveState): boolean {
+  return isMoving && open?.status?.phase === "Running";
+}
+
+function whatKubeVirtDoes(observed: Observed, live: LiveState): string {
+  const { open, isMoving, failures, instance } = live;
   const change = instance?.status?.conditions?.find(({ type }) => type === "VolumesChange");
   if (change?.status === "False" && change.message !== undefined) return sentence(`KubeVirt waits: ${change.message}`);
   if (!isMoving) return "KubeVirt is about to take over the target claims.";
@@ -199,7 +206,7 @@ function whatKubeVirtDoes(observed: Observed, { open, isMoving, failures, instan
     return failures.length > 0
       ? "KubeVirt makes a pause before it tries again."
       : "The migration waits for its turn: KubeVirt runs few at once.";
-  if (phase === "Running") return copied(observed);
+  if (isCopying(live)) return copied(observed);
   const trouble = podTrouble(observed.targetPods);
   if (trouble !== undefined) return sentence(`The machine's second launcher pod waits: ${trouble}`);
   return "KubeVirt prepares the machine's second launcher pod, on another node.";

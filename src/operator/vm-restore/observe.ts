@@ -312,6 +312,7 @@ async function observeAgent(
       status,
       problem: undefined,
       told: session.told(status.instance),
+      copyRate: liveBegun({ restore, machine }) ? session.copyMeter.look(status) : undefined,
       manifest: wantsManifest ? await control.manifest() : undefined,
       objects: wantsObjects ? await control.objects() : [],
       stateFiles: wantsManifest ? await control.stateFiles() : [],

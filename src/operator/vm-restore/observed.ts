@@ -48,6 +48,8 @@ export interface ObservedAgent {
   readonly failed?: true;
   /** The phase that this very process was told last. */
   readonly told: AgentPhase | undefined;
+  /** Bytes a second that a live migration's copy was measured to read; undefined while too little was seen of it. */
+  readonly copyRate?: number | undefined;
   /** The snapshot's manifest; read only where a machine is to be made from it. */
   readonly manifest: unknown;
   /** What the snapshot holds beside the manifest; read with it. */

@@ -251,7 +251,7 @@ export class RestoreReconciler {
     const before = this.#sessions.get(key);
     if (before?.uid === uid) return before;
     before?.session.close();
-    const session = new AgentSession(this.#options.connector);
+    const session = new AgentSession(this.#options.connector, this.#options.clock);
     const known = { uid, session, reads: this.#reads(uid), written: Number.NEGATIVE_INFINITY };
     this.#sessions.set(key, known);
     return known;

@@ -29,6 +29,8 @@ const HELD_UP = ["Queued", "DryRun"];
 const PAST_REASONS = ["RolledBack", "RelocatedAnew"];
 /** States in which bytes go to the target. */
 const MOVING = ["FirstPass", "Converging", "FinalPass"];
+/** An end that is further away is no estimate, and past the year 9999 no time that Kubernetes takes. */
+const FARTHEST_MS = 366 * 24 * 3_600_000;
 const ALL_WELL: ConditionDraft = {
   type: "Degraded",
   status: "False",
@@ -189,6 +191,9 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
   const hasMoved = restore.status?.strategy === "LiveMigration" && isSwitched(observed);
   const isCopied = goesToTarget(observed) && !isLive && !hasMoved;
   const status = agent.status;
+  const before = restore.status?.relocation;
+  // What was measured before the agent fell silent is no measure of what is now.
+  if (status === undefined && before !== undefined) return { relocation: { percent: before.percent } };
   if (status === undefined || plan === undefined) return {};
   const { bootSet } = status;
   const disks = diskFacts(plan).map((disk) => {
@@ -221,7 +226,7 @@ function observedOfAgent(observed: Observed): Partial<VMRestoreStatus> {
     relocation: hasMoved
       ? { percent: 100 }
       : isLive
-        ? liveProgress(status.disks)
+        ? liveProgress(observed, status.disks)
         : isCopied
           ? copyProgress(observed, copies, plan.disks.length)
           : undefined,
@@ -241,12 +246,25 @@ function copyProgress(observed: Observed, copies: readonly Copy[], disks: number
  * from the guest's yet: a short copy may be over before that (decision 0018), and 0 percent would be as wrong as any other number.
  */
 function liveProgress(
+  { agent, now }: Observed,
   disks: readonly { readonly size: number; readonly copiedUntil?: number | undefined }[],
 ): VMRestoreStatus["relocation"] {
   const total = disks.reduce((sum, { size }) => sum + size, 0);
   if (total === 0 || disks.every(({ copiedUntil }) => copiedUntil === undefined)) return undefined;
   const read = disks.reduce((sum, { copiedUntil = 0 }) => sum + copiedUntil, 0);
-  return { percent: Math.min(99, Math.floor((100 * read) / total)) };
+  return {
+    percent: Math.min(99, Math.floor((100 * read) / total)),
+    // When KubeVirt has the machine moved after the last byte, no rate tells.
+    ...(read < total ? measured(agent.copyRate ?? 0, total - read, now) : {}),
+  };
+}
+
+/** @param rate bytes a second; none is measured where it is 0 */
+function measured(rate: number, left: number, now: number) {
+  if (rate <= 0) return {};
+  const leftMs = (1000 * left) / rate;
+  const end = leftMs > FARTHEST_MS ? undefined : new Date(now + leftMs).toISOString().replace(/\.\d+/, "");
+  return { bytesPerSecond: Math.round(rate), ...(end === undefined ? {} : { estimatedEnd: end }) };
 }
 
 /** Durable bytes only, and an end only while a rate is measured: 100 percent means that every disk is done. */
@@ -268,13 +286,5 @@ function relocationOf(
   // What the agent was told last by a Job that is gone is no measure of anything.
   const isMoving = isRunning && copies.some(({ state }) => MOVING.includes(state));
   const percent = isDone ? 100 : Math.min(99, total === 0 ? 0 : Math.floor((100 * durable) / total));
-  return {
-    percent,
-    ...(!isMoving || rate <= 0
-      ? {}
-      : {
-          bytesPerSecond: Math.round(rate),
-          estimatedEnd: new Date(now + (1000 * left) / rate).toISOString().replace(/\.\d+/, ""),
-        }),
-  };
+  return { percent, ...measured(isMoving ? rate : 0, left, now) };
 }
