@@ -11,7 +11,7 @@ import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
 import { claimsTowards } from "./served-claims.ts";
-import { givenStrategy, startAgainMark, strategyToGoOn } from "./start-again.ts";
+import { haltMarks, strategyAfterwards, strategyToGoOn, whyItStaysHalted } from "./start-again.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const POLL_MS = 500;
@@ -88,8 +88,8 @@ function halt(observed: Observed, machine: VirtualMachine): Action {
     annotations: {
       [CUTOVER_ANNOTATIONS.began]: new Date(observed.now).toISOString(),
       [CUTOVER_ANNOTATIONS.targets]: pinOf(observed),
-      [CUTOVER_ANNOTATIONS.runStrategy]: givenStrategy(machine),
-      ...startAgainMark(observed, machine),
+      [CUTOVER_ANNOTATIONS.runStrategy]: strategyAfterwards(observed, machine),
+      ...haltMarks(observed, machine),
     },
     spec: { runStrategy: "Halted" },
   });
@@ -123,10 +123,8 @@ export function awaitTarget(observed: Observed): Outcome {
     return done("Switched", "The machine was deleted after its disks were switched.");
   const runStrategy = machine.spec?.runStrategy ?? "Always";
   if (["Halted", "Manual"].includes(runStrategy) && instance === undefined) {
-    return done(
-      "Switched",
-      `The machine's disks are on the target. It is not running: its run strategy is ${runStrategy}.`,
-    );
+    const why = whyItStaysHalted(machine) ?? `It is not running: its run strategy is ${runStrategy}.`;
+    return done("Switched", `The machine's disks are on the target. ${why}`);
   }
   const { began, switched } = CUTOVER_ANNOTATIONS;
   const annotations = machine.metadata.annotations ?? {};

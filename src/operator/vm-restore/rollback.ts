@@ -17,7 +17,7 @@ import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH, type Plan } from "./plan.ts";
 import { claimsTowards } from "./served-claims.ts";
-import { givenStrategy, startAgainMark, strategyToGoOn } from "./start-again.ts";
+import { haltMarks, strategyAfterwards, strategyToGoOn } from "./start-again.ts";
 import { acts, no, type Outcome, waits } from "./step.ts";
 import { isCommitted, isOverlayLost, lossOf, verdictOf } from "./trial.ts";
 
@@ -109,9 +109,9 @@ function halt(observed: Observed, machine: VirtualMachine): Action {
   const before = machine.metadata.annotations?.[CUTOVER_ANNOTATIONS.runStrategy];
   return updateMachine(machine, {
     annotations: {
-      [ROLLBACK_ANNOTATIONS.runStrategy]: before ?? givenStrategy(machine),
+      [ROLLBACK_ANNOTATIONS.runStrategy]: before ?? strategyAfterwards(observed, machine),
       [CUTOVER_ANNOTATIONS.runStrategy]: undefined,
-      ...(before === undefined ? startAgainMark(observed, machine) : {}),
+      ...(before === undefined ? haltMarks(observed, machine) : {}),
     },
     spec: { runStrategy: "Halted" },
   });

@@ -79,6 +79,68 @@ test.each(["Manual", "Once", "RerunOnFailure"])(
   },
 );
 
+test.each(["Once", "RerunOnFailure"])(
+  "a machine (%s) that shut itself down before its cutover is run a second time neither by that nor by the way back",
+  async (runStrategy) => {
+    const world = worldWith(runStrategy, relocation({ cutover: {}, trial: { period: "1h" } }));
+    await play(world, reasonIs("CutOver", "AwaitingApproval"));
+    world.poweredOff = true;
+    await settle(world, 3);
+    expect(instanceIn(world)?.status?.phase).toBe("Succeeded");
+    const first = instanceIn(world)?.metadata.uid;
+    const runs = new Set([first]);
+    const step = world.step.bind(world);
+    world.step = () => {
+      step();
+      for (const { metadata } of world.cluster.all(INSTANCES)) runs.add(metadata.uid);
+    };
+    changeSpec(world, relocation({ trial: { period: "1h" } }));
+    const switched = await play(world, phaseIs("OnTrial"));
+    expect(claimOf(world)).toBe("orders-db-root");
+    expect(conditionOf(switched?.status?.conditions, "CutOver")?.message).toMatch(
+      new RegExp(`had ended by itself before its cutover.*${runStrategy}.*virtctl start orders-db --namespace default`),
+    );
+    await settle(world);
+    changeSpec(world, relocation({ trial: { period: "1h", decision: "RollBack" } }));
+    await play(world, reasonIs("Relocated", "RolledBack"));
+    await settle(world);
+    expect(claimOf(world)).toBe("orders-db-root-restoring");
+    expect([...runs]).toEqual([first]);
+  },
+);
+
+test("a machine (Once) that ended on its target is not run again on the media agent either", async () => {
+  const world = worldWith("Once", relocation({ trial: { period: "1h" } }));
+  await play(world, phaseIs("OnTrial"));
+  world.poweredOff = true;
+  await settle(world, 3);
+  expect(instanceIn(world)?.status?.phase).toBe("Succeeded");
+  changeSpec(world, relocation({ trial: { period: "1h", decision: "RollBack" } }));
+  await play(world, reasonIs("Relocated", "RolledBack"));
+  await settle(world);
+  expect(instanceIn(world)).toBeUndefined();
+});
+
+test("a machine (Once) whose instance people end is started anew by KubeVirt, and again by its cutover", async () => {
+  const world = worldWith("Once", relocation({ cutover: {}, trial: { period: "1h" } }));
+  await play(world, reasonIs("CutOver", "AwaitingApproval"));
+  world.cluster.change(INSTANCES, TENANT, "orders-db", (instance) => {
+    instance.metadata.finalizers = ["kubevirt.io/foregroundDeleteVirtualMachine"];
+    instance.status = { ...instance.status, phase: "Succeeded" };
+  });
+  world.cluster.erase(INSTANCES, TENANT, "orders-db");
+  changeSpec(world, relocation({ trial: { period: "1h" } }));
+  await play(world, reasonIs("CutOver", "Halting"));
+  world.cluster.change(INSTANCES, TENANT, "orders-db", (instance) => {
+    instance.metadata.finalizers = [];
+  });
+  world.cluster.erase(INSTANCES, TENANT, "orders-db");
+  await play(world, phaseIs("OnTrial"));
+  await settle(world);
+  expect(instanceIn(world)?.status?.phase).toBe("Running");
+  expect(machineIn(world)?.spec?.runStrategy).toBe("Once");
+});
+
 test("a machine that is taken back before it ran on its target runs again, too", async () => {
   const world = worldWith("Manual", relocation({ trial: { period: "1h" } }));
   world.start();
