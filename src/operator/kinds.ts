@@ -121,7 +121,7 @@ export interface VirtualMachine extends KubernetesObject {
         volumes?: VirtualMachineVolume[];
         nodeSelector?: Record<string, string>;
         tolerations?: Toleration[];
-        affinity?: object;
+        affinity?: { nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: NodeTerms } };
         [field: string]: unknown;
       };
       [field: string]: unknown;

@@ -82,6 +82,15 @@ test("only nodes on which the machine may run count", () => {
   expect(nodesVerdict([], {})?.status).toBe("Unknown");
 });
 
+test("nodes that the machine's node affinity keeps it off do not count", () => {
+  const nodeTerms = { nodeSelectorTerms: [{ matchExpressions: [{ key: "disk", operator: "In", values: ["ssd"] }] }] };
+  const nodes = [reported("a", { nfs: "Missing" }, { labels: { disk: "ssd" } }), reported("b")];
+  expect(nodesVerdict(nodes, { nodeTerms })?.status).toBe("False");
+  expect(nodesVerdict(nodes, {})?.status).toBe("True");
+  const byName = { nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name", operator: "In", values: ["b"] }] }] };
+  expect(nodesVerdict(nodes, { nodeTerms: byName })?.reason).toBe("Checked");
+});
+
 test.each([
   [[], "False"],
   [[{ operator: "Exists" }], "True"],

@@ -1,6 +1,12 @@
 import type { NodeReport } from "../../api/node-report.ts";
 import type { ConditionDraft } from "../conditions.ts";
-import { type Taint, type Toleration, untoleratedTaint } from "../runtime/placement.ts";
+import {
+  matchesNodeTerms,
+  type NodeTerms,
+  type Taint,
+  type Toleration,
+  untoleratedTaint,
+} from "../runtime/placement.ts";
 import { type NodeProblem, nodeProblems } from "./node-problems.ts";
 
 /** A node on which KubeVirt may start machines, and what is known of it. */
@@ -19,15 +25,21 @@ export interface CheckedNode {
 /** Where a machine may run, as far as its manifest says. */
 export interface Scheduling {
   readonly nodeSelector?: Readonly<Record<string, string>> | undefined;
+  /** What its node affinity requires. */
+  readonly nodeTerms?: NodeTerms | undefined;
   readonly tolerations?: readonly Toleration[] | undefined;
 }
+
+/** Of a machine whose manifest is not known yet: it may select or tolerate whatever there is. */
+export const ANYWHERE: Scheduling = { tolerations: [{ operator: "Exists" }] };
 
 const TYPE = "NodesReady";
 const NAMED = 5;
 
 /**
  * Whether a machine finds a node that can mount its disks: `False` only where every node that it may run on was looked at and none
- * can. Undefined while that is open. Affinity is not looked at: it could only make the answer less certain, not wrong.
+ * can. Undefined while that is open. What the scheduler looks at beside node selector, node affinity and taints is not looked at here: it
+ * could only make the answer less certain, not wrong.
  */
 export function nodesVerdict(nodes: readonly CheckedNode[], machine: Scheduling): ConditionDraft | undefined {
   const fitting = nodes.filter((node) => fits(node, machine));
@@ -51,7 +63,11 @@ export function nodesVerdict(nodes: readonly CheckedNode[], machine: Scheduling)
   const mends = [...new Set(unable.flatMap(({ problems }) => problems.map(({ mend }) => mend)))].join(" ");
   // no node for it at all: KubeVirt says so, and a node may be added
   if (fitting.length === 0)
-    return draft("Unknown", "NoNodeFits", "No node that takes machines fits this one's node selector and tolerations.");
+    return draft(
+      "Unknown",
+      "NoNodeFits",
+      "No node that takes machines fits this one's node selector, node affinity and tolerations.",
+    );
   // some can, some cannot: where the machine goes is the scheduler's choice
   if (able.length > 0 && firstUnable !== undefined)
     return draft(
@@ -88,7 +104,12 @@ function listed(texts: readonly string[]): string {
   return `${texts.slice(0, NAMED).join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
 }
 
-function fits({ labels, taints }: CheckedNode, { nodeSelector = {}, tolerations }: Scheduling): boolean {
+function fits({ name, labels, taints }: CheckedNode, machine: Scheduling): boolean {
+  const { nodeSelector = {}, nodeTerms, tolerations } = machine;
   const isSelected = Object.entries(nodeSelector).every(([key, value]) => labels[key] === value);
-  return isSelected && untoleratedTaint(taints, tolerations) === undefined;
+  return (
+    isSelected &&
+    matchesNodeTerms(nodeTerms, { metadata: { name, labels } }) &&
+    untoleratedTaint(taints, tolerations) === undefined
+  );
 }

@@ -88,22 +88,23 @@ function prepare(observed: Observed): Outcome {
   // Anybody may have edited it: one that is none stands in nobody's way.
   const profile = bootProfile.safeParse(observed.profile?.spec).data;
   const planned = makePlan(spec, source.found, profile !== undefined);
-  const conditions = source.conditions ?? [];
+  const conditions = [...(source.conditions ?? [])];
   if ("problem" in planned)
     return outOfQueue(observed, {
       passes: false,
       conditions: [...conditions, no("TargetReady", planned.reason, planned.problem)],
     });
   const target = checkTarget(observed, planned.plan);
+  conditions.push(...(tellNodes(observed, planned.plan).conditions ?? []));
   if (spec.dryRun) {
     // What the nodes can do is part of the plan, which is told once.
-    if (isAwaitingReports(observed)) return { passes: false, conditions: [...conditions, target], againMs: 1000 };
-    const nodes = tellNodes(observed, undefined).conditions ?? [];
+    if (isAwaitingReports(observed, planned.plan))
+      return { passes: false, conditions: [...conditions, target], againMs: 1000 };
     return tellPlan(observed, {
       plan: planned.plan,
       dataBytes: source.found.reduce((sum, { found }) => sum + found.dataBytes, 0),
-      conditions: [...conditions, target, ...nodes],
-      missing: [...targetProblems(observed, planned.plan), ...nodes.filter(({ status }) => status === "False")],
+      conditions: [...conditions, target],
+      missing: targetProblems(observed, planned.plan),
       inspectionJobs,
     });
   }

@@ -1,6 +1,6 @@
 import type { ConditionDraft } from "../conditions.ts";
 import { conditionOf } from "../conditions.ts";
-import { nodesVerdict, type Scheduling } from "../node-check/nodes-verdict.ts";
+import { ANYWHERE, nodesVerdict, type Scheduling } from "../node-check/nodes-verdict.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
@@ -10,7 +10,7 @@ import { type Outcome, passed, waits } from "./step.ts";
 const TYPE = "NodesReady";
 
 /** What is known of the nodes, told from the beginning on; nothing waits for it. */
-export function tellNodes(observed: Observed, plan: Plan | undefined): Outcome {
+export function tellNodes(observed: Observed, plan: Plan): Outcome {
   const told = nodesCondition(observed, plan);
   return told === undefined ? passed() : passed(told);
 }
@@ -22,7 +22,7 @@ export function awaitNodes(observed: Observed, plan: Plan): Outcome {
 }
 
 /** Undefined where nothing is known that is to be told. */
-export function nodesCondition(observed: Observed, plan: Plan | undefined): ConditionDraft | undefined {
+export function nodesCondition(observed: Observed, plan: Plan): ConditionDraft | undefined {
   const { checkedNodes, machine, restore } = observed;
   if (machine !== undefined && isOurs(restore, machine)) return undefined;
   const before = conditionOf(conditionsBefore(observed), TYPE);
@@ -39,12 +39,15 @@ export function nodesCondition(observed: Observed, plan: Plan | undefined): Cond
 }
 
 /** Whether nodes are just being looked at and none is known to be able. */
-export function isAwaitingReports(observed: Observed): boolean {
-  return observed.checkedNodes !== undefined && nodesCondition(observed, undefined) === undefined;
+export function isAwaitingReports(observed: Observed, plan: Plan): boolean {
+  return observed.checkedNodes !== undefined && nodesCondition(observed, plan) === undefined;
 }
 
-function schedulingOf(observed: Observed, plan: Plan | undefined): Scheduling {
-  const made = plan === undefined ? undefined : recreated(observed, plan.disks)?.made;
-  const spec = made === undefined || "problem" in made ? undefined : made.machine.spec?.template?.spec;
-  return { nodeSelector: spec?.nodeSelector, tolerations: spec?.tolerations };
+/** The media agent hands over a snapshot's manifest; until then nothing is known of where the machine may run. */
+function schedulingOf(observed: Observed, plan: Plan): Scheduling {
+  const made = recreated(observed, plan.disks)?.made;
+  if (made === undefined || "problem" in made) return ANYWHERE;
+  const { nodeSelector, affinity, tolerations } = made.machine.spec?.template?.spec ?? {};
+  const nodeTerms = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  return { nodeSelector, nodeTerms, tolerations };
 }

@@ -3,6 +3,7 @@ import type { NodeReport } from "../../api/node-report.ts";
 import { conditionOf } from "../conditions.ts";
 import { PODS, VIRTUAL_MACHINES } from "../kinds.ts";
 import type { CheckedNode } from "../node-check/nodes-verdict.ts";
+import { manifest } from "./testing/backed-up.ts";
 import { operatorIn, restoreIn } from "./testing/run.ts";
 import { TENANT, World } from "./testing/world.ts";
 
@@ -37,15 +38,83 @@ class Restoring {
     return this.world.cluster.all(VIRTUAL_MACHINES).length;
   }
 
+  get made(): string[] {
+    return this.world.cluster.writes.filter(({ verb }) => verb === "create").map(({ type }) => type.kind);
+  }
+
   get condition() {
     return conditionOf(restoreIn(this.world)?.status?.conditions, "NodesReady");
   }
 }
 
-test("where no node can, everything but the machine is made, it is said, and it goes on when one can", async () => {
+test("where it is known before anything is made that no node can, nothing is made, it is said, and it goes on when one can", async () => {
   const restoring = new Restoring();
   restoring.world.restore();
   restoring.known = [cannot("a"), cannot("b")];
+  await restoring.go();
+  expect(restoring.made).toEqual(["Job"]);
+  const { phase, message, waiting, conditions } = restoreIn(restoring.world)?.status ?? {};
+  expect(phase).toBe("Pending");
+  expect(message).toContain("dnf install nfs-utils");
+  expect(message).toBe(restoring.condition?.message);
+  expect(waiting).toMatchObject({ condition: "TargetReady", reason: "NfsClientMissing" });
+  expect(conditionOf(conditions, "NodesReady")).toMatchObject({ status: "False", reason: "NfsClientMissing" });
+  // Reports are being renewed, by an operator that was just started.
+  restoring.known = undefined;
+  restoring.start();
+  await restoring.go(5);
+  restoring.known = [node("a", { is: "Pending" }), cannot("b")];
+  await restoring.go(15);
+  expect(restoring.made).toEqual(["Job"]);
+  restoring.known = [can("a"), cannot("b")];
+  await restoring.go(40);
+  expect(restoring.machines).toBe(1);
+  expect(conditionOf(restoreIn(restoring.world)?.status?.conditions, "TargetReady")?.status).toBe("True");
+});
+
+test("what stands in the way besides is told first", async () => {
+  const restoring = new Restoring();
+  restoring.world.restore({ relocation: { target: { storageClassName: "gone" } } });
+  restoring.known = [cannot("a")];
+  await restoring.go();
+  expect(restoreIn(restoring.world)?.status?.waiting?.reason).toBe("StorageClassNotFound");
+  expect(restoring.condition?.status).toBe("False");
+});
+
+const TAINTED = { taints: [{ key: "example.org/machines", effect: "NoSchedule" }] };
+const inline = (scheduling: object) => {
+  const machine = manifest();
+  const template = { ...machine.spec.template, spec: { ...machine.spec.template.spec, ...scheduling } };
+  const whole = { ...machine, spec: { ...machine.spec, template } };
+  return { virtualMachine: { name: "orders-db", manifest: { from: "Inline", template: whole } } };
+};
+
+test.each<[string, object, number]>([
+  ["a manifest in the spec without a toleration for the only node that can", inline({}), 0],
+  ["a manifest in the spec with one", inline({ tolerations: [{ operator: "Exists" }] }), 1],
+  ["a manifest in the backup, which nobody has read yet", {}, 1],
+])(
+  "a node that can counts before the machine is known, unless that is known to keep off it: %s",
+  async (_, spec, plans) => {
+    const restoring = new Restoring();
+    restoring.world.restore(spec);
+    restoring.known = [{ ...can("a"), ...TAINTED }, cannot("b")];
+    await restoring.go();
+    expect(restoring.made.filter((kind) => kind === "StatefulSet")).toHaveLength(plans);
+    expect(conditionOf(restoreIn(restoring.world)?.status?.conditions, "TargetReady")?.status).toBe(
+      plans === 0 ? "False" : "True",
+    );
+  },
+);
+
+test("where it becomes known later that no node can, everything but the machine is made, it is said, and it goes on when one can", async () => {
+  const restoring = new Restoring();
+  restoring.world.launchable = false;
+  restoring.world.restore();
+  restoring.known = [node("a", { is: "Pending" })];
+  await restoring.go(8);
+  restoring.known = [cannot("a"), cannot("b")];
+  restoring.world.launchable = true;
   await restoring.go();
   expect(restoring.machines).toBe(0);
   expect(restoring.condition).toMatchObject({ status: "False", reason: "NfsClientMissing" });

@@ -2,6 +2,7 @@ import type { ConditionDraft } from "../conditions.ts";
 import { usesTargets } from "./cutover-state.ts";
 import { defaultClass } from "./default-class.ts";
 import { isOurs, restoreNames } from "./names.ts";
+import { nodesCondition } from "./nodes-step.ts";
 import type { Observed } from "./observed.ts";
 import { overlayClassName, type Plan } from "./plan.ts";
 import { recreate } from "./recreate.ts";
@@ -40,7 +41,7 @@ export function checkTarget(observed: Observed, plan: Plan): ConditionDraft {
 
 /** Everything that stands in the way, what is to be mended first first: of each check what it finds first. */
 export function targetProblems(observed: Observed, plan: Plan): ConditionDraft[] {
-  return [checkName, checkManifest, checkClasses, checkClaims, checkSurroundings].flatMap(
+  return [checkName, checkManifest, checkClasses, checkClaims, checkSurroundings, checkNodes].flatMap(
     (check) => check(observed, plan) ?? [],
   );
 }
@@ -130,6 +131,12 @@ function checkManifest({ restore, spec }: Observed, plan: Plan): ConditionDraft 
   const claims = new Map(plan.disks.map(({ name }) => [name, names.served(name).claim]));
   const made = recreate(restore, spec, template, claims);
   return "problem" in made ? refuse(made.reason, made.problem) : undefined;
+}
+
+/** nodes none of which can mount what the agent would serve, where that is known already; nobody waits for it here */
+function checkNodes(observed: Observed, plan: Plan): ConditionDraft | undefined {
+  const told = nodesCondition(observed, plan);
+  return told?.status === "False" ? refuse(told.reason, told.message) : undefined;
 }
 
 function refuse(reason: string, message: string): ConditionDraft {
