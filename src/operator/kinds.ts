@@ -12,13 +12,21 @@ interface ContainerState {
   terminated?: { exitCode: number; reason?: string; message?: string };
 }
 
+interface ContainerStatus {
+  name: string;
+  restartCount?: number;
+  state?: ContainerState;
+  lastState?: ContainerState;
+}
+
 export interface Pod extends KubernetesObject {
   kind: "Pod";
   spec?: { nodeName?: string; volumes?: { name: string; persistentVolumeClaim?: { claimName: string } }[] };
   status?: {
     phase?: string;
     conditions?: { type: string; status: string; reason?: string; message?: string }[];
-    containerStatuses?: { name: string; restartCount?: number; state?: ContainerState; lastState?: ContainerState }[];
+    initContainerStatuses?: ContainerStatus[];
+    containerStatuses?: ContainerStatus[];
   };
 }
 

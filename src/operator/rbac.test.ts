@@ -9,6 +9,7 @@ import { CLAIMS, JOBS, NETWORK_ATTACHMENTS, NODES, PODS, SECRETS, VM_RESTORES, V
 import { NodeChecks } from "./node-check/node-checks.ts";
 import { EventRecorder } from "./runtime/event-recorder.ts";
 import { LeaderElector } from "./runtime/leader-elector.ts";
+import { PodEvents } from "./runtime/pod-events.ts";
 import { FakeCluster } from "./runtime/testing/fake-cluster.ts";
 import { WorkQueue } from "./runtime/work-queue.ts";
 import { fullManifest, LAN, revision } from "./vm-restore/testing/full-manifest.ts";
@@ -206,7 +207,15 @@ async function watched(): Promise<{ ask: string; own: boolean }[]> {
     repositories: new WorkQueue(clock),
   });
   const running = watches.run(over.signal);
-  while (!watches.synced || !asks.some(({ ask }) => ask.endsWith("watch"))) await new Promise(setImmediate);
+  const podEvents = new PodEvents({
+    transport,
+    clock,
+    logger: silentLogger,
+    queue: new WorkQueue(clock),
+    signal: over.signal,
+  });
+  podEvents.look("default/orders-db", { namespace: TENANT, uid: "1" });
+  while (!watches.synced || !asks.some(({ ask }) => ask === "/events watch")) await new Promise(setImmediate);
   await new Promise(setImmediate);
   over.abort();
   await running;

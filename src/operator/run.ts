@@ -14,6 +14,7 @@ import { FencedCluster } from "./runtime/fenced-cluster.ts";
 import { serveHealth } from "./runtime/health-server.ts";
 import { LeaderElector } from "./runtime/leader-elector.ts";
 import { OperatorMetrics } from "./runtime/metrics.ts";
+import { PodEvents } from "./runtime/pod-events.ts";
 import { RestCluster } from "./runtime/rest-cluster.ts";
 import { Transport } from "./runtime/transport.ts";
 import { WorkQueue } from "./runtime/work-queue.ts";
@@ -96,6 +97,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
         ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
       };
+      const podEvents = new PodEvents({ transport, clock, logger, queue: restores, signal: leading });
       const { known } = new CachedReads(watches.watched, cluster, clock);
       nodeChecks = checkNodes ? new NodeChecks({ cluster, known, settings, clock, queue: nodes }) : undefined;
       const reconciler = new RestoreReconciler({
@@ -109,6 +111,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         watched: watches.watched,
         access: new ReviewedRules(transport, clock),
         nodeChecks,
+        podEvents,
         ...(options.connector === undefined ? {} : { connector: options.connector }),
       });
       const common = { clock, logger, metrics };

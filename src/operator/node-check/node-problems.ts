@@ -9,6 +9,8 @@ export interface NodeProblem {
   readonly mend: string;
 }
 
+export const NFS_CLIENT_MEND = "Install the NFS client: `dnf install nfs-utils`, or `apt-get install nfs-common`.";
+
 /** Everything that a report says against a node, what is to be mended first first. What is unknown is said against nobody. */
 export function nodeProblems(report: NodeReport): NodeProblem[] {
   const problems: NodeProblem[] = [];
@@ -24,7 +26,7 @@ export function nodeProblems(report: NodeReport): NodeProblem[] {
     problems.push({
       reason: "NfsClientMissing",
       what: "has no mount.nfs",
-      mend: "Install the NFS client: `dnf install nfs-utils`, or `apt-get install nfs-common`.",
+      mend: NFS_CLIENT_MEND,
     });
   // KubeVirt's launcher is one of container-selinux's container domains, whose way to nfs_t is this boolean
   if (report.selinux === "Enforcing" && report.virtUseNfs === "Off")

@@ -5,11 +5,16 @@ import type { Logger } from "../../base/logging.ts";
 import type { Cluster } from "./cluster.ts";
 import type { KubernetesObject, ResourceType } from "./objects.ts";
 
-interface Event extends KubernetesObject {
-  reason?: string;
+export interface Event extends KubernetesObject {
   kind: "Event";
+  reason?: string;
+  message?: string;
   count?: number;
-  firstTimestamp?: string;
+  /** RFC 3339 times; which of them there are depends on who wrote it. */
+  firstTimestamp?: string | null;
+  lastTimestamp?: string | null;
+  eventTime?: string | null;
+  series?: { lastObservedTime?: string } | null;
 }
 
 export const EVENTS: ResourceType<Event> = { apiVersion: "v1", kind: "Event", plural: "events", namespaced: true };

@@ -27,9 +27,14 @@ export async function listPages<T extends KubernetesObject>(
   type: ResourceType<T>,
   path: string,
   labelSelector: string | undefined,
+  fieldSelector?: string,
 ): Promise<Listed<T>> {
   const ask = async (query: Record<string, string>): Promise<Page<T>> => {
-    const all = new URLSearchParams({ ...(labelSelector === undefined ? {} : { labelSelector }), ...query });
+    const all = new URLSearchParams({
+      ...(labelSelector === undefined ? {} : { labelSelector }),
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+      ...query,
+    });
     return (await request(all.size === 0 ? path : `${path}?${all}`)) as Page<T>;
   };
   // Items of a list bear neither kind nor version.

@@ -75,6 +75,7 @@ function reflect(transport: Transport) {
     transport,
     type: PODS,
     labelSelector: "app=x",
+    fieldSelector: "spec.nodeName=n",
     onChange: ({ metadata }) => seen.push(`${metadata.name}@${metadata.resourceVersion}`),
     clock: systemClock,
     logger: silentLogger,
@@ -109,6 +110,7 @@ test("lists, then watches from there, asking for bookmarks, and takes a lost wat
   expect(asked[1]?.searchParams.get("allowWatchBookmarks")).toBe("true");
   expect(asked.map((url) => url.searchParams.get("resourceVersion"))).toEqual([null, "5", "9"]);
   expect(asked.map((url) => url.searchParams.get("labelSelector"))).toEqual(["app=x", "app=x", "app=x"]);
+  expect(new Set(asked.map((url) => url.searchParams.get("fieldSelector")))).toEqual(new Set(["spec.nodeName=n"]));
 });
 
 test("lists anew where the server no longer knows the place, and tells what vanished meanwhile", async () => {

@@ -20,6 +20,7 @@ export interface ReflectorOptions<T extends KubernetesObject> {
   /** Undefined: all namespaces. */
   readonly namespace?: string;
   readonly labelSelector?: string;
+  readonly fieldSelector?: string;
   /** Called for each object at the beginning, when it changes, and with its last state when it is gone. Must not throw. */
   readonly onChange: (object: T, is: "present" | "gone") => void;
   /** What is remembered and told of an object; default: everything but who manages which field. */
@@ -111,9 +112,9 @@ export class Reflector<T extends KubernetesObject> {
   }
 
   async #list(signal: AbortSignal): Promise<string> {
-    const { transport, type, labelSelector, onChange } = this.#options;
+    const { transport, type, labelSelector, fieldSelector, onChange } = this.#options;
     const request = (path: string) => transport.request({ method: "GET", path, signal });
-    const { items, resourceVersion } = await listPages(request, type, this.#path(), labelSelector);
+    const { items, resourceVersion } = await listPages(request, type, this.#path(), labelSelector, fieldSelector);
     const before = this.#known;
     const now = new Map(items.map((object) => [object.metadata.uid ?? "", this.#kept(object)]));
     this.#known = now;
@@ -129,9 +130,10 @@ export class Reflector<T extends KubernetesObject> {
   }
 
   async *#watch(version: string, signal: AbortSignal): AsyncGenerator<string> {
-    const { transport, labelSelector, onChange } = this.#options;
+    const { transport, labelSelector, fieldSelector, onChange } = this.#options;
     const query = new URLSearchParams({
       ...(labelSelector === undefined ? {} : { labelSelector }),
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
       watch: "true",
       allowWatchBookmarks: "true",
       timeoutSeconds: String(WATCH_SECONDS),

@@ -3,6 +3,7 @@ import { silentLogger } from "../../base/logging.ts";
 import { runController } from "../runtime/controller.ts";
 import { EventRecorder } from "../runtime/event-recorder.ts";
 import { OperatorMetrics } from "../runtime/metrics.ts";
+import { PodEvents } from "../runtime/pod-events.ts";
 import { WorkQueue } from "../runtime/work-queue.ts";
 import { RestoreReconciler } from "../vm-restore/reconcile.ts";
 import type { Course } from "../vm-restore/testing/courses.ts";
@@ -52,6 +53,7 @@ export async function runByEvents(world: World): Promise<EventDriven> {
     metrics: METRICS,
     connector: world.connect,
     watched: watches.watched,
+    podEvents: new PodEvents({ ...common, transport, queue: restores, signal: over.signal }),
   });
   const asks: number[] = [];
   const reconcile = async (namespace: string, name: string) => {

@@ -1,6 +1,7 @@
 import { deferred } from "../../base/deferred.ts";
 import * as kinds from "../kinds.ts";
 import { ApiError } from "../runtime/errors.ts";
+import { EVENTS } from "../runtime/event-recorder.ts";
 import { matchesLabels } from "../runtime/label-selector.ts";
 import type { Manifest, ResourceType } from "../runtime/objects.ts";
 import type { FakeCluster } from "../runtime/testing/fake-cluster.ts";
@@ -15,13 +16,16 @@ interface Watch {
   readonly type: ResourceType;
   readonly namespace: string | undefined;
   readonly selector: string | undefined;
+  readonly about: string | undefined;
   readonly queue: Event[];
   awake: () => void;
   isCut: boolean;
 }
 
 const TYPES = new Map(
-  (Object.values(kinds) as ResourceType[]).map((type) => [`${type.apiVersion}/${type.plural}`, type] as const),
+  ([...Object.values(kinds), EVENTS] as ResourceType[]).map(
+    (type) => [`${type.apiVersion}/${type.plural}`, type] as const,
+  ),
 );
 
 /** Lists and watches of a cluster in memory. Watches may be held up, for a while or one by one, and broken off. */
@@ -42,6 +46,11 @@ export class FakeTransport {
     };
   }
 
+  /** Watches that are open now, by plural. */
+  get watching(): string[] {
+    return [...this.#watches].map(({ type }) => type.plural);
+  }
+
   /** Lets events go on that were held up. */
   release(): void {
     for (const watch of this.#watches) watch.awake();
@@ -56,18 +65,19 @@ export class FakeTransport {
   }
 
   request = async ({ path }: Pick<ApiRequest, "path">): Promise<unknown> => {
-    const { type, namespace, selector } = parse(path);
+    const { type, namespace, selector, about } = parse(path);
     this.lists.push(path);
     const items = this.#cluster
       .all(type)
       .filter(({ metadata }) => namespace === undefined || metadata.namespace === namespace)
-      .filter(({ metadata }) => matchesLabels(metadata.labels, selector));
+      .filter(({ metadata }) => matchesLabels(metadata.labels, selector))
+      .filter((object) => isAbout(object, about));
     return { items, metadata: { resourceVersion: this.#cluster.version } };
   };
 
   async *watch(path: string, signal: AbortSignal): AsyncGenerator<unknown> {
-    const { type, namespace, selector, version } = parse(path);
-    const watch: Watch = { type, namespace, selector, queue: [], awake: () => undefined, isCut: false };
+    const { type, namespace, selector, about, version } = parse(path);
+    const watch: Watch = { type, namespace, selector, about, queue: [], awake: () => undefined, isCut: false };
     for (const past of this.#log.filter((entry) => entry.version > version))
       tell(watch, past.object, past.before, past.is);
     this.#watches.add(watch);
@@ -96,12 +106,18 @@ function tell(watch: Watch, object: Manifest, before: Manifest | undefined, is: 
     one !== undefined &&
     one.kind === watch.type.kind &&
     (watch.namespace === undefined || one.metadata.namespace === watch.namespace) &&
-    matchesLabels(one.metadata.labels, watch.selector);
+    matchesLabels(one.metadata.labels, watch.selector) &&
+    isAbout(one, watch.about);
   const was = sees(before);
   const remains = is === "present" && sees(object);
   if (!was && !remains) return;
   watch.queue.push({ type: remains ? (was ? "MODIFIED" : "ADDED") : "DELETED", object });
   watch.awake();
+}
+
+/** @param uid undefined: whatever it is about */
+function isAbout(object: object, uid: string | undefined): boolean {
+  return uid === undefined || (object as { involvedObject?: { uid?: string } }).involvedObject?.uid === uid;
 }
 
 function parse(path: string) {
@@ -114,6 +130,8 @@ function parse(path: string) {
     type,
     namespace,
     selector: url.searchParams.get("labelSelector") ?? undefined,
+    /** The one field selector that is known here. */
+    about: /^involvedObject\.uid=(.*)$/.exec(url.searchParams.get("fieldSelector") ?? "")?.[1],
     version: Number(url.searchParams.get("resourceVersion") ?? 0),
   };
 }

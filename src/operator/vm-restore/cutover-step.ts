@@ -6,6 +6,7 @@ import { JOBS, type VirtualMachine } from "../kinds.ts";
 import { dirtyBytes, diskStatus, progressOf } from "./copy-progress.ts";
 import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
+import { launcherTrouble } from "./launcher-trouble.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -144,5 +145,6 @@ export function awaitTarget(observed: Observed): Outcome {
       "The machine's disks are on the target, but the guest did not get ready there in time. See its console.",
     );
   }
-  return waits(no("CutOver", "Starting", "The machine starts from the target."), POLL_MS);
+  const starting = launcherTrouble(observed) ?? "The machine starts from the target.";
+  return waits(no("CutOver", "Starting", starting), POLL_MS);
 }

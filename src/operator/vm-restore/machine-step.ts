@@ -7,6 +7,7 @@ import { macConflict, sharedIdentity } from "./conflicts.ts";
 import { cutoverBegun } from "./cutover-state.ts";
 import { busActions } from "./disk-bus.ts";
 import { guestTrouble, isGuestLate, isGuestReady, whyStopped } from "./guest.ts";
+import { launcherTrouble } from "./launcher-trouble.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
@@ -177,7 +178,7 @@ export function awaitGuest(observed: Observed): Outcome {
   });
   const stopped = whyStopped(observed);
   if (stopped !== undefined) return outcome(stopped.reason, stopped.message);
-  const trouble = guestTrouble(observed);
+  const trouble = guestTrouble(observed) ?? launcherTrouble(observed);
   if (isGuestLate(observed)) {
     const wait = probe === "GuestAgent" ? " If the guest runs no guest agent, use the probe Running." : "";
     return outcome(

@@ -35,6 +35,7 @@ import type { AccessRules } from "../runtime/access-rules.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
 import { isNotFound } from "../runtime/errors.ts";
 import type { KubernetesObject } from "../runtime/objects.ts";
+import type { PodEvents, WatchedPod } from "../runtime/pod-events.ts";
 import type { OperatorSettings } from "../settings.ts";
 import { observePlace } from "./agent-place.ts";
 import type { AgentSession } from "./agent-session.ts";
@@ -48,7 +49,7 @@ import { isReplaced, observeOld } from "./observe-old.ts";
 import { observeBeside } from "./observe-references.ts";
 import type { Observed, ObservedAgent, ObservedDisk, ObservedSource } from "./observed.ts";
 import { type Plan, readPlan } from "./plan.ts";
-import { hasEnded, isLauncher, mountsAny } from "./pods.ts";
+import { hasEnded, isLauncher, mountsAny, startingLauncher } from "./pods.ts";
 import { targetOf } from "./relocation-objects.ts";
 import { sourcesOf } from "./sources.ts";
 import { observeSurroundings } from "./surroundings.ts";
@@ -66,6 +67,8 @@ export interface ObserveOptions {
   readonly access?: AccessRules;
   /** What is known of the nodes; they are not looked at unless given. */
   readonly nodeChecks?: NodeKnowledge | undefined;
+  /** What is said about a launcher pod; it is not looked at unless given. */
+  readonly podEvents?: Pick<PodEvents, "look"> | undefined;
   /** See {@link Observed}; none unless given. */
   readonly granted?: Observed["granted"];
 }
@@ -140,6 +143,11 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const jobPods = podsBeside.filter(
     (pod) => isOurs(restore, pod) && pod.metadata.labels?.["job-name"] === names.relocation,
   );
+  const launcher = startingLauncher(
+    podsBeside.filter((pod) => isOurs(restore, pod)),
+    isOurs(restore, instance) ? instance : undefined,
+  );
+  const launcherEvents = options.podEvents?.look(`${namespace}/${restore.metadata.name}`, watchedPod(launcher)) ?? [];
   const targetClaims = new Set(disks.map(({ target }) => target.claimName));
   const migratesLive = liveBegun({ restore, machine });
   const choosing =
@@ -184,6 +192,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     disks,
     machine,
     instance,
+    launcher: launcher === undefined ? undefined : { pod: launcher, events: launcherEvents },
     old: await observeOld(cluster, {
       ...{ restore, spec, plan, pods: podsBeside.filter((pod) => !hasEnded(pod)) },
       machine: isOldOne ? foundMachine : undefined,
@@ -214,6 +223,11 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const ended = isMounted ? podsBeside.filter((pod) => hasEnded(pod) && mountsAny(pod, servedClaims)) : [];
   const beside = await observeBeside(cluster, { ...without, agent });
   return { ...without, ...beside, agent, mountingPods: [...without.mountingPods, ...ended] };
+}
+
+function watchedPod(pod: Pod | undefined): WatchedPod | undefined {
+  const { namespace, uid } = pod?.metadata ?? {};
+  return namespace === undefined || uid === undefined ? undefined : { namespace, uid };
 }
 
 /** What the plan says counts, whatever became of the spec. A machine that was renamed would be a second one on the same disks. */

@@ -22,6 +22,7 @@ import type {
   Volume,
 } from "../kinds.ts";
 import type { CheckedNode } from "../node-check/nodes-verdict.ts";
+import type { Event } from "../runtime/event-recorder.ts";
 import type { KubernetesObject } from "../runtime/objects.ts";
 import type { OperatorSettings } from "../settings.ts";
 import type { AgentPlace } from "./agent-place.ts";
@@ -131,6 +132,8 @@ export interface Observed {
   readonly disks: readonly ObservedDisk[];
   readonly machine: VirtualMachine | undefined;
   readonly instance: VirtualMachineInstance | undefined;
+  /** The pod in which the machine is to start, while it does not run, with what is said about it. */
+  readonly launcher?: { readonly pod: Pod; readonly events: readonly Event[] } | undefined;
   /** Where a machine is replaced. */
   readonly old: ObservedOld | undefined;
   /** Pods, not ended yet, that mount a claim which the agent serves. */

@@ -1,4 +1,4 @@
-import type { Pod } from "../kinds.ts";
+import type { Pod, VirtualMachineInstance } from "../kinds.ts";
 
 export function hasEnded({ status }: Pod): boolean {
   return status?.phase === "Succeeded" || status?.phase === "Failed";
@@ -7,6 +7,17 @@ export function hasEnded({ status }: Pod): boolean {
 /** Whether a machine runs in it, or ran. */
 export function isLauncher({ metadata }: Pod): boolean {
   return metadata.labels?.["kubevirt.io"] === "virt-launcher";
+}
+
+/** The pod in which an instance is to start, as long as it does not; the latest, where there are several. */
+export function startingLauncher(pods: readonly Pod[], instance: VirtualMachineInstance | undefined): Pod | undefined {
+  if (instance === undefined || instance.metadata.deletionTimestamp !== undefined) return undefined;
+  if (!["Pending", "Scheduling", undefined].includes(instance.status?.phase)) return undefined;
+  return pods
+    .filter((pod) => isLauncher(pod) && pod.metadata.deletionTimestamp === undefined)
+    .filter(({ status }) => status?.phase === "Pending" || status?.phase === undefined)
+    .sort((a, b) => (a.metadata.creationTimestamp ?? "").localeCompare(b.metadata.creationTimestamp ?? ""))
+    .at(-1);
 }
 
 export function mountsAny({ spec }: Pod, claims: ReadonlySet<string>): boolean {

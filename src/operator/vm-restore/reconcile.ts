@@ -16,6 +16,7 @@ import { isConflict } from "../runtime/errors.ts";
 import type { EventRecorder } from "../runtime/event-recorder.ts";
 import type { OperatorMetrics } from "../runtime/metrics.ts";
 import { identityOf, type Manifest } from "../runtime/objects.ts";
+import type { PodEvents } from "../runtime/pod-events.ts";
 import type { OperatorSettings } from "../settings.ts";
 import { newMove } from "./agent-move.ts";
 import { type AgentConnector, AgentSession } from "./agent-session.ts";
@@ -46,6 +47,8 @@ export interface RestoreReconcilerOptions {
   readonly access?: AccessRules;
   /** Which nodes can mount what agents serve; default: they are not looked at. */
   readonly nodeChecks?: NodeKnowledge | undefined;
+  /** What is said about launcher pods that do not start; default: that is not looked at. */
+  readonly podEvents?: Pick<PodEvents, "look"> | undefined;
 }
 
 interface Session {
@@ -164,9 +167,10 @@ export class RestoreReconciler {
 
   /** What every look at a restore is made with, beside its cluster. */
   #gathering(session: AgentSession): Omit<ObserveOptions, "cluster"> {
-    const { settings, clock, access, nodeChecks } = this.#options;
+    const { settings, clock, access, nodeChecks, podEvents } = this.#options;
     return {
       nodeChecks,
+      podEvents,
       settings,
       now: clock.now(),
       session,
@@ -264,6 +268,7 @@ export class RestoreReconciler {
   }
 
   #forget(key: string): void {
+    this.#options.podEvents?.look(key, undefined);
     const known = this.#sessions.get(key);
     if (known === undefined) return;
     known.session.close();

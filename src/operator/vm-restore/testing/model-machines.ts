@@ -46,21 +46,26 @@ export class ModelMachines {
         const others = (instance.status?.conditions ?? []).filter(({ type }) => type !== "AgentConnected");
         const conditions = this.#world.guestReady ? [...others, { type: "AgentConnected", status: "True" }] : others;
         const hasEnded = this.#world.poweredOff && machine.spec?.runStrategy !== "Always";
-        const phase = hasEnded ? "Succeeded" : "Running";
+        const phase = hasEnded ? "Succeeded" : this.#world.launcherWaits ? "Scheduling" : "Running";
         instance.status = { ...instance.status, phase, nodeName: "node-1", conditions };
       });
+      const phase = this.#world.launcherWaits ? "Pending" : "Running";
       const instance = this.#world.cluster.peek(INSTANCES, namespace, name);
       const { completed, failed } = instance?.status?.migrationState ?? {};
       // One that was migrated runs in another pod.
       const isHere = completed !== true || failed === true;
-      if (instance !== undefined && instance.metadata.deletionTimestamp === undefined && isHere)
+      if (instance !== undefined && instance.metadata.deletionTimestamp === undefined && isHere) {
         this.#world.pods.put(
           `virt-launcher-${name}`,
           instance,
           { "kubevirt.io": "virt-launcher" },
-          { phase: "Running" },
+          { phase },
           { volumes },
         );
+        this.#world.cluster.change(PODS, namespace, `virt-launcher-${name}`, (pod) => {
+          if (pod.status?.phase === "Pending") pod.status = { ...pod.status, phase };
+        });
+      }
     }
   }
 

@@ -47,6 +47,8 @@ export class World {
   guestReady = true;
   /** The guest has shut itself down; what KubeVirt makes of that is the run strategy's affair. */
   poweredOff = false;
+  /** Launcher pods do not get further than this, and neither do their machines. */
+  launcherWaits = false;
   /** Asked for by hand, as by `virtctl start`. */
   startRequested = false;
   /** Bytes of the boot set, of 100. */
