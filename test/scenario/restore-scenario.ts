@@ -147,20 +147,42 @@ export class RestoreScenario {
 
   /** Halts the machine and gives back what lies on its target volume: its records, after a check of the filesystem. */
   async readTarget(): Promise<string[]> {
+    await this.#halt();
+    return this.#recordsOn(join(this.directory, "lab/volumes", await this.#volumeName(), "disk.img"));
+  }
+
+  /** The same of a machine that runs from the media agent: its disk as that serves it. */
+  async readServed(): Promise<string[]> {
+    await this.#halt();
+    const where = "jsonpath=nfs://{.spec.nfs.server}{.spec.nfs.path}/disk.img";
+    const url = await this.kubectl("get", "persistentvolume", await this.#volumeName(), "-o", where);
+    const image = join(this.directory, "served.img");
+    await run("qemu-img", ["convert", "-f", "raw", "-O", "raw", url, image], { signal: this.#signal });
+    return this.#recordsOn(image);
+  }
+
+  /** Runs kubectl as somebody who may do everything; gives back what it printed. */
+  kubectl(...args: readonly string[]): Promise<string> {
+    return this.cluster.kubectl(args, this.#signal);
+  }
+
+  async #halt(): Promise<void> {
     const patch = '{"spec":{"runStrategy":"Halted"}}';
-    await this.cluster.kubectl(["patch", "virtualmachine", VM_NAME, "--type", "merge", "-p", patch], this.#signal);
+    await this.kubectl("patch", "virtualmachine", VM_NAME, "--type", "merge", "-p", patch);
     // `kubectl wait --for=delete` of an older kubectl fails where the object is gone already.
     const instance = ["get", "virtualmachineinstance", VM_NAME, "--ignore-not-found", "--output", "name"];
-    while ((await this.cluster.kubectl(instance, this.#signal)).trim() !== "")
+    while ((await this.kubectl(...instance)).trim() !== "")
       await delay(LOOK_EVERY_MS * 10, undefined, { signal: this.#signal });
+  }
+
+  async #volumeName(): Promise<string> {
     const claim = await this.cluster.machineClaim(VM_NAME);
-    const volume = await this.cluster.kubectl(
-      ["get", "persistentvolumeclaim", `${claim}`, "-o", "jsonpath={.spec.volumeName}"],
-      this.#signal,
-    );
+    return this.kubectl("get", "persistentvolumeclaim", `${claim}`, "-o", "jsonpath={.spec.volumeName}");
+  }
+
+  async #recordsOn(image: string): Promise<string[]> {
     const { offset, length } = rootPartition(TINY);
     const filesystem = join(this.directory, "root.ext4");
-    const image = join(this.directory, "lab/volumes", volume, "disk.img");
     await run("dd", [
       `if=${image}`,
       `of=${filesystem}`,
