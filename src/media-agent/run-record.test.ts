@@ -47,6 +47,19 @@ test("killed after it moved and before anybody asked: the next one in its place 
   expect(next.move).toEqual({ from: "a", to: "b", started: 200, stopped: 100, answered: 500 });
 });
 
+test("moved on before anybody had an answer: nobody had one since the node before that", async () => {
+  await (await run("a", 0)).stopped(100);
+  await (await run("b", 200)).stopped(300);
+  const third = await run("c", 400);
+  third.answered(500);
+  expect(third.move).toEqual({ from: "b", to: "c", started: 400, stopped: 100, answered: 500 });
+  await third.stopped(550);
+  // It is not known where one between was killed that may have answered.
+  await run("d", 600);
+  await (await run("e", 700)).stopped(800);
+  expect((await run("f", 900)).move).toEqual({ from: "e", to: "f", started: 900 });
+});
+
 test("what cannot be read or written is done without", async () => {
   await writeFile(join(directory, "run.json"), "{");
   const first = await run("a", 0);

@@ -37,15 +37,7 @@ export class RunRecord {
   static async open(directory: string, node: string, log: Logger, now: number): Promise<RunRecord> {
     const path = join(directory, FILE);
     const before = await readRecord(path);
-    const move =
-      before === undefined || before.node === node
-        ? before?.move
-        : {
-            from: before.node,
-            to: node,
-            started: now,
-            ...(before.stopped === undefined ? {} : { stopped: before.stopped }),
-          };
+    const move = before === undefined || before.node === node ? before?.move : moved(before, node, now);
     const opened = new RunRecord(path, log, { node, ...(move === undefined ? {} : { move }) });
     await opened.#save();
     return opened;
@@ -83,6 +75,13 @@ export class RunRecord {
     });
     return this.#saving;
   }
+}
+
+/** A move from where the run before was. What that left waiting without one answer has waited since the move before it. */
+function moved({ node, stopped, move: before }: Record, to: string, now: number): AgentMove {
+  const wasSilent = before?.to === node && before.answered === undefined;
+  const since = stopped !== undefined && wasSilent ? before.stopped : stopped;
+  return { from: node, to, started: now, ...(since === undefined ? {} : { stopped: since }) };
 }
 
 async function readRecord(path: string): Promise<Record | undefined> {
