@@ -294,6 +294,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     this.#waiting = "ending";
     this.#stopping.abort(new AgentError("NOT_SERVING", "the media agent is ending"));
     const asked = this.#options.clock.now();
+    const isUsed = this.#serving?.disks.some(({ exportPath }) => this.nfs.connectionsOf(exportPath) > 0) === true;
     await this.nfs.drain(DRAIN_MS);
     const stopped = Math.max(asked, this.nfs.lastAnswer ?? 0);
     await Promise.all([this.nfs.close(), this.nbd.close()]);
@@ -302,7 +303,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     await reads?.close(this.#stopping.signal.reason);
     await Promise.all(disks.map(({ overlay }) => overlay.close()));
     await this.#options.state.settled();
-    await this.#options.run?.stopped(stopped);
+    await this.#options.run?.stopped(stopped, isUsed ? "used" : "unused");
     await Promise.all((source?.repositories ?? []).map((repository) => repository.close()));
   }
 

@@ -60,6 +60,17 @@ test("moved on before anybody had an answer: nobody had one since the node befor
   expect((await run("f", 900)).move).toEqual({ from: "e", to: "f", started: 900 });
 });
 
+test("where nobody was served when it was asked to end, nobody waited: a machine that is started days later was not paused for days", async () => {
+  await (await run("a", 0)).stopped(100, "unused");
+  const second = await run("b", 200);
+  second.answered(1_000_000);
+  expect(second.move).toEqual({ from: "a", to: "b", started: 200, answered: 1_000_000 });
+  // One that answers nobody before it moves on has left somebody waiting all the same.
+  await second.stopped(1_000_100);
+  await (await run("c", 1_000_200)).stopped(1_000_300, "unused");
+  expect((await run("d", 1_000_400)).move).toMatchObject({ from: "c", to: "d", stopped: 1_000_100 });
+});
+
 test("what cannot be read or written is done without", async () => {
   await writeFile(join(directory, "run.json"), "{");
   const first = await run("a", 0);

@@ -13,6 +13,8 @@ const record = z.strictObject({
   node: z.string(),
   /** When it stopped answering, in milliseconds since the epoch; absent while it runs, and where it did not end in order. */
   stopped: z.int().optional(),
+  /** Nobody was being served when it was asked to end: nobody waits since then. */
+  unused: z.literal(true).optional(),
   move: agentMove.optional(),
 });
 type Record = z.infer<typeof record>;
@@ -56,9 +58,9 @@ export class RunRecord {
     void this.#save();
   }
 
-  /** Nobody gets an answer any more. Durable when it resolves. */
-  async stopped(at: number): Promise<void> {
-    this.#record = { ...this.#record, stopped: at };
+  /** Nobody gets an answer any more. Durable when it resolves. @param use whether anybody was being served until then */
+  async stopped(at: number, use: "used" | "unused" = "used"): Promise<void> {
+    this.#record = { ...this.#record, stopped: at, ...(use === "unused" ? { unused: true } : {}) };
     await this.#save();
   }
 
@@ -77,11 +79,17 @@ export class RunRecord {
   }
 }
 
-/** A move from where the run before was. What that left waiting without one answer has waited since the move before it. */
-function moved({ node, stopped, move: before }: Record, to: string, now: number): AgentMove {
-  const wasSilent = before?.to === node && before.answered === undefined;
-  const since = stopped !== undefined && wasSilent ? before.stopped : stopped;
-  return { from: node, to, started: now, ...(since === undefined ? {} : { stopped: since }) };
+/** A move from where the run before was. */
+function moved(before: Record, to: string, now: number): AgentMove {
+  const since = before.stopped === undefined ? undefined : silentSince(before);
+  return { from: before.node, to, started: now, ...(since === undefined ? {} : { stopped: since }) };
+}
+
+/** Since when somebody waits that a run has left which ended in order: undefined where nobody does, or nobody knows. */
+function silentSince({ node, stopped, unused, move }: Record): number | undefined {
+  // It answered nobody: who waits has done so since the move before.
+  if (move?.to === node && move.answered === undefined) return move.stopped;
+  return unused === true ? undefined : stopped;
 }
 
 async function readRecord(path: string): Promise<Record | undefined> {

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { TestAgent } from "../../src/media-agent/testing/agent-process.ts";
@@ -84,4 +85,22 @@ test("an agent that is moved in order keeps what it acknowledged, and the next o
   const killed = (await agent.operator.status()).move;
   expect(killed).toMatchObject({ from: "b", to: "a" });
   expect(killed).not.toHaveProperty("stopped");
+}, 180_000);
+
+test("an agent that moves while nobody has its disks open paused nobody, however late the first one comes", async () => {
+  await agent.stop("SIGTERM");
+  await agent.start({ node: "b" });
+  const path = (await agent.operator.status()).disks[0]?.exportPath ?? "";
+  const file = await NfsFile.open(agent.address, path);
+  await file.read(0, BLOCK);
+  file.close();
+  while ((await agent.operator.status()).connections.nfs > 0) await delay(20);
+  await agent.stop("SIGTERM");
+  await agent.start({ node: "c" });
+  const late = await NfsFile.open(agent.address, path, file.handle);
+  await late.read(0, BLOCK);
+  late.close();
+  const { move } = await agent.operator.status();
+  expect(move).toMatchObject({ from: "b", to: "c", answered: expect.any(Number) });
+  expect(move).not.toHaveProperty("stopped");
 }, 180_000);
