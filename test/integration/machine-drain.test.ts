@@ -12,7 +12,8 @@ test(
       await scenario.until(({ phase }) => phase === "Running");
       const drained = await drainAgent(scenario);
       expect(drained).toMatchObject({ from: "lab-node", to: "lab-node-2" });
-      process.stderr.write(`paused for ${drained?.pauseMs} ms, silent for ${drained?.silenceMs} ms\n`);
+      expect(drained?.pauseMs).toBeGreaterThan(0);
+      process.stderr.write(`paused for ${drained?.pauseMs} ms, guest silent for ${drained?.silenceMs} ms\n`);
       const served = await scenario.readServed();
       const told = await scenario.acknowledged();
       expect(told.length).toBeGreaterThan(3);

@@ -15,36 +15,40 @@ const MORE_RECORDS = 3;
 export interface AgentDrain {
   readonly from: string;
   readonly to: string;
-  /** As the restore's status tells it. */
-  readonly pauseMs: number;
+  /** As the restore's status tells it; undefined where the guest had not begun: nobody need have waited. */
+  readonly pauseMs: number | undefined;
   /** The longest time without a word of the guest, seen from outside: with what it did itself meanwhile. */
   readonly silenceMs: number;
 }
 
 /**
  * Drains the node that the media agent is on, by kubectl, and waits until the agent is on another one, the guest goes on, and the status
- * tells the pause. The node is let in again.
+ * tells of the move, with its pause where the guest ran before. The node is let in again.
  *
  * @returns undefined where the restore was completed before the agent had moved
  */
 export async function drainAgent(scenario: RestoreScenario): Promise<AgentDrain | undefined> {
   const watch = new GuestWatch(scenario);
-  const from = await agentNode(scenario);
-  if (from === undefined) return undefined;
-  const before = (await scenario.cluster.restoreStatus(VM_NAME))?.mediaAgent?.lastMove;
-  await drain(scenario, from);
-  let isOver = false;
-  const status = await scenario.until(({ phase, mediaAgent }) => {
-    const { lastMove } = mediaAgent ?? {};
-    isOver = phase === "Completed";
-    return isOver || (lastMove?.pause !== undefined && lastMove.at !== before?.at);
-  });
-  const records = await watch.records();
-  while (!isOver && (await watch.records()) < records + MORE_RECORDS) await delay(LOOK_EVERY_MS);
-  const silenceMs = await watch.end();
-  const { lastMove } = status.mediaAgent ?? {};
-  if (isOver || lastMove?.pause === undefined) return undefined;
-  return { from: lastMove.from, to: lastMove.to, pauseMs: parseDuration(lastMove.pause), silenceMs };
+  try {
+    const from = await agentNode(scenario);
+    if (from === undefined) return undefined;
+    const before = (await scenario.cluster.restoreStatus(VM_NAME))?.mediaAgent?.lastMove;
+    const hasBegun = (await watch.records()) > 0;
+    await drain(scenario, from);
+    const { phase, mediaAgent } = await scenario.until((status) => {
+      const { lastMove } = status.mediaAgent ?? {};
+      const isNew = lastMove !== undefined && (lastMove.at !== before?.at || lastMove.to !== before.to);
+      return status.phase === "Completed" || (isNew && (lastMove.pause !== undefined || !hasBegun));
+    });
+    if (phase === "Completed" || mediaAgent?.lastMove === undefined) return undefined;
+    const records = await watch.records();
+    while ((await watch.records()) < records + MORE_RECORDS) await scenario.look();
+    const { to, pause } = mediaAgent.lastMove;
+    const pauseMs = pause === undefined ? undefined : parseDuration(pause);
+    return { from, to, pauseMs, silenceMs: watch.silenceMs };
+  } finally {
+    await watch.end();
+  }
 }
 
 /** Where the agent is, or undefined where there is none (any more). */
@@ -54,8 +58,14 @@ async function agentNode(scenario: RestoreScenario): Promise<string | undefined>
   return found.trim() === "" ? undefined : found.trim();
 }
 
+/** Drains the node that the media agent is on, if there is one, and lets it in again at once. */
+export async function drainWherever(scenario: RestoreScenario): Promise<void> {
+  const node = await agentNode(scenario);
+  if (node !== undefined) await drain(scenario, node);
+}
+
 /** A whole `kubectl drain`: it returns when the evicted pods are gone. */
-export async function drain(scenario: RestoreScenario, node: string): Promise<void> {
+async function drain(scenario: RestoreScenario, node: string): Promise<void> {
   await scenario.kubectl("drain", node, "--pod-selector", ALL_BUT_LAUNCHERS, "--delete-emptydir-data");
   await scenario.kubectl("uncordon", node);
 }
@@ -71,7 +81,6 @@ class GuestWatch {
   constructor(scenario: RestoreScenario) {
     this.#scenario = scenario;
     this.#running = this.#run();
-    this.#running.catch(() => undefined);
   }
 
   /** How many were acknowledged, by all its boots. */
@@ -80,11 +89,14 @@ class GuestWatch {
     return all.reduce((most, record) => Math.max(most, record), 0);
   }
 
-  /** @returns its longest silence, in milliseconds */
-  async end(): Promise<number> {
+  /** The longest time between two of its records, in milliseconds. */
+  get silenceMs(): number {
+    return Math.round(this.#silenceMs);
+  }
+
+  async end(): Promise<void> {
     this.#isOver = true;
     await this.#running;
-    return Math.round(this.#silenceMs);
   }
 
   async #run(): Promise<void> {

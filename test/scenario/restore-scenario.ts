@@ -109,8 +109,13 @@ export class RestoreScenario {
       const status = await this.cluster.restoreStatus(VM_NAME);
       if (status?.phase === "Failed") throw new Error(`the restore failed: ${status.message}`);
       if (status !== undefined && wanted(status)) return status;
-      await delay(LOOK_EVERY_MS, undefined, { signal: this.#signal });
+      await this.look();
     }
+  }
+
+  /** The pause between two looks at something that is waited for. Rejects when the scenario's time is over. */
+  async look(): Promise<void> {
+    await delay(LOOK_EVERY_MS, undefined, { signal: this.#signal });
   }
 
   /** Kills a process of this scenario; waits until there is one. The operator is started again, as its Deployment would. */
@@ -123,7 +128,7 @@ export class RestoreScenario {
       const found = this.#processes(victim);
       for (const pid of found) process.kill(pid, "SIGKILL");
       if (found.length > 0) return;
-      await delay(LOOK_EVERY_MS, undefined, { signal: this.#signal });
+      await this.look();
     }
   }
 
