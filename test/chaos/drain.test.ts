@@ -16,7 +16,8 @@ const LIMIT_MS = 10 * 60_000;
 const TARGET = { target: { storageClassName: "fast", volumeMode: "Filesystem" } };
 /** Slow enough that a drain meets it in the middle. */
 const COPY = { strategy: "Copy", bandwidthLimit: "4Mi", cutover: { when: "Automatic", verify: true }, ...TARGET };
-const LIVE_BANDWIDTH = { spec: { configuration: { migrations: { bandwidthPerMigration: "6Mi" } } } };
+/** The same; but the guest's memory must be copied faster than it changes. */
+const LIVE_BANDWIDTH = { spec: { configuration: { migrations: { bandwidthPerMigration: "32Mi" } } } };
 
 const RELOCATIONS = [{ strategy: "None" }, { strategy: "LiveMigration", ...TARGET }, COPY] as const;
 
@@ -55,7 +56,7 @@ test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
         await drainLater(3000);
       } else {
         await scenario.until(isFrom("Relocating", "CuttingOver"));
-        await drainLater(4000);
+        await drainLater(2000);
         await drainLater(6000); // it may be over by then
         if (strategy === "Copy") {
           await scenario.until(isFrom("CuttingOver"));
