@@ -191,14 +191,14 @@ export const vmRestoreStatus = z.object({
           from: objectName.describe("Node."),
           to: objectName.describe("Node."),
           at: timestamp.describe(
-            "When it stopped answering on the old node; where that is not known, when it began on the new one.",
+            "When it stopped answering: on the old node, or on one before that where it answered nobody on the old one. Where that is not known, when it began on the new one.",
           ),
           pause: z
             .string()
             .max(24)
             .optional()
             .describe(
-              "How long nobody got an answer: from then to the first answer on the new node. By the clocks of both: it is off by as much as they differ. Absent until there is one, and where the agent on the old node did not end in order.",
+              "How long nobody got an answer: from then to the first answer on the new node. By the clocks of both: it is off by as much as they differ. Absent until there is one, where the agent on the old node did not end in order, and where nobody had the disks open.",
             ),
         })
         .optional()
