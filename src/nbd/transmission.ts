@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { AdaptivePoll } from "../base/adaptive-poll.ts";
 import { ByteQueue } from "../base/byte-queue.ts";
 import { ByteWriter } from "../base/bytes.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
@@ -89,6 +90,7 @@ export class Transmission {
   #lent = 0;
   #ending = false;
   #corked = false;
+  readonly #poll = new AdaptivePoll();
 
   constructor(negotiated: Negotiated, counters: NbdCounters, buffers: ReadBuffers) {
     this.#negotiated = negotiated;
@@ -103,6 +105,7 @@ export class Transmission {
   start(): void {
     this.#stream.on("data", (piece: Buffer) => {
       if (this.#ending) return;
+      this.#poll.arrived();
       this.#queue.push(piece);
       this.#proceed();
     });
@@ -360,6 +363,7 @@ export class Transmission {
     this.#corked = false;
     if (this.#singly === undefined) this.#stream.uncork();
     else this.#singly.flush();
+    if (this.#running === 0 && !this.#ending) this.#poll.answered();
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { AdaptivePoll } from "../base/adaptive-poll.ts";
 import { bufferBytes } from "../base/read-buffers.ts";
 import { Arrival } from "./arrival.ts";
 import { CallLane } from "./call-lane.ts";
@@ -78,6 +79,7 @@ export class NfsConnection {
   /** Set once no call may begin any more: called when none is under way. */
   #drained: (() => void) | undefined;
   readonly #arrival: Arrival;
+  readonly #poll = new AdaptivePoll();
   /** The same for the beginning of a record that is not whole. */
   #partialSince = 0;
   readonly #opened: number;
@@ -95,6 +97,7 @@ export class NfsConnection {
     this.#dispatcher = new Dispatcher(server, socket.remoteAddress ?? "");
     this.#replies = new ReplySender(socket, server.buffers, () => {
       if (this.isProven) server.answered();
+      if (this.#underWay === 0) this.#poll.answered();
     });
     const wake = (): void => this.#proceed();
     this.#reads = new CallLane(LANE_LIMITS, server.readBudget, wake);
@@ -150,6 +153,7 @@ export class NfsConnection {
   }
 
   #receive(piece: Buffer): void {
+    this.#poll.arrived();
     const arrived = this.#arrival.read(piece.length, this.#server.lastSweep);
     if (this.#reader.pending === 0) this.#partialSince = arrived;
     try {
