@@ -42,7 +42,7 @@ export function runAgent(observed: Observed, plan: Plan): Outcome {
   const missing = missingObjects(observed, plan);
   if (missing.length > 0) return acts(missing, starting("The media agent is being made."));
   const status = { mediaAgent: { ...restore.status?.mediaAgent, address, name: restoreNames(restore, "").agent } };
-  const { status: told, problem } = observed.agent;
+  const { status: told, problem, failed } = observed.agent;
   if (told?.serving === true)
     return {
       ...passed(
@@ -54,7 +54,9 @@ export function runAgent(observed: Observed, plan: Plan): Outcome {
       ),
       status,
     };
-  const trouble = podTrouble(observed.agentPods) ?? problem ?? "it opens the backup";
+  // What a connection breaks off with while the process starts says nothing to people by itself.
+  const silence = failed === true ? `its pod runs and does not answer yet (${problem})` : problem;
+  const trouble = podTrouble(observed.agentPods) ?? silence ?? "it opens the backup";
   // A machine is waited for by people; one that is there already waits by itself.
   const againMs = isOurs(restore, observed.machine) ? LOST_POLL_MS : POLL_MS;
   return { ...waits(starting(sentence(`The media agent does not serve yet: ${trouble}`)), againMs), status };

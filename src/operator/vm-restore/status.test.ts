@@ -112,3 +112,21 @@ test("every step of the way is an event", async () => {
     ]),
   );
 });
+
+test("of an agent whose process is just starting it is said that it does not answer yet, not only how the connection ended", async () => {
+  const world = new World();
+  const { connect } = world.agent;
+  world.agent.connect = () => ({
+    ...connect(),
+    status: async () => {
+      throw new Error("GET /v1/status: socket disconnected");
+    },
+  });
+  world.restore();
+  const waiting = await settle(world);
+  expect(waiting?.status?.message).toBe(
+    "The media agent does not serve yet: its pod runs and does not answer yet (GET /v1/status: socket disconnected).",
+  );
+  world.agent.connect = connect;
+  expect((await play(world, phaseIs("Completed")))?.status?.phase).toBe("Completed");
+});
