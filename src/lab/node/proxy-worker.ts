@@ -3,10 +3,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import { parentPort } from "node:worker_threads";
 import type { Listener } from "./service-proxy.ts";
 import { StableWrites } from "./stable-writes.ts";
+import { WholeReplies } from "./whole-replies.ts";
 
 /** How long a new connection waits for a pod to be ready behind its Service. */
 const WAIT_MS = 5000;
 const LOOK_EVERY_MS = 50;
+/** How long a client may take for the replies that were whole when its pod went away. */
+const LAST_REPLIES_MS = 5000;
 
 interface Served {
   readonly server: Server;
@@ -49,15 +52,32 @@ async function forward(client: Socket, entry: Served): Promise<void> {
   }
   const pod = connect({ host: target.address, port: target.port, allowHalfOpen: true, noDelay: true });
   entry.sockets.add(pod);
+  client.once("close", () => pod.destroy());
+  if (!entry.isNfs) {
+    pod.once("close", () => {
+      entry.sockets.delete(pod);
+      client.destroy();
+    });
+    pod.on("error", () => client.resetAndDestroy());
+    client.pipe(pod);
+    pod.pipe(client);
+    return;
+  }
+  // From here on the connection ends with its pod's, after the last whole reply: see `WholeReplies`.
+  entry.sockets.delete(client);
+  const replies = new WholeReplies();
+  replies.on("error", () => client.destroy());
+  pod.on("error", () => undefined);
   pod.once("close", () => {
     entry.sockets.delete(pod);
-    client.destroy();
+    replies.end();
+    // What else it asks is read and dropped: to close upon it would take the last replies back.
+    client.unpipe();
+    client.resume();
+    setTimeout(() => client.destroy(), LAST_REPLIES_MS).unref();
   });
-  client.once("close", () => pod.destroy());
-  pod.on("error", () => client.resetAndDestroy());
-  if (entry.isNfs) client.pipe(new StableWrites()).pipe(pod);
-  else client.pipe(pod);
-  pod.pipe(client);
+  client.pipe(new StableWrites()).pipe(pod);
+  pod.pipe(replies).pipe(client);
 }
 
 parentPort?.on("message", (listeners: readonly Listener[]) => {

@@ -61,6 +61,40 @@ test("connections reach the ready pod, wait while there is none, and end when an
   await second.closed;
 });
 
+test("of an NFS server that goes away in the middle of a reply, its client gets the whole ones before and an orderly end", async () => {
+  const tell = proxy();
+  const reply = (text: string): Buffer => Buffer.concat([Buffer.from([0x80, 0, 0, text.length]), Buffer.from(text)]);
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => {
+      socket.write(Buffer.concat([reply("whole"), reply("broken off").subarray(0, 9)]));
+      setTimeout(() => socket.resetAndDestroy(), 100);
+    });
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const target = { address: "127.0.0.1", port: (server.address() as AddressInfo).port };
+  const at = { address: "127.61.3.9", port: 30_009, isNfs: true };
+  tell([{ ...at, target }]);
+  for (;;) {
+    const client = connect({ host: at.address, port: at.port });
+    const outcome = await new Promise<Buffer | undefined>((resolve) => {
+      const got: Buffer[] = [];
+      client.on("error", () => resolve(undefined)); // it does not listen yet
+      client.on("data", (piece) => got.push(piece));
+      client.once("end", () => resolve(Buffer.concat(got)));
+      client.write(Buffer.from([0x80, 0, 0, 4, 0, 0, 0, 0]));
+    });
+    client.destroy();
+    if (outcome === undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      continue;
+    }
+    expect(outcome).toEqual(reply("whole"));
+    break;
+  }
+});
+
 test("listeners come from Services with a loopback address and the ready pods they select", () => {
   const service = (clusterIP: string) => ({
     apiVersion: "v1",
