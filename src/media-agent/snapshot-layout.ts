@@ -181,7 +181,7 @@ function join(path: string, name: string): string {
   return path === "/" ? `/${name}` : `${path}/${name}`;
 }
 
-/** JSON is YAML too. Loaded when it is first needed: nothing is read before the disks are served. */
+/** JSON is YAML too. The parser is loaded when it is first needed: an agent serves its disks before anybody asks for a manifest. */
 async function parseYaml(bytes: Buffer): Promise<unknown> {
   const { parse } = await import("yaml");
   // Aliases multiply, so few are allowed.

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, expect, test } from "@jest/globals";
 import type { VMRestoreStatus } from "../../src/api/vm-restore-status.ts";
+import { median } from "../bench/table.ts";
 import { type AgentDrain, drainAgent, drainWherever } from "../scenario/agent-drain.ts";
 import { random } from "../scenario/random.ts";
 import { lostRecords, RestoreScenario } from "../scenario/restore-scenario.ts";
@@ -89,7 +90,6 @@ test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
 
 function described(drains: readonly AgentDrain[]): string {
   const told = drains.map(({ pauseMs, silenceMs }) => `${pauseMs ?? "nobody"}/${silenceMs}`).join(", ");
-  const pauses = drains.flatMap(({ pauseMs }) => pauseMs ?? []).sort((one, other) => one - other);
-  const median = pauses[Math.floor(pauses.length / 2)];
-  return `paused for ${median} ms (median), ${pauses.at(-1)} ms (most); paused/guest silent, in ms: ${told}`;
+  const pauses = drains.flatMap(({ pauseMs }) => pauseMs ?? []);
+  return `paused for ${median(pauses)} ms (median), ${Math.max(0, ...pauses)} ms (most); paused/guest silent, in ms: ${told}`;
 }

@@ -1,4 +1,5 @@
 import { Transform, type TransformCallback } from "node:stream";
+import { ByteQueue } from "../../base/byte-queue.ts";
 
 const MARK_BYTES = 4;
 const LAST_FRAGMENT = 0x80000000;
@@ -13,36 +14,20 @@ const LIMIT = 8 * 1024 * 1024;
  * asks for everything again, for good. A Linux kernel client begins each connection anew. So in the lab no reply breaks off.
  */
 export class WholeReplies extends Transform {
-  #pieces: Buffer[] = [];
-  #bytes = 0;
-  /** Bytes of the fragment that has begun, mark included; unknown until the mark is there. */
-  #wanted: number | undefined;
+  /** What is not whole yet; where the stream ends it stays here. */
+  readonly #queue = new ByteQueue();
 
   override _transform(piece: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#pieces.push(piece);
-    this.#bytes += piece.length;
-    while (this.#bytes >= (this.#wanted ?? MARK_BYTES)) {
-      const joined = this.#pieces.length === 1 ? (this.#pieces[0] as Buffer) : Buffer.concat(this.#pieces);
-      this.#keep(joined);
-      if (this.#wanted === undefined) {
-        this.#wanted = MARK_BYTES + (joined.readUInt32BE() & ~LAST_FRAGMENT);
-        if (this.#wanted <= LIMIT) continue;
-        done(new Error(`a reply of ${this.#wanted} bytes`));
+    this.#queue.push(piece);
+    while (this.#queue.length >= MARK_BYTES) {
+      const wanted = MARK_BYTES + (this.#queue.peek(MARK_BYTES).readUInt32BE() & ~LAST_FRAGMENT);
+      if (wanted > LIMIT) {
+        done(new Error(`a reply of ${wanted} bytes`));
         return;
       }
-      this.push(joined.subarray(0, this.#wanted));
-      this.#keep(joined.subarray(this.#wanted));
-      this.#wanted = undefined;
+      if (this.#queue.length < wanted) break;
+      this.push(this.#queue.take(wanted));
     }
     done();
-  }
-
-  #keep(rest: Buffer): void {
-    this.#pieces = rest.length === 0 ? [] : [rest];
-    this.#bytes = rest.length;
-  }
-
-  override _flush(done: TransformCallback): void {
-    done(); // what is not whole stays here
   }
 }
