@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parse } from "yaml";
 import { systemClock } from "../../src/base/clock.ts";
+import type { AgentControl } from "../../src/operator/actions.ts";
 import { STATEFUL_SETS, STORAGE_CLASSES } from "../../src/operator/kinds.ts";
 import type { ResourceType } from "../../src/operator/runtime/objects.ts";
 import { OWN, World } from "../../src/operator/vm-restore/testing/world.ts";
@@ -27,6 +28,12 @@ export interface OperatorLoad {
   readonly idleSeconds: number;
 }
 
+/** What every media agent says. */
+export interface AgentAnswers {
+  readonly status: Awaited<ReturnType<AgentControl["status"]>>;
+  readonly profile: Awaited<ReturnType<AgentControl["profile"]>>;
+}
+
 /** An operator process beside an API server with many restores, on whose agents nothing happens. */
 export async function measureOperator(options: {
   readonly directory: string;
@@ -45,14 +52,19 @@ export async function measureOperator(options: {
     await putRestores(cluster, options);
     const world = new World();
     world.cluster.put(STATEFUL_SETS, { ...STATEFUL_SETS, metadata: { name: "agent", namespace: OWN } });
-    const said = JSON.stringify(await world.connect().status());
+    const agent = world.connect();
+    const said: AgentAnswers = { status: await agent.status(), profile: await agent.profile() };
     // Types are stripped here: what does that takes memory which a shipped operator does not.
     const script = stripTypeScriptTypes(await readFile(join(ROOT, "test/scenario/operator-process.ts"), "utf8"));
     const flags = ["--input-type=module", "--eval", script];
-    child = spawn(process.execPath, [...(await nodeOptions()), ...flags, plane.kubeconfigPath, OWN, said], {
-      cwd: ROOT,
-      stdio: ["ignore", "ignore", "pipe"],
-    });
+    child = spawn(
+      process.execPath,
+      [...(await nodeOptions()), ...flags, plane.kubeconfigPath, OWN, JSON.stringify(said)],
+      {
+        cwd: ROOT,
+        stdio: ["ignore", "ignore", "pipe"],
+      },
+    );
     return await watch(child, options.idleSeconds);
   } finally {
     await end(child);
@@ -100,7 +112,7 @@ async function addressOf(child: ChildProcess): Promise<string> {
 
 /** Waits until the operator has led for a while and asks for nothing but its Lease. */
 async function settled(address: string): Promise<Requests> {
-  const end = systemClock.monotonic() + 120_000;
+  const end = systemClock.monotonic() + 90_000;
   let before = "";
   for (let quiet = 0; systemClock.monotonic() < end; ) {
     const requests = await requestsOf(address);

@@ -1,15 +1,15 @@
 import { join } from "node:path";
-import type { AgentStatus } from "../../src/api/agent-control.ts";
 import type { AgentConnector } from "../../src/operator/vm-restore/agent-session.ts";
+import type { AgentAnswers } from "./operator-load.ts";
 
 // An operator in a process of its own, as it is shipped, whose media agents all answer that they serve and that nothing happens.
-// In the project's folder, with a kubeconfig, its namespace and the agents' status; its log tells where its metrics are.
+// In the project's folder, with a kubeconfig, its namespace and what agents answer; its log tells where its metrics are.
 
 const { runOperator } = (await import(
   join(process.cwd(), "dist/operator/run.js")
 )) as typeof import("../../src/operator/run.ts");
 const [kubeconfig = "", namespace = "", said = "{}"] = process.argv.slice(1);
-const status = JSON.parse(said) as AgentStatus;
+const { status, profile } = JSON.parse(said) as AgentAnswers;
 const nothing = async (): Promise<never> => {
   throw new Error("nothing is to be done");
 };
@@ -20,7 +20,7 @@ const connector: AgentConnector = () => ({
   manifest: nothing,
   objects: nothing,
   stateFiles: nothing,
-  profile: nothing,
+  profile: async () => profile,
   seal: nothing,
   unseal: nothing,
   setRelocationLimit: nothing,

@@ -310,7 +310,8 @@ async function observeAgent(
   // Before its pod runs nobody answers at that address, and asking would only wait.
   if (!observed.agentPods.some(({ status }) => status?.phase === "Running"))
     return { ...NOTHING_TOLD, problem: "its pod does not run yet" };
-  if (silent !== undefined) return { ...NOTHING_TOLD, problem: silent };
+  // As the look that it did not answer has it: both have to come to the same words.
+  if (silent !== undefined) return { ...NOTHING_TOLD, problem: silent, failed: true };
   try {
     const { ca, operator } = readKeys(keys);
     const control = session.connect({ host: address, port: AGENT_PORTS.control, tls: { ca, ...operator } });

@@ -22,7 +22,7 @@ export class Crash extends Error {}
 export function operatorIn(
   world: World,
   cluster: Cluster = world.cluster,
-  options: Pick<Partial<RestoreReconcilerOptions>, "metrics" | "access" | "settings" | "nodeChecks"> = {},
+  options: Partial<Omit<RestoreReconcilerOptions, "cluster" | "clock">> = {},
 ): RestoreReconciler {
   const { clock } = world;
   return new RestoreReconciler({
