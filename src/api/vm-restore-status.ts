@@ -151,6 +151,14 @@ export const vmRestoreStatus = z.object({
         .max(256)
         .meta({ "x-kubernetes-list-type": "set" })
         .describe("Its disks' claims. They stay until you delete them, and DataVolumes of the same name with them."),
+      stateClaims: z
+        .array(objectName)
+        .max(16)
+        .meta({ "x-kubernetes-list-type": "set" })
+        .optional()
+        .describe(
+          "Those with its TPM and firmware state. KubeVirt no longer finds them: for that they need the label `persistent-state-for`, with the machine's name.",
+        ),
     })
     .optional()
     .describe("The machine whose place the restored one takes."),

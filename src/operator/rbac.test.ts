@@ -14,7 +14,7 @@ import { FakeCluster } from "./runtime/testing/fake-cluster.ts";
 import { WorkQueue } from "./runtime/work-queue.ts";
 import { fullManifest, LAN, revision } from "./vm-restore/testing/full-manifest.ts";
 import { phaseIs, play } from "./vm-restore/testing/run.ts";
-import { OWN, TENANT, World } from "./vm-restore/testing/world.ts";
+import { OLD_UID, OWN, TENANT, World } from "./vm-restore/testing/world.ts";
 import { Watches } from "./watches.ts";
 
 interface Rule {
@@ -84,6 +84,12 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   await play(discarded, phaseIs("Relocating"));
   discarded.cluster.erase(VM_RESTORES, TENANT, "orders-db");
   await play(discarded, (restore) => restore === undefined);
+
+  const replaced = new World();
+  replaced.hasTpm = true;
+  replaced.existing();
+  replaced.restore({ replace: { confirmUid: OLD_UID } });
+  await play(replaced, phaseIs("Completed"));
 
   const migrated = new World();
   migrated.volumeMigrations.install();
@@ -174,7 +180,8 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
     });
   while (!isOver) await clock.advance(1000);
   await led;
-  return [world.cluster, bound.cluster, discarded.cluster, migrated.cluster, looked, cluster].flatMap(asked);
+  const worlds = [world, bound, discarded, replaced, migrated].map((each) => each.cluster);
+  return [...worlds, looked, cluster].flatMap(asked);
 }
 
 /** What the watches list and watch. */

@@ -58,7 +58,10 @@ test("objects are named after the release, and after the product where the relea
     new Set(render({ monitoring: { podMonitor: true } }, release).map(({ metadata }) => metadata.name));
   // The Lease is named by the operator itself.
   const of = (base: string) =>
-    new Set([base, "vmrestore-operator", `${base}-operator`, `${base}-media-agent`, `${base}-volumes`]);
+    new Set([
+      ...[base, "vmrestore-operator"],
+      ...["operator", "media-agent", "volumes", "claims"].map((part) => `${base}-${part}`),
+    ]);
   expect(names("vmrestore")).toEqual(of("vmrestore"));
   expect(names("prod")).toEqual(of("prod-vmrestore"));
   for (const name of names("p".repeat(53))) expect(name.length).toBeLessThanOrEqual(63 + "-media-agent".length);

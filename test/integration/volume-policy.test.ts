@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { startControlPlane } from "../../src/lab/control-plane.ts";
 import { VOLUMES, type Volume } from "../../src/operator/kinds.ts";
+import { SET_ASIDE_LABEL, STATE_LABEL } from "../../src/operator/vm-restore/names.ts";
 import { phaseIs, play } from "../../src/operator/vm-restore/testing/run.ts";
 import { OWN, World } from "../../src/operator/vm-restore/testing/world.ts";
 import { type Rendered, render } from "../scenario/chart.ts";
 
-// The policy that lets the operator make no PersistentVolumes but its own. Its expressions are CEL, which only a real API server
-// evaluates: there, where one is at hand, and here for what can be told without.
+// The policies that let the operator make no PersistentVolumes but its own, and change nothing of claims but two labels. Their expressions
+// are CEL, which only a real API server evaluates: there, where one is at hand, and here for what can be told without.
 
 interface Named {
   name: string;
@@ -21,7 +22,7 @@ interface Named {
 function policyOf(values: object = {}): { policy: Rendered; binding: Rendered; account: Rendered } {
   const objects = render(values);
   const one = (kind: string) => {
-    const found = objects.filter((object) => object.kind === kind);
+    const found = objects.filter(({ kind: of, metadata }) => of === kind && !metadata.name.endsWith("-claims"));
     expect(found).toHaveLength(1);
     return found[0] as Rendered;
   };
@@ -82,7 +83,7 @@ test("what volumes of repositories may be made of is a value, and the policy can
     (policyOf(values).policy.spec.variables as Named[]).find(({ name }) => name === "repositorySources")?.expression;
   expect(sources({})).toBe("[]");
   expect(sources({ volumePolicy: { enabled: true, repositorySources: ["hostPath"] } })).toBe('["hostPath"]');
-  const kinds = render({ volumePolicy: { enabled: false } }).map(({ kind }) => kind);
+  const kinds = render({ volumePolicy: { enabled: false }, claimPolicy: { enabled: false } }).map(({ kind }) => kind);
   expect(kinds.filter((kind) => kind.startsWith("Validating"))).toEqual([]);
 });
 
@@ -106,7 +107,82 @@ function kubectl(kubeconfig: string, input: object, ...args: string[]): Promise<
   });
 }
 
+test("of claims the operator may change two labels, and the policy that says so names what exists", () => {
+  const [policy, binding] = render({}).filter(({ metadata }) => metadata.name.endsWith("-claims")) as [
+    Rendered,
+    Rendered,
+  ];
+  expect(policy.spec.matchConstraints.resourceRules).toEqual([
+    { apiGroups: [""], apiVersions: ["v1"], operations: ["UPDATE"], resources: ["persistentvolumeclaims"] },
+  ]);
+  const { variables } = policy.spec as { variables: Named[] };
+  const own = variables.find(({ name }) => name === "own")?.expression;
+  expect(own).toBe(`['${STATE_LABEL}', '${SET_ASIDE_LABEL}']`);
+  expect([binding.kind, binding.spec.policyName]).toEqual(["ValidatingAdmissionPolicyBinding", policy.metadata.name]);
+});
+
 if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
+  test("a real API server lets the operator change those labels, and nothing else of a claim", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "vmrestore-policy-"));
+    const plane = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });
+    try {
+      const objects = render({}).filter(({ metadata }) => metadata.name.endsWith("-claims"));
+      const account = policyOf().account.metadata.name;
+      for (const object of objects) await kubectl(plane.kubeconfigPath, object, "create");
+      const role = { apiGroups: [""], resources: ["persistentvolumeclaims"], verbs: ["get", "update", "patch"] };
+      const subject = { kind: "ServiceAccount", name: account, namespace: "vmrestore-system" };
+      const group = "rbac.authorization.k8s.io";
+      for (const object of [
+        { apiVersion: `${group}/v1`, kind: "ClusterRole", metadata: { name: "claims" }, rules: [role] },
+        {
+          apiVersion: `${group}/v1`,
+          kind: "ClusterRoleBinding",
+          metadata: { name: "claims" },
+          roleRef: { apiGroup: group, kind: "ClusterRole", name: "claims" },
+          subjects: [subject],
+        },
+      ])
+        await kubectl(plane.kubeconfigPath, object, "create");
+      const claim = {
+        apiVersion: "v1",
+        kind: "PersistentVolumeClaim",
+        metadata: {
+          name: "state",
+          namespace: "default",
+          labels: { [STATE_LABEL]: "db", app: "db" } as Record<string, string>,
+          annotations: { a: "b" },
+        },
+        spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "10Mi" } } },
+      };
+      await kubectl(plane.kubeconfigPath, claim, "create");
+      const as = `--as=system:serviceaccount:vmrestore-system:${account}`;
+      const put = (metadata: object, spec: object = {}) =>
+        kubectl(
+          plane.kubeconfigPath,
+          { ...claim, metadata: { ...claim.metadata, ...metadata }, spec: { ...claim.spec, ...spec } },
+          ...["replace", "--dry-run=server", as],
+        );
+      const end = Date.now() + 30_000;
+      while (!(await put({ annotations: { a: "c" } })).includes("denied"))
+        if (Date.now() > end) throw new Error("the policy is never in force");
+      expect(await put({ labels: { app: "db", [SET_ASIDE_LABEL]: "1" } })).toContain("replaced");
+      expect(await put({ labels: { app: "db", [STATE_LABEL]: "other" } })).toContain("replaced");
+      for (const bad of [
+        { labels: { [STATE_LABEL]: "db" } },
+        { labels: { app: "other", [STATE_LABEL]: "db" } },
+        { labels: { ...claim.metadata.labels, more: "x" } },
+        { annotations: undefined },
+        { finalizers: ["example.org/held", "kubernetes.io/pvc-protection"] },
+        { ownerReferences: [{ apiVersion: "v1", kind: "ConfigMap", name: "a", uid: "1" }] },
+      ])
+        expect(await put(bad)).toContain("denied");
+      expect(await put({}, { resources: { requests: { storage: "20Mi" } } })).not.toContain("replaced");
+    } finally {
+      await plane.close();
+      await rm(directory, { recursive: true, force: true });
+    }
+  }, 120_000);
+
   test("a real API server lets the operator make and delete its own volumes, and no others", async () => {
     const directory = await mkdtemp(join(tmpdir(), "vmrestore-policy-"));
     const plane = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });

@@ -15,6 +15,7 @@ import { recreated } from "./recreated.ts";
 import { missingMessage, planReferences, type ReferencePlan } from "./reference-step.ts";
 import { keptDisks, takePlace } from "./replace-step.ts";
 import { servedVolume } from "./served-volume.ts";
+import { takeOverState } from "./state-handover.ts";
 import { carriesState, restoreState } from "./state-step.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
@@ -106,6 +107,8 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
     const being = no(CREATED, "Creating", "What the machine refers to is being made.");
     const place = actions.length > 0 ? acts(actions, being) : takePlace(observed);
     if (!place.passes) return { ...place, status: { ...status, ...place.status } };
+    const state = takeOverState(observed);
+    if (!state.passes) return { ...state, status };
   }
   const left = made.leftOut.length === 0 ? "" : ` Left out of the manifest: ${made.leftOut.slice(0, 20).join(", ")}.`;
   const buses = busActions(observed, made.machine.spec?.template?.spec?.domain?.devices?.disks ?? []);

@@ -1,13 +1,16 @@
 import { createHash } from "node:crypto";
 import { LABELS } from "../../api/group.ts";
-import type { VMRestore } from "../../api/vm-restore.ts";
+import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 
 /** KubeVirt finds the claim with a machine's TPM and firmware state by this label, whose value is the machine's name. */
 export const STATE_LABEL = "persistent-state-for";
+/** On a claim with the state of a machine whose place was taken: the uid of the VMRestore. It bears {@link STATE_LABEL} no more. */
+export const SET_ASIDE_LABEL = "vmrestore.io/state-set-aside-by";
 
 /** Names of what a restore makes. Those in the operator's namespace bear the uid, so that no two restores ever meet. */
 export function restoreNames(restore: VMRestore, machine: string) {
-  const base = `vmr-${restore.metadata.uid}`;
+  const { uid = "" } = restore.metadata;
+  const base = `vmr-${uid}`;
   return {
     agent: base,
     /** The Job that looks into one of the snapshots. */
@@ -25,13 +28,20 @@ export function restoreNames(restore: VMRestore, machine: string) {
     replaced: `${base}-replaced`,
     /** The restored machine's own copy of a ControllerRevision: the original goes with the machine that it was made for. */
     revision: (original: string) =>
-      `${machine}-${createHash("sha256").update(`${restore.metadata.uid}/${original}`).digest("hex").slice(0, 16)}`,
-    /** Where KubeVirt keeps the machine's TPM and firmware variables; it finds the claim by this name or by its label. */
-    state: `${STATE_LABEL}-${machine}`,
-    /** The Job that fills it, and its certificate. */
+      `${machine}-${createHash("sha256").update(`${uid}/${original}`).digest("hex").slice(0, 16)}`,
+    /** The Job that fills the claim with TPM and firmware state, and its certificate. */
     stateJob: `${base}-state`,
     profile: machine,
   } as const;
+}
+
+/**
+ * Where KubeVirt keeps the machine's TPM and firmware variables. It finds the claim by its label, or else by the first of these names. The
+ * second is for a machine that takes the place of another, which has a claim of its own.
+ */
+export function stateClaimName(restore: VMRestore, { virtualMachine, replace }: VMRestoreSpec): string {
+  const name = `${STATE_LABEL}-${virtualMachine.name}`;
+  return replace === undefined ? name : `${name}-${restore.metadata.uid}`;
 }
 
 /** On everything that a restore makes. */

@@ -1,7 +1,7 @@
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import { CLAIMS, NAMESPACES, type Pod, SECRETS, type VirtualMachine, type VirtualMachineInstance } from "../kinds.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
-import { isOurs, restoreNames, STATE_LABEL } from "./names.ts";
+import { isOurs, restoreNames, SET_ASIDE_LABEL, STATE_LABEL } from "./names.ts";
 import type { ObservedOld } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 
@@ -42,17 +42,21 @@ export async function observeOld(
     readonly plan: Plan | undefined;
     readonly machine: VirtualMachine | undefined;
     readonly instance: VirtualMachineInstance | undefined;
+    /** The restored machine is there. */
+    readonly isPlaceTaken: boolean;
     /** Of the namespace. */
     readonly pods: readonly Pod[];
   },
 ): Promise<ObservedOld | undefined> {
-  const { restore, spec, plan, machine, instance, pods } = seen;
+  const { restore, spec, plan, machine, instance, isPlaceTaken, pods } = seen;
   if (spec.replace === undefined) return undefined;
   const { namespace, deletionTimestamp } = restore.metadata;
   const { name } = spec.virtualMachine;
-  const [secret, stateClaims, space] = await Promise.all([
+  const isBetween = plan !== undefined && !isPlaceTaken;
+  const [secret, stateClaims, setAside, space] = await Promise.all([
     plan === undefined ? undefined : cluster.get(SECRETS, namespace, restoreNames(restore, name).replaced),
-    machine === undefined ? [] : cluster.list(CLAIMS, namespace, `${STATE_LABEL}=${name}`),
+    isBetween ? cluster.list(CLAIMS, namespace, `${STATE_LABEL}=${name}`) : [],
+    isBetween ? cluster.list(CLAIMS, namespace, `${SET_ASIDE_LABEL}=${restore.metadata.uid}`) : [],
     deletionTimestamp === undefined ? undefined : cluster.get(NAMESPACES, undefined, namespace ?? ""),
   ]);
   const claims = new Set(machine === undefined ? [] : claimsOf(machine));
@@ -67,6 +71,7 @@ export async function observeOld(
     ),
     secret: isOurs(restore, secret) ? secret : undefined,
     stateClaims,
+    setAside,
     isNamespaceGoing: space?.metadata.deletionTimestamp !== undefined,
   };
 }

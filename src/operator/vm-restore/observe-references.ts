@@ -12,7 +12,7 @@ import type { ClusterReads } from "../runtime/cluster.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { hasVisibleAddress } from "./conflicts.ts";
 import { attachmentsOf, referencesOf } from "./manifest/references.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs, restoreNames, stateClaimName } from "./names.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
 import { recreated } from "./recreated.ts";
 
@@ -48,7 +48,7 @@ export async function observeBeside(
   if (made?.keepsState === true) {
     wanted.push({
       kind: "PersistentVolumeClaim",
-      name: restoreNames(restore, spec.virtualMachine.name).state,
+      name: stateClaimName(restore, spec),
       optional: true,
     });
   }

@@ -197,6 +197,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
       ...{ restore, spec, plan, pods: podsBeside.filter((pod) => !hasEnded(pod)) },
       machine: isOldOne ? foundMachine : undefined,
       instance: isOldInstance ? foundInstance : undefined,
+      isPlaceTaken: isOurs(restore, machine),
     }),
     mountingPods: podsBeside.filter((pod) => !hasEnded(pod) && mountsAny(pod, servedClaims)),
     endedPods: podsBeside.filter(

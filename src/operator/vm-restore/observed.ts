@@ -78,8 +78,10 @@ export interface ObservedOld {
   readonly pods: readonly Pod[];
   /** That holds its manifest. */
   readonly secret: Secret | undefined;
-  /** That hold its TPM or firmware state. */
+  /** In which KubeVirt looks for TPM and firmware state of a machine of that name. Looked at while the restored machine is not there. */
   readonly stateClaims: readonly Claim[];
+  /** That hold the state of the old machine, and were put out of KubeVirt's sight. Looked at as the others are. */
+  readonly setAside: readonly Claim[];
   /** The namespace is being deleted: nothing can be put back into it. */
   readonly isNamespaceGoing: boolean;
 }

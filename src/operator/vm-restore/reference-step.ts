@@ -4,7 +4,7 @@ import { JOBS, SECRETS } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { type Carried, type CarriedObjects, readCarried, saysTheSame } from "./manifest/carried-objects.ts";
 import { at } from "./manifest/shape.ts";
-import { isOurs, restoreLabels, restoreNames, STATE_LABEL } from "./names.ts";
+import { isOurs, restoreLabels, STATE_LABEL, stateClaimName } from "./names.ts";
 import { REFERENCE_TYPES } from "./observe-references.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
 import { carriesState } from "./state-step.ts";
@@ -125,13 +125,14 @@ function objectOf(observed: Observed, { kind, name, content }: Carried): Manifes
  * the machine's disks, and those that a media agent serves have none.
  */
 function stateClaim(observed: Observed): Manifest {
-  const { restore, spec } = observed;
+  const { restore, spec, old } = observed;
   const { name } = spec.virtualMachine;
   const { storageClassName, accessMode = "ReadWriteOnce" } = spec.relocation.target;
   return {
     apiVersion: "v1",
     kind: "PersistentVolumeClaim",
-    metadata: metadataOf(observed, restoreNames(restore, name).state, { [STATE_LABEL]: name }),
+    // Beside a machine that is replaced, KubeVirt must not find it yet.
+    metadata: metadataOf(observed, stateClaimName(restore, spec), old === undefined ? { [STATE_LABEL]: name } : {}),
     spec: {
       accessModes: [accessMode],
       volumeMode: "Filesystem",

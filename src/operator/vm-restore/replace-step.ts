@@ -1,9 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
-import { create, remove, removeAlone } from "../actions.ts";
+import { create, remove, removeAlone, removeIfThere } from "../actions.ts";
 import { type ConditionDraft, isTrue } from "../conditions.ts";
 import { SECRETS, VIRTUAL_MACHINES, type VirtualMachine } from "../kinds.ts";
 import { updateMachine } from "./machine-update.ts";
-import { at } from "./manifest/shape.ts";
 import { isOurs } from "./names.ts";
 import { isReplaced, REPLACE_ANNOTATIONS } from "./observe-old.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -16,6 +15,7 @@ import {
   manifestOf,
   manifestSecret,
 } from "./replaced-manifest.ts";
+import { forgetSetAside, giveStateBack, oldStateClaims } from "./state-handover.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 // Taking the place of an existing machine, and giving it back. Up to the old machine's deletion it is there, as it was or shut down;
@@ -58,15 +58,12 @@ export function replaceProblem({
       reason: "ReplacedNotFound",
       message: `There is no VirtualMachine ${name} with the uid that spec.replace.confirmUid names. Correct it, or take spec.replace out.`,
     };
-  return oldProblem(old.machine, old.stateClaims.length > 0, restore.metadata.uid);
+  return oldProblem(old.machine, restore.metadata.uid);
 }
 
-function oldProblem(machine: VirtualMachine, hasStateClaim: boolean, restoreUid: string | undefined) {
+function oldProblem(machine: VirtualMachine, restoreUid: string | undefined) {
   const { name, ownerReferences = [], annotations = {}, deletionTimestamp } = machine.metadata;
   const [owner] = ownerReferences;
-  const domain = at(machine.spec?.template, "spec", "domain");
-  const keepsState =
-    at(domain, "devices", "tpm").persistent === true || at(domain, "firmware", "bootloader", "efi").persistent === true;
   const replacing = annotations[REPLACE_ANNOTATIONS.replacing];
   // somebody deletes it: what becomes of its disks is settled already → ReplacedIsGoing
   if (deletionTimestamp !== undefined)
@@ -79,12 +76,6 @@ function oldProblem(machine: VirtualMachine, hasStateClaim: boolean, restoreUid:
     return {
       reason: "ReplacedIsOwned",
       message: `VirtualMachine ${name} belongs to ${owner.kind} ${owner.name}, which would make it anew. Take it out of that first.`,
-    };
-  // its state claim bears the machine's name, and there is one of that name only → ReplacedKeepsState
-  if (hasStateClaim || keepsState)
-    return {
-      reason: "ReplacedKeepsState",
-      message: `VirtualMachine ${name} keeps TPM or firmware state on a claim that goes by the machine's name, which the restored machine would overwrite. Restore under another name.`,
     };
   // another restore is at it → ReplacedByAnother
   if (replacing !== undefined && replacing !== restoreUid)
@@ -109,7 +100,7 @@ export function takePlace(observed: Observed): Outcome {
   const { name } = machine.metadata;
   if (machine.metadata.deletionTimestamp !== undefined)
     return waits(doing("The old machine is being deleted, without its disks."), POLL_MS);
-  const problem = oldProblem(machine, old.stateClaims.length > 0, restore.metadata.uid);
+  const problem = oldProblem(machine, restore.metadata.uid);
   if (problem !== undefined) {
     const refused = no(CREATED, problem.reason, problem.message);
     // It does not stand still for something that may last.
@@ -121,7 +112,7 @@ export function takePlace(observed: Observed): Outcome {
   // It was edited since, or the Secret is not as it was made.
   if (!isDeepStrictEqual(keptManifest(old.secret), asSent(manifestOf(machine))))
     return acts([remove(SECRETS, old.secret)], keeping);
-  const facts = factsOf(old.secret, machine, uid);
+  const facts = { ...factsOf(old.secret, machine, uid), ...stateFacts(observed) };
   if (!isDeepStrictEqual(restore.status?.replaced, facts)) return { ...waits(keeping, 0), status: { replaced: facts } };
   const halting = doing(`The old machine ${name} is being shut down, to be replaced. Its disks are kept.`);
   if (machine.metadata.annotations?.[REPLACE_ANNOTATIONS.replacing] === undefined)
@@ -152,7 +143,8 @@ export function putBack(observed: Observed): Outcome {
     if (machine.metadata.annotations?.[REPLACE_ANNOTATIONS.replacing] === restore.metadata.uid)
       return acts([updateMachine(machine, asBefore(machine))], backAgain);
     // It needs its manifest no more.
-    if (secret !== undefined) return acts([remove(SECRETS, secret)], backAgain);
+    const last = [...forgetSetAside(observed), ...removeIfThere(SECRETS, secret)];
+    if (last.length > 0) return acts(last, backAgain);
     const runStrategy = machine.spec?.runStrategy ?? "Always";
     const start = ["Manual", "Halted"].includes(runStrategy)
       ? ` Its run strategy is ${runStrategy}: start it yourself.`
@@ -173,6 +165,8 @@ export function putBack(observed: Observed): Outcome {
     const message = `Secret ${replaced.manifestSecret}, with the old machine's manifest, is gone or was changed. Put it back, or make VirtualMachine ${name} yourself; its disks are the claims ${replaced.claims.join(", ")}.`;
     return waits(doing("ManifestLost", message), 10_000);
   }
+  const state = giveStateBack(observed);
+  if (!state.passes) return state;
   return acts([create(VIRTUAL_MACHINES, again)], doing("PuttingBack", "The old machine is being made again."));
 }
 
@@ -181,7 +175,9 @@ export function keptDisks({ restore }: Observed): string {
   const { replaced } = restore.status ?? {};
   if (replaced === undefined) return "";
   const claims = replaced.claims.length === 0 ? "it had none" : replaced.claims.join(", ");
-  return ` The old machine's disks are kept (${claims}), and its manifest in Secret ${replaced.manifestSecret}: delete them when you need them no more.`;
+  const state =
+    replaced.stateClaims === undefined ? "" : `, its TPM and firmware state (${replaced.stateClaims.join(", ")})`;
+  return ` The old machine's disks are kept (${claims})${state}, and its manifest in Secret ${replaced.manifestSecret}: delete them when you need them no more.`;
 }
 
 /** What is lost when the old machine is put back. */
@@ -194,6 +190,11 @@ export function undoLoss(observed: Observed): string {
   return since === undefined
     ? `VirtualMachine ${name} is put back as it was: the restored machine was never made, so nothing is lost.`
     : `VirtualMachine ${name} is put back on its old disks. What the restored machine wrote since it was made, at ${since}, is lost.`;
+}
+
+function stateFacts(observed: Observed): { stateClaims?: string[] } {
+  const stateClaims = oldStateClaims(observed);
+  return stateClaims.length === 0 ? {} : { stateClaims };
 }
 
 /** As it comes back from a server. */

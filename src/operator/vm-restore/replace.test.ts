@@ -25,6 +25,14 @@ const kept = (world: World) =>
     .filter(({ metadata }) => metadata.name.endsWith("-replaced") && metadata.namespace === TENANT);
 const tell = (world: World, type: string) => conditionOf(restoreIn(world)?.status?.conditions, type);
 
+/** Machines keep the state of a TPM. */
+const withTpm = (world: World): void => {
+  world.hasTpm = true;
+  world.existing();
+};
+const stateClaims = (world: World) =>
+  world.cluster.all(CLAIMS).filter(({ metadata }) => metadata.name.startsWith("persistent-state-for-"));
+
 /** The old machine is there, with its disks, and runs: as it was, or made again of its manifest. */
 function expectOld(world: World, name = ""): void {
   const machine = machineIn(world);
@@ -38,6 +46,13 @@ function expectOld(world: World, name = ""): void {
   expect(oldClaims(world)).toHaveLength(2);
   world.step();
   expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+  expect(world.faults).toEqual([]);
+  if (!world.hasTpm) return;
+  const [first] = world.stateUsed;
+  expect({ name, state: world.stateUsed.at(-1) }).toEqual({ name, state: first });
+  expect(stateClaims(world).map(({ metadata }) => [metadata.name, metadata.labels])).toEqual([
+    [first, { "persistent-state-for": "orders-db" }],
+  ]);
 }
 
 test("the machine that the uid names runs until everything is ready, and is replaced with its disks kept", async () => {
@@ -109,27 +124,6 @@ test.each([
     (world: World) =>
       world.cluster.change(VIRTUAL_MACHINES, TENANT, "orders-db", ({ metadata }) => {
         metadata.ownerReferences = [{ kind: "VirtualMachinePool", name: "pool", uid: "1" }];
-      }),
-  ],
-  [
-    "ReplacedKeepsState",
-    (world: World) =>
-      world.cluster.put(CLAIMS, {
-        apiVersion: "v1",
-        kind: "PersistentVolumeClaim",
-        metadata: {
-          name: "persistent-state-for-orders-db",
-          namespace: TENANT,
-          labels: { "persistent-state-for": "orders-db" },
-        },
-      }),
-  ],
-  [
-    "ReplacedKeepsState",
-    (world: World) =>
-      world.cluster.change(VIRTUAL_MACHINES, TENANT, "orders-db", ({ spec }) => {
-        const domain = spec?.template?.spec?.domain;
-        if (domain !== undefined) domain.firmware = { bootloader: { efi: { persistent: true } } };
       }),
   ],
   [
@@ -209,7 +203,7 @@ test.each(BEFORE_THE_END)("undo while %s: the old machine is back, and what is l
       ...(place === "Starting" ? [SLOW_START] : []),
       { when, what: (seen) => changeSpec(seen, { replace: { confirmUid: OLD_UID, undo: true } }) },
     ],
-    before: (fresh) => fresh.existing(),
+    before: withTpm,
     until: BEFORE_THE_PLAN.includes(place) ? reasonIs("TargetReady", "Undone") : phaseIs("Completed"),
   });
   expectOld(world, place);
@@ -217,7 +211,7 @@ test.each(BEFORE_THE_END)("undo while %s: the old machine is back, and what is l
   const left = world.cluster
     .keys()
     .filter((key) => !/^(Event|VMRestore|VMProfile|StorageClass|BackupRepository)\//.test(key));
-  expect(left.filter((key) => !key.includes("inspect"))).toEqual([
+  expect(left.filter((key) => !/inspect|persistent-state-for/.test(key))).toEqual([
     "PersistentVolumeClaim/default/orders-db-data",
     "PersistentVolumeClaim/default/orders-db-root",
     "Pod/default/virt-launcher-orders-db",
@@ -254,7 +248,7 @@ test.each(POLICIES)(
           },
         },
       ],
-      before: (fresh) => fresh.existing(),
+      before: withTpm,
       until: (restore) => restore === undefined || reasonIs("TornDown", "MachineDependsOnAgent")(restore),
     });
     const machine = machineIn(world);
@@ -371,4 +365,47 @@ test("a namespace that is being deleted is not held up by a machine that cannot 
   world.cluster.erase(VM_RESTORES, TENANT, "orders-db");
   await play(world, (restore) => restore === undefined);
   expect(machineIn(world)).toBeUndefined();
+});
+
+test("each of the two machines starts with the TPM state of its own, and the old one's is kept", async () => {
+  const world = started(REPLACE, (fresh) => {
+    fresh.cluster.erase(VIRTUAL_MACHINES, TENANT, "orders-db");
+    fresh.cluster.erase(INSTANCES, TENANT, "orders-db");
+    withTpm(fresh);
+  });
+  const [old] = world.stateUsed;
+  world.cluster.onWrite = ({ type, verb }, moment) => {
+    if (type !== VIRTUAL_MACHINES || verb !== "create" || moment !== "before") return;
+    const labelled = stateClaims(world).filter(
+      ({ metadata }) => metadata.labels?.["persistent-state-for"] !== undefined,
+    );
+    expect(labelled.map(({ metadata }) => metadata.name)).not.toContain(old);
+    expect(labelled).toHaveLength(1);
+  };
+  await play(world, phaseIs("Completed"));
+  const others = world.stateUsed.slice(1);
+  expect(others.length).toBeGreaterThan(0);
+  expect(new Set(others).size).toBe(1);
+  expect(others).not.toContain(old);
+  const kept = stateClaims(world).find(({ metadata }) => metadata.name === old);
+  expect(kept?.metadata.labels).toEqual({ "vmrestore.io/state-set-aside-by": restoreIn(world)?.metadata.uid });
+  expect(restoreIn(world)?.status?.replaced?.stateClaims).toEqual([old]);
+  expect(restoreIn(world)?.status?.message).toContain(`its TPM and firmware state (${old})`);
+  expect(world.faults).toEqual([]);
+});
+
+test("a claim that somebody put into the place of the old machine's state is waited for, not guessed about", async () => {
+  const world = new World();
+  withTpm(world);
+  world.restore({ ...REPLACE, relocation: relocationUpTo("Running") });
+  await play(world, phaseIs("Running"));
+  const name = "persistent-state-for-orders-db-xyz";
+  changeSpec(world, { replace: { confirmUid: OLD_UID, undo: true } });
+  const metadata = { name, namespace: TENANT, labels: { "persistent-state-for": "orders-db" } };
+  world.cluster.put(CLAIMS, { apiVersion: "v1", kind: "PersistentVolumeClaim", metadata, spec: {} });
+  await play(world, (restore) => conditionOf(restore?.status?.conditions, "PutBack")?.message.includes(name) === true);
+  expect(machineIn(world)).toBeUndefined();
+  world.cluster.erase(CLAIMS, TENANT, name);
+  await play(world, phaseIs("Completed"));
+  expectOld(world);
 });

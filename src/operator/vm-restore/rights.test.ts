@@ -45,6 +45,15 @@ test.each<[string, AccessRule[], string[]]>([
   expect(missingRights(rules, objects)).toEqual(missing);
 });
 
+test("labels of claims are changed only where a machine is replaced", () => {
+  const rules: AccessRule[] = [
+    { verbs: ["create", "delete"], apiGroups: [""], resources: ["persistentvolumeclaims"] },
+    { ...ALL, resources: ["jobs", "virtualmachines"] },
+  ];
+  expect(missingRights(rules, objects)).toEqual([]);
+  expect(missingRights(rules, objects, true)).toEqual(["update persistentvolumeclaims"]);
+});
+
 async function goOn(world: World, rules: Record<string, AccessRule[]>, rounds: number): Promise<void> {
   const operator = operatorIn(world, world.cluster, { access: { in: async (namespace) => rules[namespace] } });
   for (let round = 0; round < rounds; round++) {

@@ -4,7 +4,7 @@ import { TELL_FAILURE } from "../pod-failure.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { CONTAINER_SECURITY, POD_SECURITY } from "../settings.ts";
 import { readKeys, tlsSecret } from "./keys.ts";
-import { restoreLabels, restoreNames } from "./names.ts";
+import { restoreLabels, restoreNames, stateClaimName } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 import { no, type Outcome, passed, waits } from "./step.ts";
@@ -62,7 +62,7 @@ function makeJob(observed: Observed, plan: Plan) {
   ];
 }
 
-function jobOf({ restore, service, settings }: Observed, plan: Plan): Manifest {
+function jobOf({ restore, spec, service, settings }: Observed, plan: Plan): Manifest {
   const names = restoreNames(restore, plan.machine);
   const labels = restoreLabels(restore);
   return {
@@ -99,7 +99,7 @@ function jobOf({ restore, service, settings }: Observed, plan: Plan): Manifest {
           ],
           volumes: [
             { name: "tls", secret: { secretName: names.stateJob, defaultMode: 0o440 } },
-            { name: "state", persistentVolumeClaim: { claimName: names.state } },
+            { name: "state", persistentVolumeClaim: { claimName: stateClaimName(restore, spec) } },
           ],
         },
       },

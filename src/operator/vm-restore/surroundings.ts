@@ -54,6 +54,7 @@ export function checkSurroundings(observed: Observed, plan: Plan): ConditionDraf
     const missing = missingRights(
       rules,
       objects.filter((object) => object.namespace === each),
+      observed.spec.replace !== undefined && each === namespace,
     );
     if (missing.length === 0) continue;
     const message = `The operator may not do in namespace ${each} what this restore needs: ${missing.join(", ")}. Bind its ClusterRole there, as the chart does for the whole cluster.`;

@@ -8,8 +8,9 @@ export const diskOf = (name: string) => ({ name, path: `/disks/${name}.img`, for
 /**
  * @param disks names of its volumes
  * @param bus how they are attached; null says nothing of it
+ * @param hasTpm whether it has one that keeps its state
  */
-export function manifest(disks: readonly string[] = ["root"], bus: string | null = "virtio") {
+export function manifest(disks: readonly string[] = ["root"], bus: string | null = "virtio", hasTpm = false) {
   return {
     apiVersion: "kubevirt.io/v1",
     kind: "VirtualMachine",
@@ -22,6 +23,7 @@ export function manifest(disks: readonly string[] = ["root"], bus: string | null
           domain: {
             firmware: { uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223" },
             devices: {
+              ...(hasTpm ? { tpm: { persistent: true } } : {}),
               disks: disks.map((name) => ({ name, disk: bus === null ? {} : { bus } })),
               interfaces: [{ name: "default", masquerade: {}, macAddress: "02:5a:17:00:00:21" }],
             },

@@ -252,7 +252,10 @@ export const DELETIONS: readonly Course[] = [
 ];
 
 const REPLACE = { replace: { confirmUid: OLD_UID } };
-const before = (world: World) => world.existing();
+const before = (world: World): void => {
+  world.hasTpm = true;
+  world.existing();
+};
 const isBegun = reasonIs("VirtualMachineCreated", "Creating");
 
 /** People want the old machine back when it has come so far. */
@@ -323,6 +326,8 @@ export function endState(world: World) {
     machine: machine === undefined ? undefined : JSON.parse(JSON.stringify(machine.spec).replace(UID, "UID")),
     annotations: Object.keys(machine?.metadata.annotations ?? {}),
     runs: world.cluster.all(INSTANCES).length,
+    state: world.stateUsed.at(-1)?.replace(UID, "UID"),
+    faults: world.faults,
     phase: status?.phase,
     // That nothing is wrong is only said after something was; the agent's two are as they were seen last.
     conditions: status?.conditions

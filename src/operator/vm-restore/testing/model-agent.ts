@@ -45,7 +45,8 @@ export class ModelAgent {
   connect = (): AgentControl & { close(): void } => ({
     close: () => undefined,
     status: async () => this.#status(),
-    manifest: async () => this.#world.backedUp ?? manifest(this.#world.disks, this.#world.manifestBus),
+    manifest: async () =>
+      this.#world.backedUp ?? manifest(this.#world.disks, this.#world.manifestBus, this.#world.hasTpm),
     objects: async () => [...this.#world.objects],
     stateFiles: async () => this.#world.stateFiles,
     profile: async () => ({ boots: 1, disks: [{ name: "root", size: DISK_SIZE, extents: "0+2" }] }),

@@ -1,4 +1,5 @@
-import { INSTANCES, PODS, VIRTUAL_MACHINES, type VirtualMachine, VOLUMES } from "../../kinds.ts";
+import { CLAIMS, INSTANCES, PODS, VIRTUAL_MACHINES, type VirtualMachine, VOLUMES } from "../../kinds.ts";
+import { at } from "../manifest/shape.ts";
 import type { World } from "./world.ts";
 
 /** KubeVirt, as far as it starts and ends machines. */
@@ -38,6 +39,7 @@ export class ModelMachines {
           metadata: { name, namespace, labels },
           spec: { volumes },
         });
+        this.#findState(machine);
       }
       this.#world.cluster.change(INSTANCES, namespace, name, (instance) => {
         const disks = [{ name: "root", disk: { bus: this.#world.instanceBus ?? "sata" } }];
@@ -74,6 +76,35 @@ export class ModelMachines {
     const strategy = machine.spec?.runStrategy ?? "";
     if (strategy === "Manual") return isThere || this.#world.startRequested;
     return ["Always", "RerunOnFailure", "Once"].includes(strategy);
+  }
+
+  /** Which claim KubeVirt keeps the machine's TPM and firmware state on: by its label, or else by its name; it makes one where there is none. */
+  #findState(machine: VirtualMachine): void {
+    const { name, namespace = "", uid = "" } = machine.metadata;
+    const domain = at(machine.spec?.template, "spec", "domain");
+    if (at(domain, "devices", "tpm").persistent !== true) return;
+    const label = "persistent-state-for";
+    const claims = this.#world.cluster
+      .all(CLAIMS)
+      .filter(({ metadata }) => metadata.namespace === namespace && metadata.deletionTimestamp === undefined);
+    const labelled = claims.filter(({ metadata }) => metadata.labels?.[label] === name);
+    if (labelled.length > 1)
+      this.#world.faults.push(`the state of ${name} may be any of ${labelled.map(({ metadata }) => metadata.name)}`);
+    const found = labelled[0] ?? claims.find(({ metadata }) => metadata.name === `${label}-${name}`);
+    const made = `${label}-${name}-${uid.slice(-4)}`;
+    if (found === undefined)
+      this.#world.cluster.put(CLAIMS, {
+        apiVersion: "v1",
+        kind: "PersistentVolumeClaim",
+        metadata: {
+          name: made,
+          namespace,
+          labels: { [label]: name },
+          ownerReferences: [{ apiVersion: "kubevirt.io/v1", kind: "VirtualMachine", name, uid }],
+        },
+        spec: {},
+      });
+    this.#world.stateUsed.push(found?.metadata.name ?? made);
   }
 
   /** A machine that starts on the agent can write there, and finds its exports. */

@@ -77,6 +77,10 @@ export class World {
   backedUp: unknown;
   objects: readonly unknown[] = [];
   stateFiles: { path: string; size: number }[] = [];
+  /** Machines have a persistent TPM: those that are there, and the one that was backed up. */
+  hasTpm = false;
+  /** The claims of TPM state that instances were started with, in order. */
+  readonly stateUsed: string[] = [];
   /** What the Job that restores the machine's state comes to. */
   stateJobFails = false;
   /** What a machine met that must not be. */
@@ -130,7 +134,7 @@ export class World {
 
   /** There is a machine of that name already, which owns its disks, and runs. */
   existing(uid = OLD_UID): void {
-    const { metadata, spec } = manifest(["root", "data"]);
+    const { metadata, spec } = manifest(["root", "data"], "virtio", this.hasTpm);
     this.cluster.put(
       VIRTUAL_MACHINES,
       {
