@@ -135,7 +135,9 @@ export const vmRestoreStatus = z.object({
       stateRestored: z
         .boolean()
         .optional()
-        .describe("Whether its TPM and firmware state was put onto its claim from the backup."),
+        .describe(
+          "Whether its TPM and firmware state was put onto its claim, from the backup or from the machine that it replaces.",
+        ),
     })
     .optional()
     .describe("How the machine was made from its manifest."),

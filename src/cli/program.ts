@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { checkNodeCommand } from "./commands/check-node.ts";
+import { copyStateCommand } from "./commands/copy-state.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { labCommand } from "./commands/lab.ts";
 import { mediaAgentCommand } from "./commands/media-agent.ts";
@@ -19,6 +20,7 @@ const program = new Command("vmrestore")
   .addCommand(mediaAgentCommand())
   .addCommand(relocateCommand())
   .addCommand(restoreStateCommand())
+  .addCommand(copyStateCommand())
   .addCommand(inspectCommand())
   .addCommand(checkNodeCommand())
   .addCommand(operatorCommand())

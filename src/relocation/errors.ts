@@ -13,6 +13,8 @@ export type RelocationErrorCode =
   | "RELOCATION_DISK_UNKNOWN"
   /** The agent refused a request for good. */
   | "RELOCATION_REFUSED"
+  /** What a claim holds of a machine's TPM and firmware is more than any machine has. */
+  | "RELOCATION_STATE_TOO_LARGE"
   /** Target and merged image differ. */
   | "RELOCATION_VERIFY_FAILED";
 

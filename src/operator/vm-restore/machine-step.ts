@@ -16,7 +16,7 @@ import { missingMessage, planReferences, type ReferencePlan } from "./reference-
 import { keptDisks, takePlace } from "./replace-step.ts";
 import { servedVolume } from "./served-volume.ts";
 import { takeOverState } from "./state-handover.ts";
-import { carriesState, restoreState } from "./state-step.ts";
+import { carriesState, restoreState, stateToCopy } from "./state-step.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const CREATED = "VirtualMachineCreated";
@@ -80,7 +80,7 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
     const message = `There is no NetworkAttachmentDefinition ${network}, which is one of the machine's networks. Create it, name another one in spec.virtualMachine.networkMap (networks: Map), or set spec.virtualMachine.networks to Disconnect.`;
     return waits(no(CREATED, "NetworkNotFound", message), 10_000);
   }
-  const { references, actions, missing, remarks } = planReferences(observed, carried);
+  const { references, actions, missing, remarks } = planReferences(observed, carried, made.machine);
   // A claim that has to be made has nothing on it, whatever one before it had.
   const makesClaim = actions.some((action) => action.do === "create" && action.type === CLAIMS);
   const stateRestored = !makesClaim && restore.status?.machine?.stateRestored === true ? { stateRestored: true } : {};
@@ -109,6 +109,11 @@ function createMachine(observed: Observed, plan: Plan): Outcome {
     if (!place.passes) return { ...place, status: { ...status, ...place.status } };
     const state = takeOverState(observed);
     if (!state.passes) return { ...state, status };
+    const source = isNewClaim ? stateToCopy(observed, made.machine) : undefined;
+    if (source !== undefined) {
+      const copied = restoreState(observed, plan, source);
+      if (!copied.passes) return { ...copied, status: { ...status, ...copied.status } };
+    }
   }
   const left = made.leftOut.length === 0 ? "" : ` Left out of the manifest: ${made.leftOut.slice(0, 20).join(", ")}.`;
   const buses = busActions(observed, made.machine.spec?.template?.spec?.domain?.devices?.disks ?? []);

@@ -140,9 +140,9 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const isOldInstance = isOldOne && !isOurs(restore, foundInstance);
   const instance = isOldInstance ? undefined : foundInstance;
   const podsBeside = plan === undefined ? [] : await cluster.list(PODS, namespace);
-  const jobPods = podsBeside.filter(
-    (pod) => isOurs(restore, pod) && pod.metadata.labels?.["job-name"] === names.relocation,
-  );
+  const podsOf = (job: string): Pod[] =>
+    podsBeside.filter((pod) => isOurs(restore, pod) && pod.metadata.labels?.["job-name"] === job);
+  const jobPods = podsOf(names.relocation);
   const launcher = startingLauncher(
     podsBeside.filter((pod) => isOurs(restore, pod)),
     isOurs(restore, instance) ? instance : undefined,
@@ -209,6 +209,7 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
     job: isOurs(restore, job) ? job : undefined,
     jobPods: jobPods.filter((pod) => !hasEnded(pod)),
     jobFailure: failureOf(jobPods),
+    statePods: podsOf(names.stateJob).filter((pod) => !hasEnded(pod)),
     jobSecret: isOurs(restore, jobSecret) ? jobSecret : undefined,
     inTheWay: [job, jobSecret].find((object) => object !== undefined && !isOurs(restore, object)),
     profile,

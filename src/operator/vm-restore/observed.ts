@@ -153,6 +153,8 @@ export interface Observed {
   readonly jobPods: readonly Pod[];
   /** What the relocation said when it failed last, as far as its pods are still there. */
   readonly jobFailure: string | undefined;
+  /** Of the Job that puts TPM and firmware state onto the machine's claim. */
+  readonly statePods: readonly Pod[];
   readonly jobSecret: Secret | undefined;
   /** What bears the name of the relocation Job or of its Secret and was made by somebody else. */
   readonly inTheWay: KubernetesObject | undefined;

@@ -1,13 +1,13 @@
 import type { ReferenceState, VMRestoreStatus } from "../../api/vm-restore-status.ts";
 import { type Action, create, removeIfThere } from "../actions.ts";
-import { JOBS, SECRETS } from "../kinds.ts";
+import { JOBS, SECRETS, type VirtualMachine } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { type Carried, type CarriedObjects, readCarried, saysTheSame } from "./manifest/carried-objects.ts";
 import { at } from "./manifest/shape.ts";
 import { isOurs, restoreLabels, STATE_LABEL, stateClaimName } from "./names.ts";
 import { REFERENCE_TYPES } from "./observe-references.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
-import { carriesState } from "./state-step.ts";
+import { carriesState, stateToCopy } from "./state-step.ts";
 
 /** KubeVirt's own size for it. */
 const STATE_SIZE = "10Mi";
@@ -26,8 +26,10 @@ export interface ReferencePlan {
 /**
  * What becomes of everything that the machine refers to. Nothing that is there is ever changed: the namespace's owner put it there,
  * and a backup knows less.
+ *
+ * @param made the machine that is about to be made
  */
-export function planReferences(observed: Observed, { objects }: CarriedObjects): ReferencePlan {
+export function planReferences(observed: Observed, { objects }: CarriedObjects, made: VirtualMachine): ReferencePlan {
   const references = observed.references.filter(({ isStale }) => isStale !== true);
   const actions: Action[] = removalsOf(observed, ({ isStale }) => isStale === true);
   const missing: ObservedReference[] = [];
@@ -42,7 +44,7 @@ export function planReferences(observed: Observed, { objects }: CarriedObjects):
     if (state === "Missing" && !optional) missing.push(reference);
     return { kind, name, state };
   });
-  return { references: entries, actions, missing, remarks: remarksOn(entries, observed) };
+  return { references: entries, actions, missing, remarks: remarksOn(entries, observed, made) };
 }
 
 /** What the snapshot holds of it; of a copy, failing that, what its original says here. */
@@ -67,7 +69,7 @@ function stateOf(
   return saysTheSame(carried, present) ? "Same" : "Differs";
 }
 
-function remarksOn(entries: ReferencePlan["references"], observed: Observed): string {
+function remarksOn(entries: ReferencePlan["references"], observed: Observed, made: VirtualMachine): string {
   const remarks: string[] = [];
   const differing = entries.filter(({ state }) => state === "Differs").map(({ kind, name }) => `${kind} ${name}`);
   if (differing.length > 0) {
@@ -80,8 +82,14 @@ function remarksOn(entries: ReferencePlan["references"], observed: Observed): st
   const hasState = carriesState(observed);
   if (state?.state === "Created" && hasState && observed.spec.virtualMachine.firmwareIdentity === "Regenerate")
     remarks.push(" Its TPM begins empty: what a TPM holds belongs to the firmware's UUID, which is a new one.");
-  if (state?.state === "Created" && !hasState)
-    remarks.push(" The backup holds no TPM or firmware state: the machine begins with an empty one.");
+  if (state?.state === "Created" && !hasState) {
+    const copied = stateToCopy(observed, made);
+    remarks.push(
+      copied === undefined
+        ? " The backup holds no TPM or firmware state: the machine begins with an empty one."
+        : ` The backup holds no TPM or firmware state: the machine begins with a copy of what the old one had (${copied}).`,
+    );
+  }
   if (state?.state === "Found") remarks.push(` Its TPM and firmware state is what claim ${state.name} held already.`);
   return remarks.join("");
 }

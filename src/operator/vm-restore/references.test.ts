@@ -333,6 +333,17 @@ test("a machine does not start with another TPM because its state could not be p
   await play(world, phaseIs("Completed"));
 });
 
+test("why the Job that puts state back does not run is told", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.stateJobWaits = "0/3 nodes are available: 3 node(s) had volume node affinity conflict.";
+  world.restore();
+  await play(world, (restore) => restore?.status?.message?.includes("volume node affinity conflict") === true);
+  expect(machine()).toBeUndefined();
+  world.stateJobWaits = undefined;
+  await play(world, phaseIs("Completed"));
+});
+
 test("a claim that somebody deleted is made and filled again before the machine starts", async () => {
   world.objects = EVERYTHING;
   world.stateFiles = STATE;

@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { conditionOf } from "../conditions.ts";
-import { CLAIMS, INSTANCES, MIGRATIONS, NAMESPACES, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
+import { CLAIMS, INSTANCES, JOBS, MIGRATIONS, NAMESPACES, SECRETS, VIRTUAL_MACHINES, VM_RESTORES } from "../kinds.ts";
 import { changeSpec, reasonIs } from "./testing/course.ts";
 import { COPY, PLACES, relocationUpTo, SLOW_START } from "./testing/courses.ts";
 import { phaseIs, play, playCourse, restoreIn } from "./testing/run.ts";
@@ -406,6 +406,75 @@ test("a claim that somebody put into the place of the old machine's state is wai
   await play(world, (restore) => conditionOf(restore?.status?.conditions, "PutBack")?.message.includes(name) === true);
   expect(machineIn(world)).toBeUndefined();
   world.cluster.erase(CLAIMS, TENANT, name);
+  await play(world, phaseIs("Completed"));
+  expectOld(world);
+});
+
+const stateJobs = (world: World) =>
+  world.cluster.writes.filter(({ type, name, verb }) => type === JOBS && verb === "create" && name.endsWith("-state"));
+
+test("where the backup holds no TPM state, the machine begins with a copy of the old one's, made when neither is there", async () => {
+  const world = new World();
+  withTpm(world);
+  const [old] = world.stateUsed;
+  world.restore(REPLACE);
+  let pod = "";
+  world.cluster.onWrite = ({ type, name, verb }, moment) => {
+    if (type === VIRTUAL_MACHINES && verb === "create" && moment === "before") {
+      expect(restoreIn(world)?.status?.machine?.stateRestored).toBe(true);
+      expect(world.cluster.all(JOBS).filter(({ metadata }) => metadata.name.endsWith("-state"))).toEqual([]);
+    }
+    if (type !== JOBS || verb !== "create" || !name.endsWith("-state") || moment !== "after") return;
+    expect(machineIn(world)).toBeUndefined();
+    pod = JSON.stringify(world.cluster.peek(JOBS, TENANT, name));
+  };
+  await play(world, phaseIs("Completed"));
+  expect(stateJobs(world)).toHaveLength(1);
+  expect(pod).toContain(`"claimName":"${old}","readOnly":true`);
+  expect(pod).toContain(`"claimName":"persistent-state-for-orders-db-${restoreIn(world)?.metadata.uid}"`);
+  expect(pod).toContain('"copy-state","--from","/old-state","--into","/state"');
+  expect(tell(world, "VirtualMachineCreated")?.message).toContain(`a copy of what the old one had (${old})`);
+});
+
+test.each([
+  [
+    "the backup holds some",
+    (world: World) => {
+      world.stateFiles = [{ path: "nvram/a_VARS.fd", size: 1 }];
+    },
+    REPLACE,
+  ],
+  [
+    "it gets another firmware UUID",
+    () => undefined,
+    { ...REPLACE, virtualMachine: { name: "orders-db", firmwareIdentity: "Regenerate" } },
+  ],
+] as const)("the old machine's TPM state is not copied where %s", async (_, change, spec) => {
+  const world = new World();
+  withTpm(world);
+  change(world);
+  world.restore(spec);
+  let copies = 0;
+  world.cluster.onWrite = ({ type, name }, moment) => {
+    if (type === JOBS && moment === "after" && name.endsWith("-state"))
+      copies += JSON.stringify(world.cluster.peek(JOBS, TENANT, name) ?? {}).includes("copy-state") ? 1 : 0;
+  };
+  await play(world, phaseIs("Completed"));
+  expect(copies).toBe(0);
+  expect(tell(world, "VirtualMachineCreated")?.message).not.toContain("what the old one had");
+});
+
+test("the old machine does not come back before the Job that copies its TPM state is gone", async () => {
+  const world = new World();
+  withTpm(world);
+  world.stateJobFails = true;
+  world.restore(REPLACE);
+  await play(world, reasonIs("VirtualMachineCreated", "StateNotRestored"));
+  world.cluster.onWrite = ({ type, verb }, moment) => {
+    if (type === VIRTUAL_MACHINES && verb === "create" && moment === "before")
+      expect(world.cluster.all(JOBS).filter(({ metadata }) => metadata.name.endsWith("-state"))).toEqual([]);
+  };
+  changeSpec(world, { replace: { confirmUid: OLD_UID, undo: true } });
   await play(world, phaseIs("Completed"));
   expectOld(world);
 });

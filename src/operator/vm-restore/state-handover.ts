@@ -1,6 +1,5 @@
-import type { Action } from "../actions.ts";
-import { remove } from "../actions.ts";
-import { CLAIMS, type Claim } from "../kinds.ts";
+import { type Action, remove, removeIfThere } from "../actions.ts";
+import { CLAIMS, type Claim, JOBS } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { isOurs, SET_ASIDE_LABEL, STATE_LABEL } from "./names.ts";
 import type { Observed } from "./observed.ts";
@@ -11,6 +10,11 @@ import { acts, no, type Outcome, passed, waits } from "./step.ts";
 // claim to the other while neither machine is there; the claims themselves, and what is on them, stay as they are.
 
 const POLL_MS = 1000;
+const PUTTING_BACK = no(
+  "PutBack",
+  "PuttingBack",
+  "The old machine's TPM and firmware state is being put in its place.",
+);
 
 /** KubeVirt takes no notice of a claim that is being deleted. */
 const stays = ({ metadata }: Claim): boolean => metadata.deletionTimestamp === undefined;
@@ -44,8 +48,10 @@ export function takeOverState(observed: Observed): Outcome {
  * when KubeVirt can find the old one's claim only.
  */
 export function giveStateBack(observed: Observed): Outcome {
-  const { restore, spec, old } = observed;
+  const { restore, spec, old, stateJob } = observed;
   if (old === undefined) return passed();
+  // It mounts the old one's claim, perhaps on another node.
+  if (stateJob !== undefined) return { ...acts(removeIfThere(JOBS, stateJob), PUTTING_BACK), againMs: POLL_MS };
   const { name } = spec.virtualMachine;
   const kept = new Set(old.setAside.map(({ metadata }) => metadata.name));
   const others = old.stateClaims.filter((claim) => stays(claim) && !kept.has(claim.metadata.name));
@@ -56,11 +62,7 @@ export function giveStateBack(observed: Observed): Outcome {
       .filter(({ metadata }) => metadata.labels?.[STATE_LABEL] !== name)
       .map((claim) => labelled(claim, { [STATE_LABEL]: name })),
   ];
-  if (actions.length > 0)
-    return acts(
-      actions,
-      no("PutBack", "PuttingBack", "The old machine's TPM and firmware state is being put in its place."),
-    );
+  if (actions.length > 0) return acts(actions, PUTTING_BACK);
   // One that KubeVirt made for the restored machine goes with it; of any other, somebody has to say what it is.
   const [other] = others;
   if (other === undefined || kept.size === 0) return passed();

@@ -39,6 +39,14 @@ export class ModelPods {
   }
 
   #fillState(job: Job): void {
+    const { stateJobWaits: message } = this.#world;
+    const pod = `${job.metadata.name}-0`;
+    if (message !== undefined) {
+      const conditions = [{ type: "PodScheduled", status: "False", reason: "Unschedulable", message }];
+      this.put(pod, job, { "job-name": job.metadata.name }, { phase: "Pending", conditions });
+      return;
+    }
+    this.#world.cluster.erase(PODS, job.metadata.namespace, pod);
     this.#world.cluster.change(JOBS, job.metadata.namespace, job.metadata.name, (changed) => {
       const conditions = [{ type: "Failed", status: "True", reason: "BackoffLimitExceeded", message: "it failed" }];
       changed.status = this.#world.stateJobFails ? { failed: 3, conditions } : { succeeded: 1 };

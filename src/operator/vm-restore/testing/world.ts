@@ -83,6 +83,8 @@ export class World {
   readonly stateUsed: string[] = [];
   /** What the Job that restores the machine's state comes to. */
   stateJobFails = false;
+  /** Why the scheduler finds no node for it. */
+  stateJobWaits: string | undefined;
   /** What a machine met that must not be. */
   readonly faults: string[] = [];
   /** That the agent fetched from the repository so far. */
