@@ -1,3 +1,4 @@
+import type { VMRestore } from "../../api/vm-restore.ts";
 import {
   CLAIMS,
   CONFIG_MAPS,
@@ -12,9 +13,16 @@ import type { ClusterReads } from "../runtime/cluster.ts";
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { hasVisibleAddress } from "./conflicts.ts";
 import { attachmentsOf, referencesOf } from "./manifest/references.ts";
-import { isOurs, restoreNames, stateClaimName } from "./names.ts";
+import { isOurs, restoreNames, STATE_LABEL, stateClaimName } from "./names.ts";
 import type { Observed, ObservedReference } from "./observed.ts";
 import { recreated } from "./recreated.ts";
+
+/** The claim that KubeVirt finds for a machine of that name already: it makes them with names of its own. A second one would be one too many. */
+async function claimWithState(cluster: ClusterReads, restore: VMRestore, machine: string): Promise<string | undefined> {
+  const claims = await cluster.list(CLAIMS, restore.metadata.namespace, `${STATE_LABEL}=${machine}`);
+  return claims.find((claim) => claim.metadata.deletionTimestamp === undefined && !isOurs(restore, claim))?.metadata
+    .name;
+}
 
 export const REFERENCE_TYPES: Readonly<Record<ObservedReference["kind"], ResourceType>> = {
   Secret: SECRETS as ResourceType,
@@ -46,11 +54,10 @@ export async function observeBeside(
   const made = result !== undefined && "machine" in result.made ? result.made : undefined;
   const wanted: Wanted[] = made === undefined ? [] : referencesOf(made.machine);
   if (made?.keepsState === true) {
-    wanted.push({
-      kind: "PersistentVolumeClaim",
-      name: stateClaimName(restore, spec),
-      optional: true,
-    });
+    const found =
+      spec.replace === undefined ? await claimWithState(cluster, restore, spec.virtualMachine.name) : undefined;
+    const name = found ?? stateClaimName(restore, spec);
+    wanted.push({ kind: "PersistentVolumeClaim", name, optional: true });
   }
   const isWanted = (kind: string, name: string) => wanted.some((each) => each.kind === kind && each.name === name);
   for (const { kind, name, state } of restore.status?.machine?.references ?? []) {

@@ -391,6 +391,21 @@ test("state that was there is not overwritten, and that of another manifest is n
   expect(message()).toContain("is what claim persistent-state-for-orders-db held already");
 });
 
+test("state on a claim that KubeVirt named itself is found, and no second claim is made beside it", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  const name = "persistent-state-for-orders-db-x7k2p";
+  const labels = { "persistent-state-for": "orders-db" };
+  const metadata = { name, namespace: TENANT, labels };
+  world.cluster.put(CLAIMS, { apiVersion: "v1", kind: "PersistentVolumeClaim", metadata, spec: {} });
+  world.restore();
+  await play(world, phaseIs("Completed"));
+  expect(stateClaim()).toBeUndefined();
+  expect(new Set(world.stateUsed)).toEqual(new Set([name]));
+  expect(world.faults).toEqual([]);
+  expect(message()).toContain(`is what claim ${name} held already`);
+});
+
 test("a restore that is discarded while it puts state back leaves nothing of it", async () => {
   world.objects = EVERYTHING;
   world.stateFiles = STATE;
