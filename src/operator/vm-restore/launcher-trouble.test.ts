@@ -184,3 +184,32 @@ test("the events of the launcher pod alone are watched, until the machine runs, 
   await driven.end();
   expect(driven.transport.watching).toEqual([]);
 });
+
+test("while the machine moves live, what is said of its second launcher pod is told", async () => {
+  const world = new World();
+  world.volumeMigrations.install();
+  world.volumeMigrations.targetWaits = true;
+  world.restore(relocation({ target: { storageClassName: "fast" } }));
+  const driven = await runByEvents(world);
+  const second = () =>
+    world.cluster.all<Pod>(PODS).find(({ metadata }) => metadata.name.startsWith("virt-launcher-orders-db-"));
+  for (let seconds = 0; second() === undefined && seconds < 120; seconds++) await driven.seconds(1);
+  await driven.seconds(3);
+  const uid = second()?.metadata.uid;
+  expect(uid).toBeDefined();
+  world.cluster.put(EVENTS, {
+    ...event("FailedAttachVolume", "Multi-Attach error for volume", 1),
+    metadata: { name: "said", namespace: TENANT },
+    involvedObject: { kind: "Pod", uid: uid ?? "" },
+  });
+  await driven.seconds(12);
+  expect(conditionOf(restoreIn(world)?.status?.conditions, "Relocated")?.message).toMatch(
+    /^The machine's second launcher pod virt-launcher-\S+ waits: its node cannot get a volume attached: Multi-Attach error/,
+  );
+  world.volumeMigrations.targetWaits = false;
+  for (let seconds = 0; restoreIn(world)?.status?.phase !== "Completed" && seconds < 120; seconds++)
+    await driven.seconds(1);
+  expect(restoreIn(world)?.status?.phase).toBe("Completed");
+  expect(driven.transport.watching).not.toContain("events");
+  await driven.end();
+});

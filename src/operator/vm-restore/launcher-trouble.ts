@@ -19,15 +19,19 @@ const PULLING = /^(ErrImage|ImagePull|ImageInspect|InvalidImage|RegistryUnavaila
 /** What the kubelet says of a container in good order. */
 const IN_ORDER = ["ContainerCreating", "PodInitializing"];
 
-/** What a machine's launcher pod waits for, in a sentence; undefined where nothing is known to hold it up. */
-export function launcherTrouble(observed: Observed): string | undefined {
+/**
+ * What a machine's launcher pod waits for, in a sentence; undefined where nothing is known to hold it up.
+ *
+ * @param called what people know the pod as
+ */
+export function launcherTrouble(observed: Observed, called = "launcher pod"): string | undefined {
   const { launcher } = observed;
   if (launcher === undefined) return undefined;
   const { pod, events } = launcher;
   const what = schedulingTrouble(pod) ?? containerTrouble(pod) ?? volumeTrouble(pod, events);
   return what === undefined
     ? undefined
-    : sentence(`The machine's launcher pod ${pod.metadata.name} waits: ${withoutSecrets(observed, what)}`);
+    : sentence(`The machine's ${called} ${pod.metadata.name} waits: ${withoutSecrets(observed, what)}`);
 }
 
 function schedulingTrouble({ status }: Pod): string | undefined {

@@ -1,8 +1,8 @@
 import { formatBytes } from "../../base/format-bytes.ts";
 import { sentence } from "../backup-repository/decide.ts";
-import { podTrouble } from "../inspection-job.ts";
 import type { VirtualMachine } from "../kinds.ts";
 import { CUTOVER_ANNOTATIONS, pinOf } from "./cutover-state.ts";
+import { launcherTrouble } from "./launcher-trouble.ts";
 import { holdInstance, isHeld, LIVE_ANNOTATIONS, type LiveState, liveState } from "./live-state.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
 import type { Observed } from "./observed.ts";
@@ -207,9 +207,8 @@ function whatKubeVirtDoes(observed: Observed, live: LiveState): string {
       ? "KubeVirt makes a pause before it tries again."
       : "The migration waits for its turn: KubeVirt runs few at once.";
   if (isCopying(live)) return copied(observed);
-  const trouble = podTrouble(observed.targetPods);
-  if (trouble !== undefined) return sentence(`The machine's second launcher pod waits: ${trouble}`);
-  return "KubeVirt prepares the machine's second launcher pod, on another node.";
+  const prepares = "KubeVirt prepares the machine's second launcher pod, on another node.";
+  return launcherTrouble(observed, "second launcher pod") ?? prepares;
 }
 
 /** What the copy has read. It counts only once the machine has moved. */

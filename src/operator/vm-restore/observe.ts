@@ -143,13 +143,14 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const podsOf = (job: string): Pod[] =>
     podsBeside.filter((pod) => isOurs(restore, pod) && pod.metadata.labels?.["job-name"] === job);
   const jobPods = podsOf(names.relocation);
+  const migratesLive = liveBegun({ restore, machine });
   const launcher = startingLauncher(
     podsBeside.filter((pod) => isOurs(restore, pod)),
     isOurs(restore, instance) ? instance : undefined,
+    migratesLive,
   );
   const launcherEvents = options.podEvents?.look(`${namespace}/${restore.metadata.name}`, watchedPod(launcher)) ?? [];
   const targetClaims = new Set(disks.map(({ target }) => target.claimName));
-  const migratesLive = liveBegun({ restore, machine });
   const choosing =
     plan !== undefined &&
     isChoosing({ restore, spec, machine, instance, hasCopied: isOurs(restore, job) || isOurs(restore, jobSecret) });

@@ -9,10 +9,18 @@ export function isLauncher({ metadata }: Pod): boolean {
   return metadata.labels?.["kubevirt.io"] === "virt-launcher";
 }
 
-/** The pod in which an instance is to start, as long as it does not; the latest, where there are several. */
-export function startingLauncher(pods: readonly Pod[], instance: VirtualMachineInstance | undefined): Pod | undefined {
+/**
+ * The pod in which an instance is to start, or to go on, as long as it does not; the latest, where there are several.
+ *
+ * @param migrates whether the instance is to move to another pod while it runs
+ */
+export function startingLauncher(
+  pods: readonly Pod[],
+  instance: VirtualMachineInstance | undefined,
+  migrates = false,
+): Pod | undefined {
   if (instance === undefined || instance.metadata.deletionTimestamp !== undefined) return undefined;
-  if (!["Pending", "Scheduling", undefined].includes(instance.status?.phase)) return undefined;
+  if (!migrates && !["Pending", "Scheduling", undefined].includes(instance.status?.phase)) return undefined;
   return pods
     .filter((pod) => isLauncher(pod) && pod.metadata.deletionTimestamp === undefined)
     .filter(({ status }) => status?.phase === "Pending" || status?.phase === undefined)

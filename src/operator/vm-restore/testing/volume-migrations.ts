@@ -22,6 +22,8 @@ export class VolumeMigrations {
   failures: string[] = [];
   /** Attempts run until this is false. */
   stalls = false;
+  /** The second launcher pods do not start. */
+  targetWaits = false;
   /** The instance ends in the very moment in which its guest has arrived: KubeVirt never says that it succeeded. */
   losesSource = false;
   /** Why KubeVirt does not migrate at all. */
@@ -128,14 +130,20 @@ export class VolumeMigrations {
         metadata: {
           name: pod,
           namespace,
-          labels: { "kubevirt.io": "virt-launcher" },
+          labels: { ...instance.metadata.labels, "kubevirt.io": "virt-launcher" },
           ownerReferences: [owner(instance)],
         },
         spec: { volumes: instance.spec?.volumes ?? [] },
         status: { phase },
       });
     const state = instance.status?.migrationState;
-    if (open.status?.phase === "Pending") {
+    const isPreparing = open.status?.phase === "Pending" || open.status?.phase === "Scheduling";
+    if (isPreparing && this.targetWaits) {
+      if (this.#cluster.peek(PODS, namespace, pod) === undefined) podIs("Pending");
+      set({ phase: "Scheduling" });
+      return;
+    }
+    if (isPreparing) {
       podIs("Running");
       set({ phase: "Running" });
       this.#changeInstance(instance, (now) => {
