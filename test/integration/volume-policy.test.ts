@@ -154,12 +154,13 @@ if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
         },
         spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "10Mi" } } },
       };
-      await kubectl(plane.kubeconfigPath, claim, "create");
+      // The server adds a finalizer and defaults: what is put is what was read.
+      const made = JSON.parse(await kubectl(plane.kubeconfigPath, claim, "create", "-o", "json")) as typeof claim;
       const as = `--as=system:serviceaccount:vmrestore-system:${account}`;
       const put = (metadata: object, spec: object = {}) =>
         kubectl(
           plane.kubeconfigPath,
-          { ...claim, metadata: { ...claim.metadata, ...metadata }, spec: { ...claim.spec, ...spec } },
+          { ...made, metadata: { ...made.metadata, ...metadata }, spec: { ...made.spec, ...spec } },
           ...["replace", "--dry-run=server", as],
         );
       const end = Date.now() + 30_000;
