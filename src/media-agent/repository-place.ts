@@ -17,6 +17,7 @@ export interface RepositoryPlace {
  * Opens the repository of that index of the configuration, and begins to read what will be asked of it first.
  *
  * @param count repositories in all
+ * @param onDeriving told when its key is being derived
  * @throws RepositoryError as {@link Repository.open}
  */
 export async function openPlace(
@@ -24,9 +25,11 @@ export async function openPlace(
   { snapshot, otherSnapshots = [] }: Pick<AgentConfig, "snapshot" | "otherSnapshots">,
   index: number,
   count: number,
+  onDeriving?: () => void,
 ): Promise<Repository> {
   const browsed = index === 0 ? snapshot : otherSnapshots.find((other) => other.repository === index);
   // A thread for each of several: decoding shares the processors anyway.
   const threads = count > 1 ? { threads: 1 } : {};
-  return Repository.open(await backend(), password, { indexCache, expect: browsed?.id, ...threads });
+  const options = { indexCache, expect: browsed?.id, ...threads, ...(onDeriving === undefined ? {} : { onDeriving }) };
+  return Repository.open(await backend(), password, options);
 }

@@ -8,25 +8,38 @@ import type { MediaAgentOptions } from "./options.ts";
 import { openBackend, otherAccess, readPassword } from "./repository-access.ts";
 import { openPlace, type RepositoryPlace } from "./repository-place.ts";
 
+/** A repository that takes longer until its key file is here does not hold up the servers. */
+const KEY_FILE_MS = 1000;
+
 /**
  * Serves the disks of one restore until the signal is aborted; then ends in order. Rejects where it cannot serve: its pod is
  * started again.
  *
  * Of all that it does before the first disk is served, two things take longest: restic's key, made to cost half a second of
- * another thread, and loading this program. So little is loaded before the key is being derived, and the rest meanwhile.
+ * another thread, and loading this program. So little is loaded before the key is being derived, and the rest meanwhile: while it
+ * loads, no answer of the repository is taken note of.
  */
 export async function runMediaAgent(options: MediaAgentOptions, signal: AbortSignal): Promise<void> {
   const config = readConfig(options.config);
   reserveIoThreads(config.repositorySlots);
   const places = await repositoryPlaces(config, options);
   const [first, ...others] = places;
-  const early = new EarlyOpening(openPlace(first, config, 0, places.length));
+  const early = new EarlyOpening((onDeriving) => openPlace(first, config, 0, places.length, onDeriving));
   try {
+    await begun(early, signal);
     const { serveRestore } = await import("./serve-restore.ts");
     await serveRestore(options, { config, places: [{ ...first, early }, ...others] }, signal);
   } finally {
     early.close();
   }
+}
+
+/** Resolves when the key is being derived, or there is no use in waiting for it any longer. */
+async function begun(early: EarlyOpening, signal: AbortSignal): Promise<void> {
+  const settled = new AbortController();
+  const limit = systemClock.sleep(KEY_FILE_MS, AbortSignal.any([signal, settled.signal])).catch(() => undefined);
+  await Promise.race([early.deriving, limit]);
+  settled.abort();
 }
 
 /** In the order in which the configuration names them: one at least. */

@@ -100,6 +100,23 @@ describe("openMasterKey", () => {
     await expect(openMasterKey(backend, "x")).rejects.toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
   });
 
+  test("tells once that a key is being derived, when nothing more is asked of the backend", async () => {
+    for (const password of ["one", "two", "three"]) await writeCheapKey(backend, master, password);
+    const steps: string[] = [];
+    const list = backend.list.bind(backend);
+    const readAll = backend.readAll.bind(backend);
+    backend.list = (type) => {
+      steps.push("list");
+      return list(type);
+    };
+    backend.readAll = (file, limit) => {
+      steps.push("read");
+      return readAll(file, limit);
+    };
+    await expect(openMasterKey(backend, "four", () => steps.push("deriving"))).rejects.toThrow("none of the 3 keys");
+    expect(steps).toEqual(["list", "read", "read", "read", "deriving"]);
+  });
+
   test("an empty password and one beyond ASCII", async () => {
     for (const password of ["", "pässwörd ☃ 🔑"]) {
       await writeCheapKey(backend, master, password);

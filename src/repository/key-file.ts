@@ -66,8 +66,13 @@ export function parseKeyFile(name: string, content: Buffer): KeyFile | undefined
  *
  * @throws RepositoryError REPOSITORY_WRONG_PASSWORD where it opens none, REPOSITORY_OBJECT_DAMAGED where none could be tried,
  *   REPOSITORY_NOT_FOUND where there is none.
+ * @param onDeriving told once, when all that is needed of the backend was read and half a second of deriving begins
  */
-export async function openMasterKey(backend: Backend, password: string): Promise<CryptoKey> {
+export async function openMasterKey(
+  backend: Backend,
+  password: string,
+  onDeriving: () => void = () => undefined,
+): Promise<CryptoKey> {
   const names = (await backend.list("keys")).sort().slice(0, KEY_LIMIT);
   const damaged: string[] = [];
   const files: { readonly name: string; readonly file: KeyFile }[] = [];
@@ -86,6 +91,7 @@ export async function openMasterKey(backend: Backend, password: string): Promise
       if (errorCode(error) !== "REPOSITORY_OBJECT_MISSING") throw error;
     }
   }
+  if (files.length > 0) onDeriving();
   // Key files are not sealed: whoever may write to the repository can add some that take long to try.
   for (const { name, file } of files.sort((a, b) => work(a.file) - work(b.file))) {
     const key = await tryKey(name, file, password);

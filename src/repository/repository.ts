@@ -53,6 +53,8 @@ interface OpenOptions {
   readonly indexCache?: string | undefined;
   /** The id of a snapshot that is going to be browsed at once: it and the index are read while the key is still being derived. */
   readonly expect?: string | undefined;
+  /** Told when the key is being derived, on a thread of its own: until then it waits for the repository, not for a processor. */
+  readonly onDeriving?: () => void;
 }
 
 const CONFIG = { type: "config", name: "" } as const;
@@ -119,7 +121,7 @@ export class Repository {
     const early = new EarlyReads(new CountedBackend(backend, counters));
     try {
       if (options.expect !== undefined) await beginOpening(early, options.expect, options.indexCache);
-      const { key, found } = await unlock(early, password);
+      const { key, found } = await unlock(early, password, options.onDeriving);
       return new Repository(early, counters, key, found, options);
     } catch (error) {
       await early.close();
@@ -363,9 +365,10 @@ async function beginOpening(early: EarlyReads, snapshot: string, indexCache: str
 async function unlock(
   backend: EarlyReads,
   password: string,
+  onDeriving: (() => void) | undefined,
 ): Promise<{ readonly key: CryptoKey; readonly found: z.infer<typeof config> }> {
   const sealed = backend.begin(CONFIG, SMALL_FILE_LIMIT);
-  const opening = openMasterKey(backend, password);
+  const opening = openMasterKey(backend, password, onDeriving);
   // Where there is no repository at all, that is what is told.
   opening.catch(() => undefined);
   await sealed.catch((error: unknown) => {
