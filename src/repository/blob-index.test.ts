@@ -23,7 +23,8 @@ let decoder: Decoder;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "blob-index-"));
   await writeFile(join(directory, "config"), "");
-  decoder = new Decoder(key, 1);
+  decoder = new Decoder(1);
+  decoder.useKey(key);
 });
 afterEach(async () => {
   await decoder.close();

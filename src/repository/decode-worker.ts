@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { VmRestoreError } from "../base/errors.ts";
 import { decodeBlob, decodeTreeInPieces } from "./blob-codec.ts";
 import type { CryptoKey } from "./crypto.ts";
-import type { DecodeReply, DecodeRequest } from "./decoder.ts";
+import type { DecodeKey, DecodeReply, DecodeRequest } from "./decoder.ts";
 import { IdTable } from "./id-table.ts";
 import { parseIndex } from "./index-file.ts";
 import { release } from "./release.ts";
@@ -12,12 +12,11 @@ import { decodeUnpacked } from "./unpacked.ts";
 
 type Value = NonNullable<DecodeReply["value"]>;
 
-const key = workerData as CryptoKey;
 /** What a hash of zeros is made of: at most a blob's length, so in pieces. */
 const ZEROS = Buffer.alloc(64 * 1024);
 
 /** The answer, and what of it is given away rather than copied. */
-async function answer(request: DecodeRequest): Promise<[Value, ArrayBuffer[]]> {
+async function answer(key: CryptoKey, request: DecodeRequest): Promise<[Value, ArrayBuffer[]]> {
   switch (request.kind) {
     case "data": {
       const plain = decodeBlob(key, request.id, request.pack, request.sealed, request.uncompressedLength);
@@ -56,9 +55,9 @@ function hashOfZeros(length: number): string {
   return hash.digest("hex");
 }
 
-parentPort?.on("message", async (request: DecodeRequest & { number: number }) => {
+async function reply(key: CryptoKey, request: DecodeRequest & { number: number }): Promise<void> {
   try {
-    const [value, transfer] = await answer(request);
+    const [value, transfer] = await answer(key, request);
     parentPort?.postMessage({ number: request.number, value } satisfies DecodeReply, transfer);
   } catch (error) {
     const ours = error instanceof VmRestoreError ? error : undefined;
@@ -71,4 +70,8 @@ parentPort?.on("message", async (request: DecodeRequest & { number: number }) =>
   } finally {
     if (request.kind !== "zeros") release(request.sealed);
   }
+}
+
+parentPort?.once("message", ({ key }: DecodeKey) => {
+  parentPort?.on("message", (request: DecodeRequest & { number: number }) => void reply(key, request));
 });

@@ -11,10 +11,14 @@ const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes)
 const place = (uncompressedLength: number) => ({ pack: "p", offset: 0, length: 0, uncompressedLength });
 
 let decoder: Decoder;
+function unlocked(started: Decoder): Decoder {
+  started.useKey(key);
+  return started;
+}
 afterEach(() => decoder.close());
 
 test.each([0, 1, 100, 5000, 1_000_000])("gives back %i bytes, stored as they are or compressed", async (length) => {
-  decoder = new Decoder(key, 1);
+  decoder = unlocked(new Decoder(1));
   const plain = Buffer.concat([noise(length - (length % 4), 1), Buffer.alloc(length % 4, 1)]);
   expect((await decoder.blob(sha256(plain), place(0), encrypt(key, plain))).equals(plain)).toBe(true);
   if (length === 0) return;
@@ -23,7 +27,7 @@ test.each([0, 1, 100, 5000, 1_000_000])("gives back %i bytes, stored as they are
 });
 
 test("refuses other content, another length, a bomb, and anything altered", async () => {
-  decoder = new Decoder(key, 2);
+  decoder = unlocked(new Decoder(2));
   const plain = noise(10_000, 2);
   const packed = zstdCompressSync(plain);
   const altered = encrypt(key, plain);
@@ -48,7 +52,7 @@ test("refuses other content, another length, a bomb, and anything altered", asyn
 });
 
 test("leaves the caller's other buffers alone", async () => {
-  decoder = new Decoder(key, 1);
+  decoder = unlocked(new Decoder(1));
   const small = Buffer.from("small enough for the pool that Node's buffers share");
   const sealed = Buffer.allocUnsafe(32 + small.length);
   encrypt(key, small).copy(sealed);
@@ -58,7 +62,7 @@ test("leaves the caller's other buffers alone", async () => {
 });
 
 test("the id of zeros", async () => {
-  decoder = new Decoder(key, 1);
+  decoder = unlocked(new Decoder(1));
   for (const length of [0, 1, 65_535, 65_536, 65_537, 3_000_000]) {
     expect(await decoder.zeroId(length)).toBe(sha256(Buffer.alloc(length)));
   }
@@ -66,11 +70,12 @@ test("the id of zeros", async () => {
 
 test("a thread that dies fails what it had, and another one takes over", async () => {
   const workers: Worker[] = [];
-  decoder = new Decoder(key, 1, (workerData) => {
-    const worker = new Worker(new URL("./decode-worker.ts", import.meta.url), { workerData });
+  const decoding = new Decoder(1, () => {
+    const worker = new Worker(new URL("./decode-worker.ts", import.meta.url));
     workers.push(worker);
     return worker;
   });
+  decoder = unlocked(decoding);
   const plain = noise(1_000_000, 4);
   const read = (): Promise<Buffer> => decoder.blob(sha256(plain), place(0), encrypt(key, plain));
   await read();
@@ -84,8 +89,25 @@ test("a thread that dies fails what it had, and another one takes over", async (
   expect(workers).toHaveLength(2);
 });
 
+test("threads that were started before there is a key decode with it", async () => {
+  const workers: Worker[] = [];
+  decoder = new Decoder(2, () => {
+    const worker = new Worker(new URL("./decode-worker.ts", import.meta.url));
+    workers.push(worker);
+    return worker;
+  });
+  decoder.start();
+  decoder.start();
+  expect(workers).toHaveLength(2);
+  decoder.useKey(key);
+  const plain = noise(10_000, 5);
+  const read = (): Promise<Buffer> => decoder.blob(sha256(plain), place(0), encrypt(key, plain));
+  for (const each of await Promise.all([read(), read(), read()])) expect(each.equals(plain)).toBe(true);
+  expect(workers).toHaveLength(2);
+});
+
 test("after closing, everything is refused, and no thread comes back", async () => {
-  decoder = new Decoder(key, 2);
+  decoder = unlocked(new Decoder(2));
   await decoder.close();
   await expect(decoder.zeroId(5)).rejects.toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
 });

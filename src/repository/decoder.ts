@@ -37,9 +37,14 @@ interface Thread {
   readonly waiting: Map<number, Deferred<unknown>>;
 }
 
-function startWorker(key: CryptoKey): Worker {
+/** The first message that a thread is sent. */
+export interface DecodeKey {
+  readonly kind: "key";
+  readonly key: CryptoKey;
+}
+
+function startWorker(): Worker {
   return new Worker(workerUrl(import.meta.url, "./decode-worker"), {
-    workerData: key,
     // What it makes of a file is a few large pieces; small garbage is not to pile up to 48 MiB in each thread.
     resourceLimits: { maxYoungGenerationSizeMb: 3 },
   });
@@ -51,19 +56,32 @@ function startWorker(key: CryptoKey): Worker {
  * it had under way, and another takes its place.
  */
 export class Decoder {
-  readonly #start: () => Worker;
-  readonly #threads: Thread[];
+  readonly #startWorker: () => Worker;
+  readonly #count: number;
+  readonly #threads: Thread[] = [];
+  #key: CryptoKey | undefined;
   #next = 0;
   #closed = false;
 
   /**
    * @param threads number of worker threads, at least 1
-   * @param start makes a worker that runs the module `decode-worker`
+   * @param startThread makes a worker that runs the module `decode-worker`
    */
-  constructor(key: CryptoKey, threads: number, start: (key: CryptoKey) => Worker = startWorker) {
-    this.#start = () => start(key);
-    this.#threads = [];
-    for (let index = 0; index < threads; index++) this.#threads.push(this.#startThread());
+  constructor(threads: number, startThread: () => Worker = startWorker) {
+    this.#count = threads;
+    this.#startWorker = startThread;
+  }
+
+  /** Starts the threads, so that they are there when the key is: it takes each of them a tenth of a second. */
+  start(): void {
+    while (!this.#closed && this.#threads.length < this.#count) this.#threads.push(this.#startThread());
+  }
+
+  /** Has to be called, once, before anything is asked. */
+  useKey(key: CryptoKey): void {
+    for (const { worker } of this.#threads) worker.postMessage({ kind: "key", key } satisfies DecodeKey);
+    this.#key = key;
+    this.start();
   }
 
   /** The plain bytes of a data blob. */
@@ -92,8 +110,8 @@ export class Decoder {
   }
 
   async #ask(request: DecodeRequest, given?: Buffer): Promise<unknown> {
-    const thread = this.#threads.reduce((least, other) => (other.waiting.size < least.waiting.size ? other : least));
     if (this.#closed) throw new RepositoryError("REPOSITORY_UNREACHABLE", "the repository was closed");
+    const thread = this.#threads.reduce((least, other) => (other.waiting.size < least.waiting.size ? other : least));
     const number = this.#next++;
     const answer = deferred<unknown>();
     thread.waiting.set(number, answer);
@@ -106,7 +124,8 @@ export class Decoder {
   }
 
   #startThread(): Thread {
-    const thread: Thread = { worker: this.#start(), waiting: new Map() };
+    const thread: Thread = { worker: this.#startWorker(), waiting: new Map() };
+    if (this.#key !== undefined) thread.worker.postMessage({ kind: "key", key: this.#key } satisfies DecodeKey);
     thread.worker.on("message", (reply: DecodeReply) => settle(thread, reply));
     let reason: unknown;
     thread.worker.on("error", (error) => {

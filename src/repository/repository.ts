@@ -95,8 +95,9 @@ export class Repository {
     backend: Backend,
     counters: RepositoryCounters,
     key: CryptoKey,
+    decoder: Decoder,
     { id, version }: z.infer<typeof config>,
-    { threads = 2, wholeIndexLimit = WHOLE_INDEX_LIMIT, indexCache }: OpenOptions,
+    { wholeIndexLimit = WHOLE_INDEX_LIMIT, indexCache }: OpenOptions,
   ) {
     this.id = id;
     this.version = version;
@@ -105,7 +106,7 @@ export class Repository {
     this.#backend = backend;
     this.#packs = new GroupedReads(backend);
     this.#key = key;
-    this.#decoder = new Decoder(key, threads);
+    this.#decoder = decoder;
     this.#snapshots = new SnapshotList(backend, key);
     this.#wholeIndexLimit = wholeIndexLimit;
     this.#kept = indexCache === undefined ? undefined : { cache: new IndexCache(indexCache), repository: id };
@@ -119,11 +120,18 @@ export class Repository {
   static async open(backend: Backend, password: string, options: OpenOptions = {}): Promise<Repository> {
     const counters: RepositoryCounters = { requests: 0, bytesFetched: 0, blobsFetched: 0, failures: 0 };
     const early = new EarlyReads(new CountedBackend(backend, counters));
+    const decoder = new Decoder(options.threads ?? 2);
+    const onDeriving = (): void => {
+      decoder.start();
+      options.onDeriving?.();
+    };
     try {
       if (options.expect !== undefined) await beginOpening(early, options.expect, options.indexCache);
-      const { key, found } = await unlock(early, password, options.onDeriving);
-      return new Repository(early, counters, key, found, options);
+      const { key, found } = await unlock(early, password, onDeriving);
+      decoder.useKey(key);
+      return new Repository(early, counters, key, decoder, found, options);
     } catch (error) {
+      await decoder.close();
       await early.close();
       throw error;
     }
@@ -365,7 +373,7 @@ async function beginOpening(early: EarlyReads, snapshot: string, indexCache: str
 async function unlock(
   backend: EarlyReads,
   password: string,
-  onDeriving: (() => void) | undefined,
+  onDeriving: () => void,
 ): Promise<{ readonly key: CryptoKey; readonly found: z.infer<typeof config> }> {
   const sealed = backend.begin(CONFIG, SMALL_FILE_LIMIT);
   const opening = openMasterKey(backend, password, onDeriving);
