@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { Command } from "commander";
-import { createLogger } from "../../base/logging.ts";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
@@ -12,6 +11,7 @@ export function labCommand(): Command {
     .description("run an embedded cluster for trying and testing, until Ctrl-C")
     .option("--directory <directory>", "where everything of it lies", ".lab")
     .action(async ({ directory }: Options) => {
+      const { createLogger } = await import("../../base/logging.ts");
       const { startLab } = await import("../../lab/lab.ts");
       const signal = terminationSignal();
       const lab = await startLab({

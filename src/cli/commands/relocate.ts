@@ -1,7 +1,4 @@
 import { Command, InvalidArgumentError } from "commander";
-import { AGENT_PORTS } from "../../api/agent-config.ts";
-import { createLogger } from "../../base/logging.ts";
-import { readTls } from "../../base/tls-files.ts";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
@@ -24,6 +21,9 @@ export function relocateCommand(): Command {
     )
     .option("--verify", "compare checksums at the end", false)
     .action(async ({ agent, tlsDir, disk, verify }: Options) => {
+      const { AGENT_PORTS } = await import("../../api/agent-config.ts");
+      const { createLogger } = await import("../../base/logging.ts");
+      const { readTls } = await import("../../base/tls-files.ts");
       const { runRelocation } = await import("../../relocation/relocate.ts");
       const tls = await readTls(tlsDir);
       await runRelocation(

@@ -1,8 +1,4 @@
 import { Command } from "commander";
-import { AGENT_PORTS } from "../../api/agent-config.ts";
-import { AgentControlClient } from "../../api/agent-control-client.ts";
-import { createLogger } from "../../base/logging.ts";
-import { readTls } from "../../base/tls-files.ts";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
@@ -22,6 +18,10 @@ export function restoreStateCommand(): Command {
     .requiredOption("--backed-up-as <name>", "the machine's name when it was backed up")
     .requiredOption("--machine <name>", "the machine's name now")
     .action(async ({ agent, tlsDir, into, backedUpAs, machine }: Options) => {
+      const { AGENT_PORTS } = await import("../../api/agent-config.ts");
+      const { AgentControlClient } = await import("../../api/agent-control-client.ts");
+      const { createLogger } = await import("../../base/logging.ts");
+      const { readTls } = await import("../../base/tls-files.ts");
       const { restoreState } = await import("../../relocation/restore-state.ts");
       const tls = await readTls(tlsDir);
       const client = new AgentControlClient({ host: agent, port: AGENT_PORTS.control, tls });
