@@ -74,7 +74,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   #listening = false;
   #waiting = "starting";
   #bootSetSource: "Profile" | "Structure" = "Structure";
-  /** When the boot set was chosen, in monotonic milliseconds. */
+  /** When the agent began to look for the boot set and to stage it, in monotonic milliseconds. */
   #stagingSince = 0;
   #overlayFree = 0;
   /** What was read of the snapshot's files, by what it is: the operator asks again and again, and a repository may be far away. */
@@ -360,10 +360,11 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   }
 
   #isLaunchable(): boolean {
-    const { bootSet } = this.#serving?.reads ?? {};
-    if (bootSet === undefined) return false;
+    const { reads } = this.#serving ?? {};
+    if (reads === undefined) return false;
+    const { complete, total, staged } = reads.bootSet;
     const elapsedMs = this.#options.clock.monotonic() - this.#stagingSince;
-    return isLaunchable({ complete: bootSet.complete, total: bootSet.total, staged: bootSet.staged, elapsedMs });
+    return isLaunchable({ complete, total, staged, fetched: reads.scheduler.arrivedBytes, elapsedMs });
   }
 
   #logBootSet(source: "Profile" | "Structure"): void {

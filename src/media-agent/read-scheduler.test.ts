@@ -220,4 +220,5 @@ test("the rate counts the time in which the repository was read from, and is tol
   await clock.advance(1000);
   await answer();
   expect(scheduler.rate).toBe((3 * bytes) / 2);
+  expect(scheduler.arrivedBytes).toBe(3 * bytes);
 });

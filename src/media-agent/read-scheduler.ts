@@ -84,6 +84,11 @@ export class ReadScheduler {
     return [...this.#running].filter((request) => request.reason === reason).length;
   }
 
+  /** Bytes of all blobs that arrived. */
+  get arrivedBytes(): number {
+    return this.#arrivedBytes;
+  }
+
   /** Bytes per second while the repository is read from; undefined until that says something. */
   get rate(): number | undefined {
     const now = this.#running.size === 0 ? 0 : this.#options.clock.monotonic() - this.#busySince;

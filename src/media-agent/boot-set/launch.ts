@@ -12,13 +12,15 @@ export interface Staging {
   /** Bytes of the boot set; 0 until it was chosen. */
   readonly total: number;
   readonly staged: number;
-  /** Since staging began. */
+  /** Bytes that came from the repository since the boot set is looked for and staged: for it, for the search, or for a guest. */
+  readonly fetched: number;
+  /** Since then. */
   readonly elapsedMs: number;
 }
 
 /** Whether a machine that is started now finds what it reads staged: waiting any longer would not make it usable sooner. */
-export function isLaunchable({ complete, total, staged, elapsedMs }: Staging): boolean {
+export function isLaunchable({ complete, total, staged, fetched, elapsedMs }: Staging): boolean {
   if (complete) return true;
-  if (total === 0 || staged === 0 || elapsedMs < MEASURED_AFTER_MS) return false;
-  return ((total - staged) / staged) * elapsedMs <= HEAD_START_MS;
+  if (total === 0 || fetched === 0 || elapsedMs < MEASURED_AFTER_MS) return false;
+  return ((total - staged) / fetched) * elapsedMs <= HEAD_START_MS;
 }
