@@ -6,6 +6,9 @@ const BYTES = 128 * 1024 * 1024;
 const MILLISECONDS = 20_000;
 /** One read of a structure. */
 const READ_LIMIT = 1024 * 1024;
+/** Structures are looked at in steps of a few bytes, dozens of which lie in one block of a file system: it is read once. */
+const BLOCK = 4096;
+const BLOCKS_KEPT = 1024;
 
 /** The disk asks for more than it may. Parsers let it through: what they found until then counts. */
 export class BudgetSpentError extends Error {}
@@ -15,7 +18,7 @@ export interface Volume {
   /** Bytes. */
   readonly size: number;
   /**
-   * Bytes from `offset`; undefined where they are not all in the volume, or are more than one read may ask for.
+   * Bytes from `offset`, shared with others who read them; undefined where they are not all in the volume, or are more than one read may ask for.
    *
    * @throws BudgetSpentError
    */
@@ -35,6 +38,8 @@ export class BoundedDisk implements Volume {
   readonly #deadline: number;
   #reads = 0;
   #bytes = 0;
+  /** By their number; the one read first goes first. */
+  readonly #blocks = new Map<number, Promise<Buffer>>();
 
   constructor(source: BlockSource, clock: Clock) {
     this.size = source.size;
@@ -55,7 +60,24 @@ export class BoundedDisk implements Volume {
     if (this.#reads > READS || this.#bytes > BYTES || this.#clock.monotonic() > this.#deadline) {
       throw new BudgetSpentError("the disk's structure takes too long to read");
     }
-    return this.#source.read(offset, length, "staging");
+    const number = Math.floor(offset / BLOCK);
+    const start = number * BLOCK;
+    if (offset + length > start + BLOCK) return this.#source.read(offset, length, "staging");
+    const block = await this.#block(number);
+    return block.subarray(offset - start, offset - start + length);
+  }
+
+  #block(number: number): Promise<Buffer> {
+    const known = this.#blocks.get(number);
+    if (known !== undefined) return known;
+    for (const first of this.#blocks.keys()) {
+      if (this.#blocks.size < BLOCKS_KEPT) break;
+      this.#blocks.delete(first);
+    }
+    const start = number * BLOCK;
+    const block = this.#source.read(start, Math.min(BLOCK, this.size - start), "staging");
+    this.#blocks.set(number, block);
+    return block;
   }
 }
 
