@@ -44,6 +44,7 @@ export async function* findFiles<Node extends TreeNode>(
   looks: readonly Look[],
 ): AsyncGenerator<Extent> {
   const walk = new Walk(tree);
+  walk.goAhead(looks);
   for (const look of looks) {
     const number = await walk.find(look.path);
     yield* walk.touched();
@@ -51,11 +52,20 @@ export async function* findFiles<Node extends TreeNode>(
   }
 }
 
+/** A directory that was read. */
+interface Listing {
+  /** Undefined where it is no directory. */
+  readonly entries: ReadonlyMap<string, number> | undefined;
+  /** Where its description and its entries lie. */
+  readonly places: readonly Extent[];
+}
+
 /** Walks directories. What it touches on its way is part of the boot set. */
 class Walk<Node extends TreeNode> {
   readonly #tree: FileTree<Node>;
-  /** Entries of the directories that were read. */
-  readonly #directories = new Map<number, ReadonlyMap<string, number>>();
+  readonly #listings = new Map<number, Promise<Listing>>();
+  /** Those of them that count as touched. */
+  readonly #entered = new Set<number>();
   readonly #taken = new Set<number>();
   #touched: Extent[] = [];
 
@@ -70,15 +80,32 @@ class Walk<Node extends TreeNode> {
     return touched;
   }
 
+  /**
+   * Begins to read the directories on the way to all looks, side by side: one after the other, each would wait for the repository. What
+   * cannot be read is told to whoever comes there.
+   */
+  goAhead(looks: readonly Look[]): void {
+    for (const { path } of looks) {
+      this.#follow(path, async (number) => (await this.#listing(number)).entries).catch(() => undefined);
+    }
+  }
+
   /** The directory at a path; links are not followed. */
-  async find(path: string): Promise<number | undefined> {
+  find(path: string): Promise<number | undefined> {
+    return this.#follow(path, (number) => this.#entries(number));
+  }
+
+  async #follow(
+    path: string,
+    entriesOf: (number: number) => Promise<ReadonlyMap<string, number> | undefined>,
+  ): Promise<number | undefined> {
     let number = this.#tree.root;
     for (const name of path.split("/").filter((part) => part !== "")) {
-      const child = (await this.#entries(number))?.get(name);
+      const child = (await entriesOf(number))?.get(name);
       if (child === undefined) return undefined;
       number = child;
     }
-    return (await this.#entries(number)) === undefined ? undefined : number;
+    return (await entriesOf(number)) === undefined ? undefined : number;
   }
 
   /** The files of a directory that are looked for, and those of its directories down to `depth`; each file once. */
@@ -107,13 +134,25 @@ class Walk<Node extends TreeNode> {
 
   /** Undefined where it is no directory. */
   async #entries(number: number): Promise<ReadonlyMap<string, number> | undefined> {
-    const known = this.#directories.get(number);
-    if (known !== undefined) return known;
-    const node = await this.#node(number);
-    if (node?.kind !== "directory") return undefined;
-    const { entries, extents } = await this.#tree.directory(node);
-    this.#touched.push(...extents);
-    this.#directories.set(number, entries);
+    const { entries, places } = await this.#listing(number);
+    if (!this.#entered.has(number)) this.#touched.push(...places);
+    this.#entered.add(number);
     return entries;
+  }
+
+  #listing(number: number): Promise<Listing> {
+    const known = this.#listings.get(number);
+    if (known !== undefined) return known;
+    const listing = this.#list(number);
+    this.#listings.set(number, listing);
+    return listing;
+  }
+
+  async #list(number: number): Promise<Listing> {
+    const node = await this.#tree.node(number);
+    if (node === undefined) return { entries: undefined, places: [] };
+    if (node.kind !== "directory") return { entries: undefined, places: [node.place] };
+    const { entries, extents } = await this.#tree.directory(node);
+    return { entries, places: [node.place, ...extents] };
   }
 }
