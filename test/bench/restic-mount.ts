@@ -39,7 +39,7 @@ export async function mountSnapshot(
   };
   while (!(await stat(root).then(Boolean, () => false))) {
     if (restic.exitCode !== null) throw new Error("restic mount ended; it needs FUSE and Debian's package fuse3");
-    await delay(50);
+    await delay(20);
   }
   return mount;
 }
