@@ -1,5 +1,4 @@
 import { Command } from "commander";
-import { createLogger } from "../../base/logging.ts";
 
 interface Options {
   readonly from: string;
@@ -12,6 +11,7 @@ export function copyStateCommand(): Command {
     .requiredOption("--from <directory>", "where the claim that holds it is mounted")
     .requiredOption("--into <directory>", "where the other claim is mounted")
     .action(async ({ from, into }: Options) => {
+      const { createLogger } = await import("../../base/logging.ts");
       const { copyState } = await import("../../relocation/copy-state.ts");
       await copyState({ from, into, log: createLogger("copy-state") });
     });
