@@ -19,7 +19,7 @@ import { installKubeVirt } from "../kubevirt-resources.ts";
 // An API server with KubeVirt's kinds, claims that are folders, and a tiny guest to boot from one of them.
 
 export const NAMESPACE = "default";
-const STEP_MS = 40_000;
+const STEP_MS = 100_000;
 
 /** Waits until what is looked for is there. @param state what is told where it does not come */
 export async function until<T>(
