@@ -1,8 +1,8 @@
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { isDemand, isMoreUrgent, READ_REASONS, ReadQueue, type ReadReason } from "./read-queue.ts";
+import { isDemand, isMoreUrgent, isRelocations, READ_REASONS, ReadQueue, type ReadReason } from "./read-queue.ts";
 
-const IDLE = { free: 8, runningDemand: 0 };
+const IDLE = { free: 8, runningDemand: 0, relocationHeld: false };
 
 function drain(queue: ReadQueue, slots = IDLE): string[] {
   const order: string[] = [];
@@ -46,34 +46,54 @@ test("a guest that keeps every slot busy does not keep the lead out, nor what wa
   queue.add("a1", "ahead");
   queue.relocating = true;
   for (const n of [1, 2, 3]) queue.add(`g${n}`, "guest");
-  const busy = { free: 1, runningDemand: 7 };
+  const busy = { ...IDLE, free: 1, runningDemand: 7 };
   expect(drain(queue, busy)).toEqual(["g1", "a1", "g2", "g3"]);
   queue.add("l1", "lead");
   expect(queue.next(busy)).toBeUndefined();
   queue.add("g4", "guest");
   // The only slot that is not staged stays the guest's.
-  expect(queue.next({ free: 1, runningDemand: 0 })?.id).toBe("g4");
+  expect(queue.next({ ...IDLE, free: 1, runningDemand: 0 })?.id).toBe("g4");
 });
 
 test("a staged read leaves the last slot free", () => {
   const queue = new ReadQueue();
   queue.add("b1", "boot");
   queue.add("l1", "lead");
-  expect(queue.next({ free: 1, runningDemand: 0 })).toBeUndefined();
+  expect(queue.next({ ...IDLE, free: 1, runningDemand: 0 })).toBeUndefined();
   queue.relocating = true;
-  expect(queue.next({ free: 1, runningDemand: 0 })).toBeUndefined();
+  expect(queue.next({ ...IDLE, free: 1, runningDemand: 0 })).toBeUndefined();
   queue.add("g1", "guest");
-  expect(queue.next({ free: 1, runningDemand: 0 })?.id).toBe("g1");
-  expect(queue.next({ free: 0, runningDemand: 0 })).toBeUndefined();
+  expect(queue.next({ ...IDLE, free: 1, runningDemand: 0 })?.id).toBe("g1");
+  expect(queue.next({ ...IDLE, free: 0, runningDemand: 0 })).toBeUndefined();
 });
 
 test("what lies ahead waits while a demand read runs; the boot set does not", () => {
   const queue = new ReadQueue();
   queue.add("a1", "ahead");
   queue.add("b1", "boot");
-  expect(drain(queue, { free: 5, runningDemand: 1 })).toEqual(["b1"]);
+  expect(drain(queue, { ...IDLE, free: 5, runningDemand: 1 })).toEqual(["b1"]);
   expect(drain(queue)).toEqual(["a1"]);
 });
+
+test.each([true, false])(
+  "a relocation that holds all it may starts nothing; the guest does (relocating: %s)",
+  (relocating) => {
+    const queue = new ReadQueue();
+    queue.relocating = relocating;
+    queue.add("r1", "relocation");
+    queue.add("l1", "lead");
+    queue.add("a1", "ahead");
+    queue.add("b1", "boot");
+    queue.add("g1", "guest");
+    expect(queue.waitingForGuest).toBe(2);
+    const held = { ...IDLE, relocationHeld: true };
+    expect(drain(queue, held)).toEqual(["g1", "b1"]);
+    queue.add("b2", "boot");
+    // What waits for its turn takes nothing: the last slot stays the guest's.
+    expect(queue.next({ ...held, free: 1, runningDemand: 7 })).toBeUndefined();
+    expect(drain(queue).sort()).toEqual(["a1", "b2", "l1", "r1"]);
+  },
+);
 
 test("a blob moves up for a more urgent reason, and never down", () => {
   const queue = new ReadQueue();
@@ -88,7 +108,12 @@ test("a blob moves up for a more urgent reason, and never down", () => {
 test("holds its rules in any history", () => {
   const action = fc.oneof(
     fc.record({ kind: fc.constant("add" as const), id: fc.nat(30), reason: fc.constantFrom(...READ_REASONS) }),
-    fc.record({ kind: fc.constant("next" as const), free: fc.nat(3), runningDemand: fc.nat(1) }),
+    fc.record({
+      kind: fc.constant("next" as const),
+      free: fc.nat(3),
+      runningDemand: fc.nat(1),
+      relocationHeld: fc.boolean(),
+    }),
     fc.record({ kind: fc.constant("relocating" as const), value: fc.boolean() }),
   );
   fc.assert(
@@ -110,11 +135,13 @@ test("holds its rules in any history", () => {
           const waiting = (...reasons: ReadReason[]): boolean =>
             [...model.values()].some((reason) => reasons.includes(reason));
           if (next === undefined) {
-            expect(step.free > 0 && waiting("guest", "relocation")).toBe(false);
+            const demand = waiting("guest") || (waiting("relocation") && !step.relocationHeld);
+            expect(step.free > 0 && demand).toBe(false);
             continue;
           }
           expect(model.get(next.id)).toBe(next.reason);
           model.delete(next.id);
+          expect(isRelocations(next.reason) && step.relocationHeld).toBe(false);
           const isLead = next.reason === "lead" || next.reason === "ahead";
           if (!isDemand(next.reason)) {
             expect(step.free + (queue.relocating ? step.runningDemand : 0)).toBeGreaterThanOrEqual(2);
@@ -122,8 +149,8 @@ test("holds its rules in any history", () => {
           }
           if (!queue.relocating && isLead) expect(step.runningDemand).toBe(0);
           if (queue.relocating && next.reason === "guest" && last === "guest") {
-            expect(waiting("relocation")).toBe(false);
-            expect(step.free >= 2 && waiting("lead", "ahead")).toBe(false);
+            expect(waiting("relocation") && !step.relocationHeld).toBe(false);
+            expect(step.free >= 2 && waiting("lead", "ahead") && !step.relocationHeld).toBe(false);
           }
           if (queue.relocating && isLead && (last === "lead" || last === "ahead")) expect(waiting("guest")).toBe(false);
           last = next.reason;

@@ -11,10 +11,17 @@ export interface SlotUse {
   readonly free: number;
   /** Demand reads among the running ones. */
   readonly runningDemand: number;
+  /** Whether the relocation and its lead hold as many as they may now, see `relocationShare`: then none of theirs starts. */
+  readonly relocationHeld: boolean;
 }
 
 export function isDemand(reason: ReadReason): boolean {
   return reason === "guest" || reason === "relocation";
+}
+
+/** Whether a read is the relocation's or its lead's; all others are the guest's, or staged for it. */
+export function isRelocations(reason: ReadReason): boolean {
+  return reason === "relocation" || reason === "lead" || reason === "ahead";
 }
 
 export function isMoreUrgent(reason: ReadReason, than: ReadReason): boolean {
@@ -27,6 +34,7 @@ export function isMoreUrgent(reason: ReadReason, than: ReadReason): boolean {
  * - Demand reads go before staged ones; those of the guest before those of a relocation.
  * - While the relocation runs there are two sides that take turns: the guest's reads with what is staged for the guest, and the
  *   relocation's reads with their lead. A side that has nothing to fetch loses nothing but its turn.
+ * - While the relocation holds as many slots as it may, none of its reads starts, nor of its lead's.
  * - Staged reads leave a slot free, and one that is `ahead` waits until no demand read runs: it must cost the guest nothing while
  *   it boots. Only during relocation, in its side's turn against reads of the other that wait, a staged one may take the last free
  *   slot, as long as another slot serves a demand read: or else whoever keeps every slot busy would keep it out for good.
@@ -59,6 +67,11 @@ export class ReadQueue {
     return this.#lanes[reason].size;
   }
 
+  /** Reads of the guest and what is staged for it. */
+  get waitingForGuest(): number {
+    return READ_REASONS.reduce((sum, reason) => sum + (isRelocations(reason) ? 0 : this.waiting(reason)), 0);
+  }
+
   /** Takes out the blob to fetch next; undefined where none may start now. */
   next(slots: SlotUse): { readonly id: string; readonly reason: ReadReason } | undefined {
     if (slots.free < 1) return undefined;
@@ -74,24 +87,30 @@ export class ReadQueue {
   #choose(slots: SlotUse): ReadReason | undefined {
     const mayStage = slots.free >= 2;
     if (this.relocating) return this.#takeTurns(slots, mayStage);
-    const demand = this.#first("guest", "relocation");
+    const demand = this.#first("guest") ?? this.#firstOfRelocation(slots, "relocation");
     if (demand !== undefined || !mayStage) return demand;
     return (
       this.#first("boot", "readahead", "hydrate") ??
-      (slots.runningDemand > 0 ? undefined : this.#first("lead", "ahead"))
+      (slots.runningDemand > 0 ? undefined : this.#firstOfRelocation(slots, "lead", "ahead"))
     );
   }
 
   #takeTurns(slots: SlotUse, mayStage: boolean): ReadReason | undefined {
     // In its turn against reads that wait, a side's staged read may take the last free slot if another serves a demand read.
-    const mayAgainst = (other: ReadReason): boolean =>
-      mayStage || (this.#first(other) !== undefined && slots.free + slots.runningDemand >= 2);
-    const guest =
-      this.#first("guest") ?? (mayAgainst("relocation") ? this.#first("boot", "readahead", "hydrate") : undefined);
-    const relocation = this.#first("relocation") ?? (mayAgainst("guest") ? this.#first("lead", "ahead") : undefined);
+    const mayAgainst = (other: ReadReason | undefined): boolean =>
+      mayStage || (other !== undefined && slots.free + slots.runningDemand >= 2);
+    const ofGuest = this.#first("guest");
+    const ofRelocation = this.#firstOfRelocation(slots, "relocation");
+    const guest = ofGuest ?? (mayAgainst(ofRelocation) ? this.#first("boot", "readahead", "hydrate") : undefined);
+    const relocation =
+      ofRelocation ?? (mayAgainst(ofGuest) ? this.#firstOfRelocation(slots, "lead", "ahead") : undefined);
     const chosen = this.#isRelocationsTurn ? (relocation ?? guest) : (guest ?? relocation);
     if (chosen !== undefined) this.#isRelocationsTurn = chosen === guest;
     return chosen;
+  }
+
+  #firstOfRelocation({ relocationHeld }: SlotUse, ...reasons: readonly ReadReason[]): ReadReason | undefined {
+    return relocationHeld ? undefined : this.#first(...reasons);
   }
 
   #first(...reasons: readonly ReadReason[]): ReadReason | undefined {

@@ -1,7 +1,9 @@
 import type { Clock } from "../base/clock.ts";
 import { type Deferred, deferred } from "../base/deferred.ts";
 import { release } from "../repository/release.ts";
-import { isDemand, isMoreUrgent, ReadQueue, type ReadReason } from "./read-queue.ts";
+import { LinkEstimate } from "./link-estimate.ts";
+import { isDemand, isMoreUrgent, isRelocations, ReadQueue, type ReadReason, type SlotUse } from "./read-queue.ts";
+import { relocationShare } from "./relocation-share.ts";
 
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 3000;
@@ -63,6 +65,9 @@ export class ReadScheduler {
   #arrivedBytes = 0;
   #busyMs = 0;
   #busySince = 0;
+  readonly #link = new LinkEstimate();
+  /** When a read of the guest last had a slot. */
+  #guestReadAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
@@ -158,13 +163,28 @@ export class ReadScheduler {
 
   #start(): void {
     for (;;) {
-      let runningDemand = 0;
-      for (const { reason } of this.#running) if (isDemand(reason)) runningDemand++;
-      const next = this.#queue.next({ free: this.#options.slots - this.#running.size, runningDemand });
+      const next = this.#queue.next(this.#slotUse());
       if (next === undefined) return;
       const request = this.#requests.get(next.id);
       if (request !== undefined) void this.#run(request);
     }
+  }
+
+  #slotUse(): SlotUse {
+    const running = [...this.#running].map(({ reason }) => reason);
+    const relocations = running.filter(isRelocations).length;
+    const guestReads = this.running("guest") + this.waiting("guest");
+    const share = relocationShare({
+      guestReads,
+      guestRequests: running.length - relocations + this.#queue.waitingForGuest,
+      quietMs: guestReads > 0 ? 0 : this.#options.clock.monotonic() - this.#guestReadAt,
+      filling: this.#link.filling,
+    });
+    return {
+      free: this.#options.slots - running.length,
+      runningDemand: running.filter(isDemand).length,
+      relocationHeld: relocations >= share,
+    };
   }
 
   async #run(request: Request): Promise<void> {
@@ -181,6 +201,7 @@ export class ReadScheduler {
       request.arrived = content;
       for (const reader of request.readers.splice(0)) lend(content, reader);
       await store(request.id, content, request.reason);
+      this.#link.ended(clock.monotonic(), clock.monotonic() - begun);
       request.arrived = undefined;
       if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
       release(content);
@@ -193,6 +214,7 @@ export class ReadScheduler {
       else this.#fail(request, error);
     } finally {
       this.#running.delete(request);
+      if (request.reason === "guest") this.#guestReadAt = clock.monotonic();
       if (this.#running.size === 0) this.#busyMs += clock.monotonic() - this.#busySince;
       this.#start();
     }
