@@ -37,12 +37,16 @@ async function kubectl(...args: string[]): Promise<string> {
   return (await run("kubectl", args, { env: environment })).stdout;
 }
 
+async function put(object: object): Promise<void> {
+  const child = run("kubectl", ["apply", "-f", "-"], { env: environment });
+  child.child.stdin?.end(stringify(object));
+  await child;
+}
+
 async function apply(change: (restore: { spec: Record<string, unknown> }) => void): Promise<void> {
   const restore = parse(await readFile(join(EXAMPLES, "vmrestore.yaml"), "utf8")) as { spec: Record<string, unknown> };
   change(restore);
-  const child = run("kubectl", ["apply", "-f", "-"], { env: environment });
-  child.child.stdin?.end(stringify(restore));
-  await child;
+  await put(restore);
 }
 
 async function until(wanted: (restore: VMRestore) => boolean): Promise<VMRestore> {
@@ -55,6 +59,9 @@ async function until(wanted: (restore: VMRestore) => boolean): Promise<VMRestore
   }
 }
 
+const isGuestReady = ({ status }: VMRestore): boolean =>
+  status?.conditions?.some(({ type, status: is }) => type === "GuestReady" && is === "True") === true;
+
 async function claimOfMachine(): Promise<string> {
   const path = "jsonpath={.spec.template.spec.volumes[0].persistentVolumeClaim.claimName}";
   return kubectl("get", "virtualmachine", NAME, "-o", path);
@@ -64,10 +71,7 @@ test(
   "a machine comes back from its backup, relocates, and runs from its target without the agent",
   async () => {
     await apply(() => {});
-    await until(
-      ({ status }) =>
-        status?.conditions?.some(({ type, status: is }) => type === "GuestReady" && is === "True") === true,
-    );
+    await until(isGuestReady);
     const { status } = await until((restore) => restore.status?.phase === "Completed");
     expect(status?.relocation?.percent).toBe(100);
     expect(status?.timeToGuestReady).toMatch(/s$/);
@@ -88,10 +92,7 @@ test(
       spec.relocation = { strategy: "None" };
       spec.liveMount = { expiresAfter: "45s", onExpiry: "Discard" };
     });
-    await until(
-      ({ status }) =>
-        status?.conditions?.some(({ type, status: is }) => type === "GuestReady" && is === "True") === true,
-    );
+    await until(isGuestReady);
     expect(await claimOfMachine()).toBe(`${NAME}-root-restoring`);
     await until(({ status }) => status?.phase === "Completed");
     expect((await kubectl("get", "virtualmachine", NAME, "--ignore-not-found")).trim()).toBe("");
@@ -115,18 +116,49 @@ test(
       string,
       unknown
     >;
-    const copy = { ...storageClass, metadata: { name: "no-such-class" } };
-    const child = run("kubectl", ["create", "-f", "-"], { env: environment });
-    child.child.stdin?.end(JSON.stringify(copy));
-    await child;
+    await put({ ...storageClass, metadata: { name: "no-such-class" } });
     try {
-      await until(
-        ({ status }) =>
-          status?.conditions?.some(({ type, status: is }) => type === "GuestReady" && is === "True") === true,
-      );
+      await until(isGuestReady);
     } finally {
       await kubectl("patch", "vmrestore", NAME, "--type", "merge", "-p", '{"spec":{"deletionPolicy":"Discard"}}');
       await kubectl("delete", "storageclass", "no-such-class");
+    }
+  },
+  LIMIT_MS,
+);
+
+test(
+  "a machine that is there is replaced, with its disks and its TPM state kept, and comes back when people want it",
+  async () => {
+    await apply(() => {});
+    await until(({ status }) => status?.phase === "Completed");
+    await kubectl("delete", "vmrestore", NAME, "--timeout=60s");
+    const state = `persistent-state-for-${NAME}-e2e`;
+    const labels = async (): Promise<unknown> =>
+      JSON.parse(await kubectl("get", "persistentvolumeclaim", state, "-o", "json")).metadata.labels ?? {};
+    await put({
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name: state, namespace: "default", labels: { "persistent-state-for": NAME } },
+      spec: { storageClassName: "fast", accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "10Mi" } } },
+    });
+    try {
+      const confirmUid = await kubectl("get", "virtualmachine", NAME, "-o", "jsonpath={.metadata.uid}");
+      await apply(({ spec }) => {
+        spec.replace = { confirmUid };
+        spec.relocation = { strategy: "None" };
+      });
+      const { metadata, status } = await until(isGuestReady);
+      expect(await claimOfMachine()).toBe(`${NAME}-root-restoring`);
+      expect(status?.replaced).toMatchObject({ uid: confirmUid, claims: [`${NAME}-root`], stateClaims: [state] });
+      expect(await labels()).toEqual({ "vmrestore.io/state-set-aside-by": metadata.uid });
+      await kubectl("patch", "vmrestore", NAME, "--type", "merge", "-p", '{"spec":{"replace":{"undo":true}}}');
+      await until((restore) => restore.status?.phase === "Completed");
+      expect(await claimOfMachine()).toBe(`${NAME}-root`);
+      expect(await labels()).toEqual({ "persistent-state-for": NAME });
+      await kubectl("wait", "--for=condition=Ready", "--timeout=120s", `virtualmachine/${NAME}`);
+    } finally {
+      await kubectl("delete", "persistentvolumeclaim", state, "--wait=false");
     }
   },
   LIMIT_MS,
