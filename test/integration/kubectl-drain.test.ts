@@ -1,16 +1,12 @@
 import { execFile, spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/logging.ts";
-import { type ControlPlane, startControlPlane } from "../../src/lab/control-plane.ts";
 import { runDisruptionController } from "../../src/lab/controllers/disruption.ts";
 import { DISRUPTION_BUDGETS, NODES, PODS } from "../../src/lab/controllers/kinds.ts";
 import { runNodeTaints } from "../../src/lab/controllers/node-taints.ts";
+import { startTestControlPlane, type TestControlPlane } from "../../src/lab/testing/test-control-plane.ts";
 import { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
 import { Transport } from "../../src/operator/runtime/transport.ts";
 
@@ -18,19 +14,15 @@ import { Transport } from "../../src/operator/runtime/transport.ts";
 
 const LIMIT_MS = 60_000;
 
-let folder: string;
-let plane: ControlPlane;
+let plane: TestControlPlane;
 let transport: Transport;
 let cluster: RestCluster;
 let running: Promise<void>[];
 const ending = new AbortController();
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "vmrestore-drain-"));
-  plane = await startControlPlane({ kubeconfigPath: join(folder, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(plane.kubeconfigPath);
-  transport = new Transport(config);
+  plane = await startTestControlPlane();
+  transport = new Transport(plane.config);
   cluster = new RestCluster(transport, ending.signal, "test");
   const context = { cluster, transport, clock: systemClock, logger: silentLogger };
   running = [runDisruptionController(context, ending.signal), runNodeTaints(context, ending.signal)];
@@ -47,7 +39,6 @@ afterAll(async () => {
   await Promise.allSettled(running);
   transport.close();
   await plane.close();
-  await rm(folder, { recursive: true, force: true });
 });
 
 function heartbeat() {
@@ -76,7 +67,7 @@ async function budget(name: string, maxUnavailable: number): Promise<void> {
   while (!(await isCounted())) await delay(20);
 }
 
-const environment = () => ({ ...process.env, KUBECONFIG: plane.kubeconfigPath, HOME: folder });
+const environment = () => ({ ...process.env, KUBECONFIG: plane.kubeconfigPath, HOME: plane.folder });
 
 function kubectl(...args: string[]): Promise<string> {
   return new Promise((resolve) => {

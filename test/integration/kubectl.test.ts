@@ -1,33 +1,29 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { type ControlPlane, startControlPlane } from "../../src/lab/control-plane.ts";
+import { startTestControlPlane, type TestControlPlane } from "../../src/lab/testing/test-control-plane.ts";
 
 // The kubectl on PATH, whichever it is: Debian's of 2020 or a new one. They speak different dialects.
 
 const ROOT = join(import.meta.dirname, "../..");
 const RESTORE = join(ROOT, "examples/vmrestore.yaml");
 
-let folder: string;
-let plane: ControlPlane;
+let plane: TestControlPlane;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "vmrestore-kubectl-"));
-  plane = await startControlPlane({ kubeconfigPath: join(folder, "kubeconfig") });
+  plane = await startTestControlPlane();
   expect(await kubectl("apply", "-f", join(ROOT, "crds"))).toContain("vmrestores.vmrestore.io created");
   await kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/vmrestores.vmrestore.io");
 });
 
 afterAll(async () => {
   await plane.close();
-  await rm(folder, { recursive: true, force: true });
 });
 
 /** What it printed; what it complained of too, where it failed. */
 function kubectl(...args: string[]): Promise<string> {
-  const env = { ...process.env, KUBECONFIG: plane.kubeconfigPath, HOME: folder };
+  const env = { ...process.env, KUBECONFIG: plane.kubeconfigPath, HOME: plane.folder };
   return new Promise((resolve) => {
     execFile("kubectl", args, { env, timeout: 60_000 }, (_, output, complaint) => resolve(output + complaint));
   });
@@ -54,7 +50,7 @@ test("objects are applied, shown, described, changed and deleted", async () => {
 
 test("fields are explained, and unknown ones are refused", async () => {
   expect(await kubectl("explain", "vmrestore.spec.relocation.begin")).toMatch(/When copying begins/);
-  const file = join(folder, "bad.yaml");
+  const file = join(plane.folder, "bad.yaml");
   const spec = "{source: {repository: {name: x}, snapshot: {latest: {}}}, virtualMachine: {name: a}, nonsense: 1}";
   await writeFile(file, `apiVersion: vmrestore.io/v1alpha1\nkind: VMRestore\nmetadata: {name: bad}\nspec: ${spec}\n`);
   expect(await kubectl("apply", "-f", file)).toMatch(/unknown field.*nonsense/);

@@ -1,11 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { CoreV1Api, KubeConfig } from "@kubernetes/client-node";
+import { CoreV1Api } from "@kubernetes/client-node";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/logging.ts";
-import { type ControlPlane, startControlPlane } from "../../src/lab/control-plane.ts";
+import { startTestControlPlane, type TestControlPlane } from "../../src/lab/testing/test-control-plane.ts";
 import { PodEvents } from "../../src/operator/runtime/pod-events.ts";
 import { Transport } from "../../src/operator/runtime/transport.ts";
 
@@ -14,26 +11,21 @@ import { Transport } from "../../src/operator/runtime/transport.ts";
 const NAMESPACE = "default";
 const POD = { namespace: NAMESPACE, uid: "6a1a24a1-4061-4607-8bf4-a3963d0c5895" };
 
-let folder: string;
-let plane: ControlPlane;
+let plane: TestControlPlane;
 let core: CoreV1Api;
 let transport: Transport;
 const over = new AbortController();
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "vmrestore-pod-events-"));
-  plane = await startControlPlane({ kubeconfigPath: join(folder, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(plane.kubeconfigPath);
-  core = config.makeApiClient(CoreV1Api);
-  transport = new Transport(config);
+  plane = await startTestControlPlane();
+  core = plane.config.makeApiClient(CoreV1Api);
+  transport = new Transport(plane.config);
 }, 120_000);
 
 afterAll(async () => {
   over.abort();
   transport.close();
   await plane.close();
-  await rm(folder, { recursive: true, force: true });
 });
 
 async function say(name: string, uid: string, message: string): Promise<void> {

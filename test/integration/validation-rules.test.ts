@@ -1,13 +1,11 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { KubeConfig } from "@kubernetes/client-node";
 import { parse } from "yaml";
 import { backupRepositorySpec } from "../../src/api/backup-repository.ts";
 import { vmRestoreSpec } from "../../src/api/vm-restore.ts";
 import { systemClock } from "../../src/base/clock.ts";
-import { startControlPlane } from "../../src/lab/control-plane.ts";
+import { startTestControlPlane } from "../../src/lab/testing/test-control-plane.ts";
 import { BACKUP_REPOSITORIES, VM_RESTORES } from "../../src/operator/kinds.ts";
 import { type Manifest, type ResourceType, resourcePath } from "../../src/operator/runtime/objects.ts";
 import { RestCluster } from "../../src/operator/runtime/rest-cluster.ts";
@@ -61,11 +59,8 @@ test.each(WRONG_REPOSITORIES)("a BackupRepository with %j is read as wrong", (ch
 
 if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
   test("a real API server takes the definitions, and refuses the same in the same words, and what may not be changed", async () => {
-    const directory = await mkdtemp(join(tmpdir(), "vmrestore-rules-"));
-    const plane = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });
-    const config = new KubeConfig();
-    config.loadFromFile(plane.kubeconfigPath);
-    const transport = new Transport(config);
+    const plane = await startTestControlPlane();
+    const transport = new Transport(plane.config);
     const cluster = new RestCluster(transport, new AbortController().signal, "test");
     const answer = (asked: Promise<unknown>) => asked.then(() => "taken", String);
     const object = ({ apiVersion, kind }: ResourceType, name: string, spec: object): Manifest => ({
@@ -127,7 +122,6 @@ if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
     } finally {
       transport.close();
       await plane.close();
-      await rm(directory, { recursive: true, force: true });
     }
   }, 120_000);
 }

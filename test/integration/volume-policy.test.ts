@@ -1,9 +1,6 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { startControlPlane } from "../../src/lab/control-plane.ts";
+import { startTestControlPlane } from "../../src/lab/testing/test-control-plane.ts";
 import { VOLUMES, type Volume } from "../../src/operator/kinds.ts";
 import { SET_ASIDE_LABEL, STATE_LABEL } from "../../src/operator/vm-restore/names.ts";
 import { phaseIs, play } from "../../src/operator/vm-restore/testing/run.ts";
@@ -123,8 +120,7 @@ test("of claims the operator may change two labels, and the policy that says so 
 
 if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
   test("a real API server lets the operator change those labels, and nothing else of a claim", async () => {
-    const directory = await mkdtemp(join(tmpdir(), "vmrestore-policy-"));
-    const plane = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });
+    const plane = await startTestControlPlane();
     try {
       const objects = render({}).filter(({ metadata }) => metadata.name.endsWith("-claims"));
       const account = policyOf().account.metadata.name;
@@ -180,13 +176,11 @@ if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
       expect(await put({}, { resources: { requests: { storage: "20Mi" } } })).not.toContain("replaced");
     } finally {
       await plane.close();
-      await rm(directory, { recursive: true, force: true });
     }
   }, 120_000);
 
   test("a real API server lets the operator make and delete its own volumes, and no others", async () => {
-    const directory = await mkdtemp(join(tmpdir(), "vmrestore-policy-"));
-    const plane = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });
+    const plane = await startTestControlPlane();
     try {
       const { policy, binding, account } = policyOf();
       const objects = [policy, binding, ...render({}).filter(({ kind }) => /^ClusterRole/.test(kind))];
@@ -222,7 +216,6 @@ if ((process.env.KUBEBUILDER_ASSETS ?? "") !== "") {
       expect(await remove(good)).toContain("deleted");
     } finally {
       await plane.close();
-      await rm(directory, { recursive: true, force: true });
     }
   }, 120_000);
 }

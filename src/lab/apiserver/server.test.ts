@@ -1,26 +1,21 @@
-import { mkdtemp, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { stat } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { CoreV1Api, KubeConfig, type KubernetesObject, Watch } from "@kubernetes/client-node";
-import { type ControlPlane, startControlPlane } from "../control-plane.ts";
+import { startTestControlPlane, type TestControlPlane } from "../testing/test-control-plane.ts";
 
-let folder: string;
-let plane: ControlPlane;
+let plane: TestControlPlane;
 let config: KubeConfig;
 let core: CoreV1Api;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "vmrestore-apiserver-"));
-  plane = await startControlPlane({ kubeconfigPath: join(folder, "kubeconfig") });
+  plane = await startTestControlPlane();
   config = new KubeConfig();
   config.loadFromFile(plane.kubeconfigPath);
-  core = config.makeApiClient(CoreV1Api);
+  core = plane.config.makeApiClient(CoreV1Api);
 });
 
 afterAll(async () => {
   await plane.close();
-  await rm(folder, { recursive: true, force: true });
 });
 
 test("the kubeconfig is for its owner only", async () => {

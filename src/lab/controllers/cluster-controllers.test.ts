@@ -1,15 +1,11 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../../base/clock.ts";
 import { silentLogger } from "../../base/logging.ts";
 import type { KubernetesObject, Manifest, ResourceType } from "../../operator/runtime/objects.ts";
 import { resourcePath } from "../../operator/runtime/objects.ts";
 import { RestCluster } from "../../operator/runtime/rest-cluster.ts";
 import { Transport } from "../../operator/runtime/transport.ts";
-import { type ControlPlane, startControlPlane } from "../control-plane.ts";
+import { startTestControlPlane, type TestControlPlane } from "../testing/test-control-plane.ts";
 import { runGarbageCollector } from "./garbage-collector.ts";
 import { PODS, VOLUME_CLAIMS, VOLUMES } from "./kinds.ts";
 import type { LabContext } from "./lab-controller.ts";
@@ -26,19 +22,15 @@ const DEFINITIONS: ResourceType = {
 };
 const WIDGETS: ResourceType = { apiVersion: "lab.test/v1", kind: "Widget", plural: "widgets", namespaced: true };
 
-let folder: string;
-let plane: ControlPlane;
+let plane: TestControlPlane;
 let context: LabContext;
 let transport: Transport;
 let running: Promise<void>[];
 const ending = new AbortController();
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "vmrestore-controllers-"));
-  plane = await startControlPlane({ kubeconfigPath: join(folder, "kubeconfig") });
-  const config = new KubeConfig();
-  config.loadFromFile(plane.kubeconfigPath);
-  transport = new Transport(config);
+  plane = await startTestControlPlane();
+  transport = new Transport(plane.config);
   const cluster = new RestCluster(transport, ending.signal, "test");
   context = { cluster, transport, clock: systemClock, logger: silentLogger };
   running = [
@@ -53,7 +45,6 @@ afterAll(async () => {
   await Promise.allSettled(running);
   transport.close();
   await plane.close();
-  await rm(folder, { recursive: true, force: true });
 });
 
 function configMap(name: string, owners: readonly KubernetesObject[] = []): Manifest {

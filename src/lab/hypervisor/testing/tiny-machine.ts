@@ -1,18 +1,16 @@
-import { constants, copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { constants, copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../../../base/clock.ts";
 import { createLogger } from "../../../base/logging.ts";
 import type { Manifest, ResourceType } from "../../../operator/runtime/objects.ts";
 import { RestCluster } from "../../../operator/runtime/rest-cluster.ts";
 import { Transport } from "../../../operator/runtime/transport.ts";
-import { startControlPlane } from "../../control-plane.ts";
 import { VOLUME_CLAIMS, VOLUMES } from "../../controllers/kinds.ts";
 import type { LabContext } from "../../controllers/lab-controller.ts";
 import { runVolumeBinder } from "../../controllers/volume-binder.ts";
 import { guestCacheDirectory } from "../../guest/recipe-cache.ts";
 import { buildTinyGuest } from "../../guest/tiny-guest.ts";
+import { startTestControlPlane } from "../../testing/test-control-plane.ts";
 import { VIRTUAL_MACHINES, type VirtualMachine } from "../kinds.ts";
 import { installKubeVirt } from "../kubevirt-resources.ts";
 
@@ -62,14 +60,12 @@ export class TinyMachineLab {
 
   /** The guest's disk is `disk.img` in the folder `volume`. */
   static async start(): Promise<TinyMachineLab> {
-    const directory = await mkdtemp(join(tmpdir(), "tiny-machine-"));
-    await mkdir(join(directory, "volume"));
     const guest = await buildTinyGuest({ directory: guestCacheDirectory(), signal: AbortSignal.timeout(60_000) });
+    const plane = await startTestControlPlane();
+    const directory = plane.folder;
+    await mkdir(join(directory, "volume"));
     await copyFile(guest, join(directory, "volume", "disk.img"), constants.COPYFILE_FICLONE);
-    const server = await startControlPlane({ kubeconfigPath: join(directory, "kubeconfig") });
-    const config = new KubeConfig();
-    config.loadFromFile(server.kubeconfigPath);
-    const transport = new Transport(config);
+    const transport = new Transport(plane.config);
     const ending = new AbortController();
     const cluster = new RestCluster(transport, ending.signal, "lab");
     const context = { cluster, transport, clock: systemClock, logger: createLogger("test", "error") };
@@ -78,8 +74,7 @@ export class TinyMachineLab {
     return new TinyMachineLab(directory, context, ending, async () => {
       await Promise.allSettled([binder]);
       transport.close();
-      await server.close();
-      await rm(directory, { recursive: true, force: true });
+      await plane.close();
     });
   }
 
