@@ -211,6 +211,71 @@ test.each(named(WITH_MACHINE))("somebody edits the machine while %s: what was ed
   expect(machine?.spec?.template?.spec?.volumes?.[0]?.persistentVolumeClaim?.claimName).toBe("orders-db-root");
 });
 
+/** Somebody drains the machine's node, or migrates it by hand: it starts to move into another launcher pod, with the disks it has. */
+function setOut(world: World): void {
+  world.guestReady = true;
+  const instance = world.cluster.peek(INSTANCES, TENANT, "orders-db");
+  if (instance === undefined) throw new Error("nothing runs");
+  const { name, uid = "", labels } = instance.metadata;
+  world.cluster.put(PODS, {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      name: `virt-launcher-${name}-moved`,
+      namespace: TENANT,
+      labels: { ...labels, "kubevirt.io": "virt-launcher" },
+      ownerReferences: [{ uid, kind: instance.kind, name }],
+    },
+    spec: { volumes: instance.spec?.volumes ?? [] },
+    status: { phase: "Running" },
+  });
+  world.cluster.change(INSTANCES, TENANT, name, (moving) => {
+    const migrationState = { migrationUid: "evacuation", targetPod: `virt-launcher-${name}-moved` };
+    moving.status = { ...moving.status, migrationState };
+  });
+}
+
+/** It has arrived, unless it was shut down on its way. */
+function arrive(world: World): void {
+  const instance = world.cluster.peek(INSTANCES, TENANT, "orders-db");
+  if (instance?.status?.migrationState?.migrationUid !== "evacuation") return;
+  world.cluster.change(INSTANCES, TENANT, "orders-db", (moved) => {
+    moved.status = { ...moved.status, migrationState: { ...moved.status?.migrationState, completed: true } };
+  });
+  world.cluster.change(PODS, TENANT, "virt-launcher-orders-db", (pod) => {
+    pod.status = { ...pod.status, phase: "Succeeded" };
+  });
+}
+
+const MOVES = named(WITH_MACHINE.filter(([name]) => !["Halting", "FinalPass", "Switching"].includes(name))).flatMap(
+  ([name, place]) => [1, 5].map((rounds) => [name, rounds, place] as const),
+);
+
+test.each(MOVES)(
+  "the machine moves to another node while %s, within %i rounds: the course goes on to the same end",
+  async (name, rounds, place) => {
+    const wanted = await undisturbedEnd();
+    const course = disturbed(place, setOut, phaseIs("Completed"));
+    let passed = 0;
+    const arrival = { when: () => ++passed > rounds, what: arrive };
+    const [last] = course.deeds.slice(-1);
+    const deeds = [...course.deeds.slice(0, -1), arrival, ...(last === undefined ? [] : [last])];
+    const world = await playCourse({ ...course, deeds });
+    const end = endState(world);
+    // The pods of a machine that moved on its target are its own. Those that mounted the agent's disks are gone.
+    const keys = end.keys.filter((key) => name !== "Starting" || !key.endsWith("-moved"));
+    expect({ ...end, keys }).toEqual(wanted);
+    expect(world.faults).toEqual([]);
+  },
+);
+
+test("a machine that is on its way to another node when it is halted for cutover is cut over all the same", async () => {
+  const wanted = await undisturbedEnd();
+  const place = WITH_MACHINE.find(([name]) => name === "AwaitingCutover") as Place;
+  const world = await playCourse(disturbed(place, setOut, phaseIs("Completed")));
+  expect(endState(world)).toEqual(wanted);
+});
+
 test.each(named(WITH_MACHINE))(
   "somebody deletes the machine while %s: what it wrote is kept until the restore is deleted too",
   async (name, place) => {
