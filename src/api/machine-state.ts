@@ -5,6 +5,8 @@ import * as z from "zod";
  * and what swtpm remembers. What it keeps there of changed blocks is about disks that are no more, and is none of it.
  */
 export const STATE_FOLDERS = ["nvram", "swtpm", "swtpm-localca"] as const;
+/** Directories within one another: swtpm's files lie in one for the machine's UUID and one for the TPM's version. */
+export const STATE_DEPTH_LIMIT = 6;
 export const STATE_FILES_LIMIT = 64;
 /** Bytes of all of them: 4 MiB of EFI variables at most, and some hundred KiB of TPM. */
 export const STATE_BYTES_LIMIT = 8 * 1024 * 1024;

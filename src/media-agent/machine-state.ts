@@ -1,6 +1,7 @@
 import {
   type MachineState,
   STATE_BYTES_LIMIT,
+  STATE_DEPTH_LIMIT,
   STATE_FILES_LIMIT,
   STATE_FOLDERS,
   type StateListing,
@@ -8,9 +9,6 @@ import {
 } from "../api/machine-state.ts";
 import type { FileNode, SnapshotTree } from "../repository/repository.ts";
 import { AgentError } from "./errors.ts";
-
-/** swtpm's lie in a directory for the machine's UUID and one for the TPM's version. */
-const DEPTH_LIMIT = 6;
 
 /**
  * The files of a machine's firmware and TPM in a snapshot: `state/` beside the manifest, laid out as on KubeVirt's claim. Others
@@ -31,7 +29,11 @@ export async function listState(
   const walk = async (folder: string, depth: number): Promise<void> => {
     for (const { name, kind, size } of await tree.list(folder === "" ? root : `${root}/${folder}`)) {
       const path = folder === "" ? name : `${folder}/${name}`;
-      if (kind === "directory" && depth < DEPTH_LIMIT && (depth > 0 || STATE_FOLDERS.some((known) => known === name)))
+      if (
+        kind === "directory" &&
+        depth < STATE_DEPTH_LIMIT &&
+        (depth > 0 || STATE_FOLDERS.some((known) => known === name))
+      )
         await walk(path, depth + 1);
       else if (kind === "file" && statePath.safeParse(path).success) found.push({ path, size });
       if (found.length > STATE_FILES_LIMIT) throw tooLarge(`more than ${STATE_FILES_LIMIT} files`);

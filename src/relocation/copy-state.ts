@@ -1,14 +1,17 @@
 import { constants } from "node:fs";
 import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { STATE_BYTES_LIMIT, STATE_FILES_LIMIT, STATE_FOLDERS, statePath } from "../api/machine-state.ts";
+import {
+  STATE_BYTES_LIMIT,
+  STATE_DEPTH_LIMIT,
+  STATE_FILES_LIMIT,
+  STATE_FOLDERS,
+  statePath,
+} from "../api/machine-state.ts";
 import { errorCode } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import { RelocationError } from "./errors.ts";
 import { putState, type StateFile } from "./put-state.ts";
-
-/** swtpm's lie in a directory for the machine's UUID and one for the TPM's version. */
-const DEPTH_LIMIT = 6;
 
 /**
  * Copies a machine's TPM and firmware state from one claim to another. Everything is durable when it resolves; run again, it does the same
@@ -62,7 +65,7 @@ async function* paths(claim: string, folder: string, depth: number): AsyncGenera
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
     const isKnown = depth > 0 || STATE_FOLDERS.some((name) => name === entry.name);
-    if (entry.isDirectory() && isKnown && depth < DEPTH_LIMIT) yield* paths(claim, path, depth + 1);
+    if (entry.isDirectory() && isKnown && depth < STATE_DEPTH_LIMIT) yield* paths(claim, path, depth + 1);
     else if (entry.isFile() && statePath.safeParse(path).success) yield path;
   }
 }

@@ -9,8 +9,7 @@ export const SET_ASIDE_LABEL = "vmrestore.io/state-set-aside-by";
 
 /** Names of what a restore makes. Those in the operator's namespace bear the uid, so that no two restores ever meet. */
 export function restoreNames(restore: VMRestore, machine: string) {
-  const { uid = "" } = restore.metadata;
-  const base = `vmr-${uid}`;
+  const base = `vmr-${restore.metadata.uid}`;
   return {
     agent: base,
     /** The Job that looks into one of the snapshots. */
@@ -28,7 +27,7 @@ export function restoreNames(restore: VMRestore, machine: string) {
     replaced: `${base}-replaced`,
     /** The restored machine's own copy of a ControllerRevision: the original goes with the machine that it was made for. */
     revision: (original: string) =>
-      `${machine}-${createHash("sha256").update(`${uid}/${original}`).digest("hex").slice(0, 16)}`,
+      `${machine}-${createHash("sha256").update(`${restore.metadata.uid}/${original}`).digest("hex").slice(0, 16)}`,
     /** The Job that fills the claim with TPM and firmware state, and its certificate. */
     stateJob: `${base}-state`,
     profile: machine,
