@@ -40,3 +40,8 @@ export function resourcePath(type: ResourceType, namespace: string | undefined, 
   const scope = type.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : "";
   return `${root}${scope}/${type.plural}${name === undefined ? "" : `/${encodeURIComponent(name)}`}`;
 }
+
+/** Whether it is there, and not being deleted. */
+export function stands(object: KubernetesObject | undefined): boolean {
+  return object !== undefined && object.metadata.deletionTimestamp === undefined;
+}

@@ -2,7 +2,7 @@ import { API_VERSION } from "../../api/group.ts";
 import { type Action, create, removeIfThere } from "../actions.ts";
 import { conditionOf, isTrue } from "../conditions.ts";
 import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
-import type { KubernetesObject, Manifest } from "../runtime/objects.ts";
+import { type KubernetesObject, type Manifest, stands } from "../runtime/objects.ts";
 import { macConflict, sharedIdentity } from "./conflicts.ts";
 import { cutoverBegun } from "./cutover-state.ts";
 import { busActions } from "./disk-bus.ts";
@@ -164,10 +164,6 @@ export function missingVolumes({ restore, spec, disks, service, agent }: Observe
       ...(claim === undefined ? [create(CLAIMS, objects.claim)] : []),
     ];
   });
-}
-
-function stands(object: KubernetesObject | undefined): boolean {
-  return object !== undefined && object.metadata.deletionTimestamp === undefined;
 }
 
 /** The guest, once: what it does afterwards is its users' affair. */

@@ -10,7 +10,7 @@ import {
   VIRTUAL_MACHINES,
 } from "../kinds.ts";
 import type { ClusterReads } from "../runtime/cluster.ts";
-import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
+import { type KubernetesObject, type ResourceType, stands } from "../runtime/objects.ts";
 import { hasVisibleAddress } from "./conflicts.ts";
 import { attachmentsOf, referencesOf } from "./manifest/references.ts";
 import { isOurs, restoreNames, STATE_LABEL, stateClaimName } from "./names.ts";
@@ -20,8 +20,7 @@ import { recreated } from "./recreated.ts";
 /** The claim that KubeVirt finds for a machine of that name already: it makes them with names of its own. A second one would be one too many. */
 async function claimWithState(cluster: ClusterReads, restore: VMRestore, machine: string): Promise<string | undefined> {
   const claims = await cluster.list(CLAIMS, restore.metadata.namespace, `${STATE_LABEL}=${machine}`);
-  return claims.find((claim) => claim.metadata.deletionTimestamp === undefined && !isOurs(restore, claim))?.metadata
-    .name;
+  return claims.find((claim) => stands(claim) && !isOurs(restore, claim))?.metadata.name;
 }
 
 export const REFERENCE_TYPES: Readonly<Record<ObservedReference["kind"], ResourceType>> = {

@@ -1,13 +1,13 @@
 import { type Action, remove, removeIfThere } from "../actions.ts";
 import { CLAIMS, type Claim, JOBS } from "../kinds.ts";
-import type { Manifest } from "../runtime/objects.ts";
+import { type Manifest, stands } from "../runtime/objects.ts";
 import { isOurs, SET_ASIDE_LABEL, STATE_LABEL } from "./names.ts";
 import type { Observed } from "./observed.ts";
 import { acts, no, type Outcome, passed, waits } from "./step.ts";
 
 // TPM and firmware state when a machine takes another one's place. KubeVirt takes any claim of the namespace that bears the machine's
-// name in a label, so two machines that follow one another under one name must never both have such a claim. The label goes from one
-// claim to the other while neither machine is there; the claims themselves, and what is on them, stay as they are.
+// name in a label, unless it is being deleted, so two machines that follow one another under one name must never both have such a claim. The
+// label goes from one claim to the other while neither machine is there; the claims themselves, and what is on them, stay as they are.
 
 const POLL_MS = 1000;
 const PUTTING_BACK = no(
@@ -15,9 +15,6 @@ const PUTTING_BACK = no(
   "PuttingBack",
   "The old machine's TPM and firmware state is being put in its place.",
 );
-
-/** KubeVirt takes no notice of a claim that is being deleted. */
-const stays = ({ metadata }: Claim): boolean => metadata.deletionTimestamp === undefined;
 
 /**
  * The old machine's state is set aside, and the restored one's takes its place. To be called when the old machine is gone; passes when
@@ -27,7 +24,7 @@ export function takeOverState(observed: Observed): Outcome {
   const { restore, spec, old, references } = observed;
   if (old === undefined) return passed();
   const { name } = spec.virtualMachine;
-  const others = old.stateClaims.filter((claim) => stays(claim) && !isOurs(restore, claim));
+  const others = old.stateClaims.filter((claim) => stands(claim) && !isOurs(restore, claim));
   const actions = others.map((claim) =>
     labelled(claim, { [STATE_LABEL]: undefined, [SET_ASIDE_LABEL]: restore.metadata.uid }),
   );
@@ -54,7 +51,7 @@ export function giveStateBack(observed: Observed): Outcome {
   if (stateJob !== undefined) return { ...acts(removeIfThere(JOBS, stateJob), PUTTING_BACK), againMs: POLL_MS };
   const { name } = spec.virtualMachine;
   const kept = new Set(old.setAside.map(({ metadata }) => metadata.name));
-  const others = old.stateClaims.filter((claim) => stays(claim) && !kept.has(claim.metadata.name));
+  const others = old.stateClaims.filter((claim) => stands(claim) && !kept.has(claim.metadata.name));
   const ours = others.filter((claim) => isOurs(restore, claim));
   const actions = [
     ...ours.map((claim) => remove(CLAIMS, claim)),
@@ -78,7 +75,7 @@ export function forgetSetAside({ old }: Observed): Action[] {
 /** The names of the claims that hold the old machine's state, for its users. */
 export function oldStateClaims({ restore, old }: Pick<Observed, "restore" | "old">): string[] {
   return (old?.stateClaims ?? [])
-    .filter((claim) => stays(claim) && !isOurs(restore, claim))
+    .filter((claim) => stands(claim) && !isOurs(restore, claim))
     .map(({ metadata }) => metadata.name)
     .sort();
 }

@@ -3,7 +3,7 @@ import { sentence } from "../backup-repository/decide.ts";
 import { podTrouble } from "../inspection-job.ts";
 import { JOBS, SECRETS, type VirtualMachine } from "../kinds.ts";
 import { TELL_FAILURE } from "../pod-failure.ts";
-import type { Manifest } from "../runtime/objects.ts";
+import { type Manifest, stands } from "../runtime/objects.ts";
 import { CONTAINER_SECURITY, POD_SECURITY } from "../settings.ts";
 import { readKeys, tlsSecret } from "./keys.ts";
 import { at } from "./manifest/shape.ts";
@@ -39,7 +39,7 @@ export function stateToCopy(observed: Observed, made: VirtualMachine): string | 
   const kept = at(keptManifest(old.secret), "spec", "template", "spec", "domain", "firmware").uuid;
   const uuid = typeof kept === "string" ? kept : legacyUuid(made.metadata.name);
   if (at(made.spec?.template, "spec", "domain", "firmware").uuid !== uuid) return undefined;
-  const [claim, other] = old.setAside.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  const [claim, other] = old.setAside.filter(stands);
   return other === undefined ? claim?.metadata.name : undefined;
 }
 
