@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "../base/crc32.ts";
 import { type CallIdentity, DoneCalls } from "./done-calls.ts";
 import { ACCEPTED_HEAD_BYTES } from "./rpc.ts";
 

@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "../../base/crc32.ts";
 
 /** Checksums are kept for pieces of this size: a small read checks no more than what it touches. */
 export const PIECE = 4096;

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { crc32 } from "node:zlib";
+import { crc32 } from "../../base/crc32.ts";
 import type { BitmapView } from "../bitmap.ts";
 import { DiskError } from "../errors.ts";
 import type { OverlayDirectory, OverlayFile } from "./files.ts";

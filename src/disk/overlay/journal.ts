@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "../../base/crc32.ts";
 import { corrupt } from "./checkpoint.ts";
 import type { OverlayDirectory, OverlayFile } from "./files.ts";
 import { type JournalRecord, OP, type Op } from "./page-map.ts";
