@@ -253,8 +253,10 @@ test("what follows a guest's sequence of reads is there before it comes", async 
   expect(staging.length).toBeGreaterThan(0);
   await Promise.all(staging);
   const fetched = repository.counters.blobsFetched;
-  const ahead = await disk.image.read(44 * MIB, MIB, "guest");
-  expect(ahead.equals(expected.subarray(44 * MIB, 45 * MIB))).toBe(true);
+  // Of the last piece of 64 KiB only the first blob is known, and restic cuts blobs elsewhere in each repository.
+  const length = MIB - step;
+  const ahead = await disk.image.read(44 * MIB, length, "guest");
+  expect(ahead.equals(expected.subarray(44 * MIB, 44 * MIB + length))).toBe(true);
   expect(repository.counters.blobsFetched).toBe(fetched);
 });
 

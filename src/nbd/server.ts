@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { ReadBuffers } from "../base/read-buffers.ts";
 import type { TlsFiles } from "../base/tls-files.ts";
+import { TurnBudget } from "../base/turn-budget.ts";
 import { NbdError } from "./errors.ts";
 import type { NbdExport } from "./export.ts";
 import { negotiate } from "./handshake.ts";
@@ -28,6 +29,7 @@ export class NbdServer {
   /** Handshakes that failed: no certificate, no export, no protocol. */
   refused = 0;
   readonly #buffers = new ReadBuffers();
+  readonly #longReads = new TurnBudget();
   readonly #exports = new Map<string, NbdExport>();
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -91,7 +93,8 @@ export class NbdServer {
     const timer = setTimeout(() => socket.destroy(), this.#handshakeTimeoutMs);
     negotiate(socket, { exports: () => this.#exports.values(), startTls: this.#startTls })
       .then((negotiated) => {
-        if (negotiated !== undefined) new Transmission(negotiated, this.counters, this.#buffers).start();
+        if (negotiated === undefined) return;
+        new Transmission(negotiated, this.counters, this.#buffers, this.#longReads).start();
       })
       .catch(() => {
         this.refused++;

@@ -56,6 +56,39 @@ test("answers leave as they are ready, not as they were asked for", async () => 
   expect((await client.chunk()).cookie).toBe(1n);
 });
 
+test("long reads begin as fast as the event loop can copy what is cached, those of all connections together", async () => {
+  // What came and what waited are each half a MiB, and one more read, where one turn ends and the next begins.
+  const most = 2 * ((512 + 256) * 1024 + 100);
+  let begun = 0;
+  const perTurn: number[] = [];
+  const read = disk.read.bind(disk);
+  disk.read = (offset, length, into) => {
+    if (begun === 0) {
+      setImmediate(() => {
+        perTurn.push(begun);
+        begun = 0;
+      });
+    }
+    begun += length;
+    return read(offset, length, into);
+  };
+  const both = [await open(), await open()];
+  for (const client of both) {
+    for (let index = 0; index < 32; index++)
+      client.request(CMD.read, index, index * 256 * 1024, 256 * 1024, CMD_FLAG.df);
+    client.request(CMD.read, 32, 7, 100);
+  }
+  for (const client of both) {
+    for (let index = 0; index < 33; index++) {
+      const { cookie, body } = await client.chunk();
+      const [offset, length] = cookie === 32n ? [7, 100] : [Number(cookie) * 256 * 1024, 256 * 1024];
+      expect(body.subarray(8).equals(disk.content.subarray(offset, offset + length))).toBe(true);
+    }
+  }
+  expect(perTurn.reduce((sum, bytes) => sum + bytes, begun)).toBe(2 * (32 * 256 * 1024 + 100));
+  expect(Math.max(...perTurn)).toBeLessThanOrEqual(most);
+});
+
 test("a sparse read comes as data and holes; with DF as one piece; without structured replies as plain bytes", async () => {
   disk.content.fill(0, 8192, 20_480);
   const client = await open();

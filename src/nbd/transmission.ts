@@ -5,6 +5,7 @@ import { ByteQueue } from "../base/byte-queue.ts";
 import { ByteWriter } from "../base/bytes.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { ReadBuffers } from "../base/read-buffers.ts";
+import type { TurnBudget } from "../base/turn-budget.ts";
 import type { NbdExport, NbdExtent } from "./export.ts";
 import type { Negotiated } from "./handshake.ts";
 import {
@@ -29,6 +30,10 @@ const REQUESTS_AT_ONCE = 128;
 const WRITTEN_AT_ONCE = 64 * 1024 * 1024;
 /** What was read before waits to be sent: reading on would only push it out of the processor's cache. */
 const UNSENT_LIMIT = 2 * 1024 * 1024;
+/** Reads of so many bytes begin only as fast as the event loop can copy what is cached: more at once would need more buffers, and no more. */
+const LONG_READ = 64 * 1024;
+/** Requests that were read from the socket and wait for such a one. */
+const QUEUED_LIMIT = 64 * 1024;
 const CACHE_STEP = 1024 * 1024;
 /** A shorter read is answered with its zeros: looking for holes would cost more than sending them. */
 const HOLES_FROM = 16 * 1024;
@@ -78,11 +83,14 @@ export class Transmission {
   readonly #negotiated: Negotiated;
   readonly #counters: NbdCounters;
   readonly #buffers: ReadBuffers;
+  readonly #longReads: TurnBudget;
   readonly #queue = new ByteQueue();
   /** Where the connection is encrypted. */
   readonly #singly: SingleWrites | undefined;
   /** The request whose payload is still on its way. */
   #head: Request | undefined;
+  /** It is a long read, and may not begin in this turn of the event loop. */
+  #waitsForTurn = false;
   #running = 0;
   /** Payloads of writes under way. */
   #written = 0;
@@ -92,8 +100,10 @@ export class Transmission {
   #corked = false;
   readonly #poll = new AdaptivePoll();
 
-  constructor(negotiated: Negotiated, counters: NbdCounters, buffers: ReadBuffers) {
+  /** @param longReads shared by all connections, as the event loop is */
+  constructor(negotiated: Negotiated, counters: NbdCounters, buffers: ReadBuffers, longReads: TurnBudget) {
     this.#negotiated = negotiated;
+    this.#longReads = longReads;
     this.#stream = negotiated.stream;
     this.#singly =
       negotiated.stream instanceof TLSSocket ? new SingleWrites(negotiated.stream, () => this.#proceed()) : undefined;
@@ -120,7 +130,7 @@ export class Transmission {
     while (!this.#ending && this.#mayBegin() && this.#next()) {
       // Each turn begins one request.
     }
-    const isFull = !this.#mayBegin();
+    const isFull = this.#waitsForTurn ? this.#queue.length > QUEUED_LIMIT : !this.#mayBegin();
     if (isFull && !this.#stream.isPaused()) this.#stream.pause();
     else if (!isFull && this.#stream.isPaused()) this.#stream.resume();
     // The other side need not close its half: whoever said goodbye is not waited for.
@@ -130,6 +140,7 @@ export class Transmission {
 
   #mayBegin(): boolean {
     return (
+      !this.#waitsForTurn &&
       this.#running < REQUESTS_AT_ONCE &&
       this.#written < WRITTEN_AT_ONCE &&
       (this.#singly?.unsent ?? this.#stream.writableLength) < UNSENT_LIMIT &&
@@ -157,6 +168,11 @@ export class Transmission {
       };
     }
     const request = this.#head;
+    const isLong = request.type === CMD.read && request.length >= LONG_READ && request.length <= PAYLOAD_LIMIT;
+    if (isLong && !this.#longReads.take(request.length)) {
+      this.#waitForTurn(request);
+      return false;
+    }
     if (request.type !== CMD.write) {
       this.#head = undefined;
       this.#begin(request, undefined);
@@ -172,6 +188,16 @@ export class Transmission {
     this.#head = undefined;
     this.#begin(request, this.#queue.take(request.length));
     return true;
+  }
+
+  #waitForTurn(request: Request): void {
+    this.#head = undefined;
+    this.#waitsForTurn = true;
+    void this.#longReads.wait(request.length).then(() => {
+      this.#waitsForTurn = false;
+      if (!this.#ending && !this.#stream.destroyed) this.#begin(request, undefined);
+      this.#proceed();
+    });
   }
 
   #begin(request: Request, payload: Buffer | undefined): void {

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { TurnBudget } from "./turn-budget.ts";
+import { TurnBudget } from "../../base/turn-budget.ts";
 
 /** A read from the page cache takes microseconds; one that takes longer went to the device, or lost the processor. Milliseconds. */
 const SLOW_MS = 3;
