@@ -114,6 +114,16 @@ describe.each(Object.entries(kinds))("between here and %s", (_what, { start, con
     expect(clock.pauses).toEqual(fault.kind === "lose" ? [150] : asked ? [1000, 1000] : [150, 300]);
   });
 
+  test("an answer that drips is given up, however long it might have been", async () => {
+    const dripping = connect(proxy.url, clock, { limits: { ...IMPATIENT, stall: 5000, total: 1000 } });
+    proxy.fault = times(1, { kind: "drip", every: 20 });
+    // Of a whole file nobody knows the length: at the slowest pace 256 MiB would take more than an hour.
+    const read = await dripping.readAll(pack, 256 * 2 ** 20);
+    expect(read.equals(content)).toBe(true);
+    expect(proxy.seen.length).toBeGreaterThanOrEqual(2);
+    await dripping.close();
+  });
+
   test("what does not pass is said after four tries, and names the object", async () => {
     proxy.fault = times(99, { kind: "status", status: 503, body: slowDown });
     await expect(read()).rejects.toMatchObject({

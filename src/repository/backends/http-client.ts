@@ -10,7 +10,7 @@ import type { LookupFunction } from "node:net";
 import { errorCode, VmRestoreError } from "../../base/errors.ts";
 
 const ERROR_PAGE_LIMIT = 16 * 1024;
-/** A slower link than that gives a large answer no chance to end in time. */
+/** Whoever is slower than that, after the time that a request may take beside, is given up. */
 const SLOWEST_BYTES_PER_MS = 64;
 
 /** Why an attempt gave no answer. Whether the next may fare better is said by `mayPass`. */
@@ -49,7 +49,7 @@ export interface HttpLimits {
   readonly connect: number;
   /** In which nothing at all arrives. */
   readonly stall: number;
-  /** For the whole answer, beside what its length may take at 64 kB/s. */
+  /** For the whole answer, beside what the bytes that came so far may take at 64 kB/s. */
   readonly total: number;
 }
 
@@ -110,6 +110,8 @@ export class HttpClient {
       let answered = false;
       let reason: HttpError | undefined;
       const timers: NodeJS.Timeout[] = [];
+      /** Bytes of the body. */
+      let received = 0;
       const sent = (isTls ? askTls : ask)(url, { method, headers, agent: isTls ? this.#tls : this.#plain });
       const give = (code: HttpError["code"], message: string): void => {
         reason ??= new HttpError(code, message);
@@ -122,19 +124,28 @@ export class HttpClient {
       };
       sent.once("socket", (socket) => {
         // Time begins when there is a connection to use, not while others hold them all.
-        timers.push(setTimeout(() => give("HTTP_STALLED", `no complete answer from ${url.host} in time`), whole));
+        const since = performance.now();
+        const look = (): void => {
+          const allowed = total + ((content?.length ?? 0) + received) / SLOWEST_BYTES_PER_MS;
+          const left = allowed - (performance.now() - since);
+          if (left <= 0) give("HTTP_STALLED", `no complete answer from ${url.host} in time`);
+          else timers[0] = setTimeout(look, Math.ceil(left));
+        };
+        look();
         if (socket.connecting) {
           const connecting = setTimeout(() => give("HTTP_STALLED", `${url.host} does not accept connections`), connect);
           timers.push(connecting);
           socket.once(isTls ? "secureConnect" : "connect", () => clearTimeout(connecting));
         }
       });
-      const whole = total + Math.ceil((limit + (content?.length ?? 0)) / SLOWEST_BYTES_PER_MS);
       sent.setTimeout(stall, () => give("HTTP_STALLED", `${url.host} sent nothing for ${stall} ms`));
       sent.on("error", fail);
       sent.once("response", (response) => {
         answered = true;
-        collect(response, method === "HEAD" ? 0 : limit).then((body) => {
+        const count = (bytes: number): void => {
+          received += bytes;
+        };
+        collect(response, method === "HEAD" ? 0 : limit, count).then((body) => {
           for (const timer of timers) clearTimeout(timer);
           resolve({ status: response.statusCode ?? 0, headers: response.headers, body });
         }, fail);
@@ -164,7 +175,7 @@ function failure(url: URL, cause: unknown): HttpError {
 }
 
 /** The whole body. Of an error's page only its beginning: it is nobody's concern, and may be longer than what was asked for. */
-async function collect(response: IncomingMessage, limit: number): Promise<Buffer> {
+async function collect(response: IncomingMessage, limit: number, onBytes: (bytes: number) => void): Promise<Buffer> {
   const isError = (response.statusCode ?? 0) >= 300;
   const most = isError ? ERROR_PAGE_LIMIT : limit;
   const announced = Number(response.headers["content-length"] ?? Number.NaN);
@@ -182,6 +193,7 @@ async function collect(response: IncomingMessage, limit: number): Promise<Buffer
     if (whole === undefined) pieces.push(piece);
     else piece.copy(whole, length);
     length += piece.length;
+    onBytes(piece.length);
   }
   return whole === undefined ? Buffer.concat(pieces, length) : whole.subarray(0, length);
 }

@@ -14,6 +14,8 @@ export type Fault =
   | { readonly kind: "cut"; readonly after: number }
   /** Nothing more comes after so many bytes of the body. */
   | { readonly kind: "stall"; readonly after: number }
+  /** The body comes a byte at a time, with so many milliseconds between. */
+  | { readonly kind: "drip"; readonly every: number }
   /** The body is so many bytes shorter, and the headers say so. */
   | { readonly kind: "truncate"; readonly by: number }
   /** One byte of the body is another. */
@@ -100,6 +102,13 @@ function give(answer: IncomingMessage, body: Buffer, response: ServerResponse, f
     case "stall":
       response.writeHead(statusCode, headers).write(body.subarray(0, fault.after));
       return;
+    case "drip": {
+      response.writeHead(statusCode, headers);
+      let at = 0;
+      const timer = setInterval(() => response.write(body.subarray(at, ++at)), fault.every);
+      response.once("close", () => clearInterval(timer));
+      return;
+    }
     case "truncate": {
       const rest = body.subarray(0, Math.max(0, body.length - fault.by));
       response.writeHead(statusCode, { ...headers, "content-length": rest.length }).end(rest);
