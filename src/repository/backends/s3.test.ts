@@ -1,12 +1,14 @@
 import { execFile } from "node:child_process";
 import { lookup } from "node:dns";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import { createServer, request, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, LookupFunction } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { testAuthority } from "../../base/testing/certificates.ts";
 import { Repository } from "../repository.ts";
 import { HastyClock } from "../testing/hasty-clock.ts";
 import { noise } from "../testing/restic.ts";
@@ -108,6 +110,37 @@ test("the bucket is named by the host where that is asked for", async () => {
   expect(new Set(hosts)).toEqual(new Set(["backups.s3.test"]));
   await byPath.close();
   await byHost.close();
+});
+
+test("a server's certificate: trusted by its own authority only, and every request is signed for the host that it goes to", async () => {
+  const authority = await testAuthority();
+  const front = createTlsServer(
+    await authority.issue("server", ["127.0.0.1"]),
+    ({ method, url, headers }, response) => {
+      const { port } = strict;
+      request({ host: "127.0.0.1", port, method, path: url, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 0, answer.headers);
+        answer.pipe(response);
+      }).end();
+    },
+  );
+  await new Promise<void>((resolve) => front.listen(0, "127.0.0.1", resolve));
+  const file = { type: "locks", name: "ab".repeat(32) } as const;
+  const inClear = connect({ endpoint: strict.endpoint });
+  await inClear.save(file, Buffer.from("over TLS"));
+  const endpoint = `https://127.0.0.1:${(front.address() as AddressInfo).port}`;
+  const trusting = connect({ endpoint }, { ca: authority.ca });
+  expect((await trusting.readRange(file, 5, 3)).toString()).toBe("TLS");
+  const other = await testAuthority("another authority");
+  const strangers = [connect({ endpoint }, { ca: other.ca }), connect({ endpoint })];
+  for (const wary of strangers) {
+    await expect(wary.readAll(file, 10)).rejects.toMatchObject({
+      code: "REPOSITORY_UNTRUSTED",
+      hint: expect.stringContaining("CA"),
+    });
+  }
+  for (const backend of [inClear, trusting, ...strangers]) await backend.close();
+  await new Promise((resolve) => front.close(resolve));
 });
 
 test.each([
