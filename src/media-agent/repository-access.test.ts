@@ -1,10 +1,12 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { type BackendConfig, REPOSITORY_FILES } from "../api/agent-config.ts";
+import { testAuthority } from "../base/testing/certificates.ts";
 import { ManualClock } from "../base/testing/manual-clock.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
 import { openBackend, readPassword } from "./repository-access.ts";
@@ -71,7 +73,13 @@ test("a server that asks for nobody's name", async () => {
 
 describe("S3", () => {
   const place = { s3: { bucket: "backups", region: "eu-west-1", endpoint: "" } };
-  const names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"] as const;
+  const names = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+  ] as const;
   const before = names.map((name) => process.env[name]);
   beforeEach(() => {
     place.s3.endpoint = url;
@@ -115,6 +123,50 @@ describe("S3", () => {
     expect(seen).toEqual([expect.stringContaining("Credential=AKIAENV/")]);
     await backend.close();
   });
+
+  test("with the pod's identity, keys from the node's agent, as EKS gives them, when others are refused", async () => {
+    const tokens: string[] = [];
+    const node = createServer(({ headers }, response) => {
+      tokens.push(String(headers.authorization));
+      const Expiration = new Date(Date.now() + 3_600_000).toISOString();
+      const keys = { AccessKeyId: "AKIAPOD", SecretAccessKey: "s3cret", Token: "session", Expiration };
+      response.setHeader("content-type", "application/json").end(JSON.stringify(keys));
+    });
+    await new Promise<void>((resolve) => node.listen(0, "127.0.0.1", resolve));
+    await writeFile(join(scratch, "token"), "a token of this pod");
+    for (const name of names) delete process.env[name];
+    process.env.AWS_EC2_METADATA_DISABLED = "true";
+    process.env.AWS_CONTAINER_CREDENTIALS_FULL_URI = `http://127.0.0.1:${(node.address() as AddressInfo).port}/v1/credentials`;
+    process.env.AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE = join(scratch, "token");
+    const isPods = (): boolean => seen.at(-1)?.includes("Credential=AKIAPOD/") === true;
+    answer = () => (isPods() ? 200 : 403);
+    const backend = await open({ s3: { ...place.s3, podIdentity: true } });
+    await backend.readAll(config, 10);
+    expect(isPods()).toBe(true);
+    expect(new Set(tokens)).toEqual(new Set(["a token of this pod"]));
+    await backend.close();
+    await new Promise((resolve) => node.close(resolve));
+  });
+});
+
+test.each([
+  ["a REST server", (url: string): BackendConfig => ({ rest: { url } })],
+  ["S3", (endpoint: string): BackendConfig => ({ s3: { bucket: "backups", region: "x", endpoint } })],
+])("%s whose certificate only the authority in a file has signed", async (_what, place) => {
+  const authority = await testAuthority();
+  const pair = await authority.issue("server", ["127.0.0.1"]);
+  const secure = createTlsServer(pair, (_request, response) => response.end("x"));
+  await new Promise<void>((resolve) => secure.listen(0, "127.0.0.1", resolve));
+  const url = `https://127.0.0.1:${(secure.address() as AddressInfo).port}`;
+  await give({ s3AccessKeyId: "AKIAFILE", s3SecretAccessKey: "s3cret" });
+  const wary = await open(place(url));
+  await expect(wary.readAll(config, 10)).rejects.toMatchObject({ code: "REPOSITORY_UNTRUSTED" });
+  await give({ caBundle: authority.ca });
+  const trusting = await open(place(url));
+  expect((await trusting.readAll(config, 10)).toString()).toBe("x");
+  await wary.close();
+  await trusting.close();
+  await new Promise((resolve) => secure.close(resolve));
 });
 
 test("a volume's directory, and the password without an editor's newline", async () => {
