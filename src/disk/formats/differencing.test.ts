@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { differencingVhd, differencingVhdx, overlaid } from "./testing/differencing.ts";
-import { expectContent, ImageFolder } from "./testing/image-folder.ts";
+import { expectContent, guestRequest, ImageFolder } from "./testing/image-folder.ts";
 import { qemuCommands, qemuWrites } from "./testing/qemu-writes.ts";
 
 const MIB = 1024 * 1024;
@@ -26,13 +26,13 @@ beforeAll(async () => {
 });
 afterAll(() => folder.remove());
 
-/** What another reader of these formats, libvhdi, sees in a child over its parent. */
-async function libvhdi(child: string, parent: string): Promise<Buffer> {
+/** What another reader of these formats, libvhdi, sees in a child over its parent; all of it unless a part is named. */
+async function libvhdi(child: string, parent: string, part = { offset: 0, length: SIZE }): Promise<Buffer> {
   const script = `
 import pyvhdi, sys
 parent = pyvhdi.file(); parent.open(sys.argv[2])
 child = pyvhdi.file(); child.open(sys.argv[1]); child.set_parent(parent)
-open(sys.argv[3], "wb").write(child.read_buffer_at_offset(child.get_media_size(), 0))`;
+open(sys.argv[3], "wb").write(child.read_buffer_at_offset(${part.length}, ${part.offset}))`;
   await folder.run("/usr/bin/python3", "-c", script, child, parent, "libvhdi.raw");
   return folder.read("libvhdi.raw");
 }
@@ -80,14 +80,22 @@ test("a parent that is another disk, or is missing, is refused", async () => {
   await expect(folder.open("child.vhd", "vhd")).rejects.toMatchObject({ code: "IMAGE_FILE_MISSING" });
 });
 
-async function vhdxPair(below: string[], runs: Parameters<typeof differencingVhdx>[4], names: Record<string, string>) {
+async function vhdxPair(
+  below: string[],
+  runs: Parameters<typeof differencingVhdx>[4],
+  names: Record<string, string>,
+  size: number,
+): Promise<void> {
   // Blocks that are not there, not blocks of zeros, which would hide the parent.
   const options = "-o subformat=dynamic,block_size=1M,block_state_zero=off";
-  await folder.qemuImg(`create -q -f vhdx ${options} base.vhdx ${SIZE}`);
-  await folder.qemuImg(`create -q -f vhdx ${options} empty.vhdx ${SIZE}`);
+  await folder.qemuImg(`create -q -f vhdx ${options} base.vhdx ${size}`);
+  await folder.qemuImg(`create -q -f vhdx ${options} empty.vhdx ${size}`);
   await folder.qemuIo("base.vhdx", "vhdx", below);
-  const child = differencingVhdx(await folder.read("empty.vhdx"), await folder.read("base.vhdx"), names, SIZE, runs);
+  const child = differencingVhdx(await folder.read("empty.vhdx"), await folder.read("base.vhdx"), names, size, runs);
   await folder.write("child.vhdx", child);
+}
+
+async function vhdxContent(runs: Parameters<typeof overlaid>[2]): Promise<Buffer> {
   return overlaid(await folder.converted("base.vhdx", "vhdx"), SIZE, runs);
 }
 
@@ -96,7 +104,8 @@ test("a differencing VHDX over a dynamic one is what libvhdi reads", async () =>
     fc.asyncProperty(WRITES, fc.boolean(), RUNS, WHOLE_BYTES, async (below, whole, anywhere, bytes) => {
       const runs = whole ? bytes : anywhere;
       const names = { relative_path: ".\\base.vhdx", absolute_win32_path: "C:\\base.vhdx" };
-      const expected = await vhdxPair(qemuCommands(below, SIZE, 65_536), runs, names);
+      await vhdxPair(qemuCommands(below, SIZE, 65_536), runs, names, SIZE);
+      const expected = await vhdxContent(runs);
       if (whole) expect((await libvhdi("child.vhdx", "base.vhdx")).equals(expected)).toBe(true);
       await expectContent(await folder.open("child.vhdx", "vhdx"), expected);
     }),
@@ -106,9 +115,31 @@ test("a differencing VHDX over a dynamic one is what libvhdi reads", async () =>
 
 test("a VHDX's parent is found by the last part of an absolute path, and known by the id of its data", async () => {
   const runs = [{ first: 2000, count: 3000, value: 9 }];
-  const expected = await vhdxPair(["write -P 4 1M 2M"], runs, { absolute_win32_path: "D:\\machines\\base.vhdx" });
+  await vhdxPair(["write -P 4 1M 2M"], runs, { absolute_win32_path: "D:\\machines\\base.vhdx" }, SIZE);
+  const expected = await vhdxContent(runs);
   await expectContent(await folder.open("child.vhdx", "vhdx"), expected);
   await expect(folder.open("child.vhdx", "auto")).rejects.toMatchObject({ code: "IMAGE_AMBIGUOUS" });
   await folder.qemuIo("base.vhdx", "vhdx", ["write -P 5 0 512"]);
   await expect(folder.open("child.vhdx", "vhdx")).rejects.toMatchObject({ code: "IMAGE_MISMATCH" });
+});
+
+test("a differencing VHDX of several chunks: each has its bitmap after its blocks", async () => {
+  const size = 12 * 1024 * MIB + 5 * MIB;
+  const chunk = 4096 * MIB;
+  const runs = [1, 2, 3].map((number) => ({ first: (number * chunk) / 512 - 1000, count: 3000, value: number }));
+  const below = [0, 1, 2].flatMap((number) => [
+    `write -P ${10 + number} ${number * chunk + chunk - MIB} 1M`,
+    `write -P ${20 + number} ${number * chunk + chunk} 2M`,
+  ]);
+  await vhdxPair(below, runs, { relative_path: "base.vhdx" }, size);
+  const disk = await folder.open("child.vhdx", "vhdx");
+  for (const number of [1, 2, 3]) {
+    const length = 4 * MIB;
+    const offset = number * chunk - 2 * MIB;
+    const expected = Buffer.alloc(length);
+    expected.fill(9 + number, MIB, 2 * MIB).fill(19 + number, 2 * MIB, 4 * MIB);
+    expected.fill(number, 2 * MIB - 1000 * 512, 2 * MIB + 2000 * 512);
+    expect((await libvhdi("child.vhdx", "base.vhdx", { offset, length })).equals(expected)).toBe(true);
+    expect((await disk.read(offset, length, guestRequest())).equals(expected)).toBe(true);
+  }
 });

@@ -91,6 +91,8 @@ export function differencingVhd(
 const METADATA = "8b7ca206-4790-4b9a-b8fe-575f050f886e";
 const TABLE = "2dc27766-f623-4200-9d64-115e9bfd4a08";
 const PARAMETERS = "caa16737-fa36-4d43-b3b6-33f0aa44e76b";
+/** Blocks of 1 MiB whose sectors one bitmap of 1 MiB names. */
+const CHUNK = 4096;
 const LOCATOR_ID = Buffer.from("2d5fd3a80bb34d45abf7d3d84834ab0c", "hex");
 const LOCATOR_TYPE = Buffer.from("b7ef4ab09ed1814ab78925b8e9445913", "hex");
 
@@ -139,21 +141,26 @@ export function differencingVhdx(
     at += content.length;
   };
   const perBlock = MIB / SECTOR;
-  const bitmap = Buffer.alloc(MIB);
-  for (let block = 0; block < size / MIB; block++) {
+  const blocks = [...new Set([...own.keys()].map((sector) => Math.floor(sector / perBlock)))].sort((a, b) => a - b);
+  const bitmaps = new Map<number, Buffer>();
+  for (const block of blocks) {
+    const chunk = Math.floor(block / CHUNK);
+    const bitmap = bitmaps.get(chunk) ?? Buffer.alloc(MIB);
+    bitmaps.set(chunk, bitmap);
     const data = Buffer.alloc(MIB, 0xee);
     let used = 0;
     for (let sector = 0; sector < perBlock; sector++) {
-      const number = block * perBlock + sector;
-      const value = own.get(number);
+      const value = own.get(block * perBlock + sector);
       if (value === undefined) continue;
       used++;
-      bitmap[number >>> 3] = (bitmap[number >>> 3] ?? 0) | (1 << (number & 7));
+      const bit = (block % CHUNK) * perBlock + sector;
+      bitmap[bit >>> 3] = (bitmap[bit >>> 3] ?? 0) | (1 << (bit & 7));
       data.fill(value, sector * SECTOR, (sector + 1) * SECTOR);
     }
-    if (used > 0) add(block, used === perBlock ? 6 : 7, data);
+    add(block + chunk, used === perBlock ? 6 : 7, data);
   }
-  if (own.size > 0) add(4096, 6, bitmap);
+  // After the entries of each chunk's blocks comes that of its bitmap.
+  for (const [chunk, bitmap] of bitmaps) add(chunk * (CHUNK + 1) + CHUNK, 6, bitmap);
   return Buffer.concat(pieces);
 }
 
