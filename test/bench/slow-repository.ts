@@ -37,9 +37,10 @@ export class SlowRepository {
     });
   }
 
-  static async start(directory: string, link: Link): Promise<SlowRepository> {
+  /** @param port any that is free, unless given */
+  static async start(directory: string, link: Link, port = 0): Promise<SlowRepository> {
     const repository = new SlowRepository(directory, link);
-    await new Promise<void>((resolve) => repository.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => repository.#server.listen(port, "127.0.0.1", resolve));
     return repository;
   }
 

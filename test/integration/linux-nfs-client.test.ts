@@ -1,7 +1,9 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { noise } from "../../src/repository/testing/restic.ts";
+import { exerciseAgent } from "../uml/exercise-agent.ts";
 import { runInUml } from "../uml/run-in-uml.ts";
 import type { Slowness } from "../uml/serve-overlay.ts";
 
@@ -10,10 +12,13 @@ const SIZE = 64 * MIB;
 const PATH = "/0123456789abcdef0123456789abcdef";
 
 let state: string;
+let original: string;
 
 beforeEach(async () => {
   state = await mkdtemp(join(tmpdir(), "overlay-"));
   await Promise.all(["own", "other"].map((directory) => mkdir(join(state, directory))));
+  original = join(state, "original.img");
+  await writeFile(original, noise(SIZE, 1));
 });
 
 afterEach(() => rm(state, { recursive: true, force: true }));
@@ -21,7 +26,7 @@ afterEach(() => rm(state, { recursive: true, force: true }));
 function run(script: string, mountOptions = "", slowness: Slowness = {}): Promise<string> {
   const program = join(import.meta.dirname, "../uml/serve-overlay.ts");
   const serve = (directory: string, path: string): string[] => [
-    ...[process.execPath, program, join(state, directory), path, String(SIZE), JSON.stringify(slowness)],
+    ...[process.execPath, program, join(state, directory), path, original, JSON.stringify(slowness)],
   ];
   const [server, otherServer] = [serve("own", PATH), serve("other", "/fedcba9876543210fedcba9876543210")];
   return runInUml({ exportPath: PATH, server, otherServer, mountOptions, script });
@@ -81,8 +86,8 @@ test("reads, writes, mappings, truncations and syncs at random equal a model, ov
   const console = await run(
     `
       (sleep 3; echo KILL-SERVER) &
-      $UML_DIR/exerciser /run/mnt/disk.img 0 ${4 * MIB} 11 12 &
-      $UML_DIR/exerciser /run/mnt/disk.img ${half} ${4 * MIB} 12 12 > /run/other || { cat /run/other; exit 1; }
+      $UML_DIR/exerciser /run/mnt/disk.img 0 ${4 * MIB} 11 12 ${original} &
+      $UML_DIR/exerciser /run/mnt/disk.img ${half} ${4 * MIB} 12 12 ${original} > /run/other || { cat /run/other; exit 1; }
       cat /run/other
       wait
     `,
@@ -133,3 +138,14 @@ test("a mount that reaches another restore's server for a while waits for its ow
   expect(console).toContain("WRITTEN");
   expect(console).not.toMatch(/Stale|error/i);
 }, 180_000);
+
+test("the media agent on a repository, killed, ended and killed again under a hard mount, loses nothing and shows the backup below", async () => {
+  const { operations, ends, console } = await exerciseAgent({
+    ...{ seed: 21, seconds: 24, mountOptions: "nconnect=4", isSlow: false },
+    trouble: "sleep 3; echo KILL-SERVER; sleep 8; echo END-SERVER; sleep 8; echo KILL-SERVER",
+  });
+  // In order where it was asked to, and by the client's own account in the middle of its work.
+  expect(ends).toEqual(["SIGKILL", "0", "SIGKILL"]);
+  for (const count of operations) expect(count).toBeGreaterThan(10);
+  expect(console).not.toMatch(/Stale|I\/O error/i);
+}, 240_000);

@@ -1,8 +1,9 @@
 /*
  * Does random things to a part of a file for a while, and compares every byte with a model in memory:
  *
- *     exerciser FILE OFFSET BYTES SEED SECONDS
+ *     exerciser FILE OFFSET BYTES SEED SECONDS ORIGINAL
  *
+ * The model begins as that part of ORIGINAL, another file: what was never written must be what it was, whenever it is read first.
  * Reads and writes through the page cache, with O_DIRECT and through a mapping; fsync, truncation to the same size and to another
  * one (which must fail), hole punching (likewise), dropped caches, and closing and opening again. Several may run on parts of one file.
  */
@@ -189,9 +190,21 @@ static void operate(void)
 	operations++;
 }
 
+static void read_original(const char *original)
+{
+	int file = open(original, O_RDONLY);
+	for (size_t done = 0; done < size;) {
+		ssize_t got = pread(file, model + done, size - done, base + done);
+		if (got <= 0)
+			fail("read the original");
+		done += got;
+	}
+	close(file);
+}
+
 int main(int count, char **arguments)
 {
-	if (count != 6)
+	if (count != 7)
 		return 2;
 	path = arguments[1];
 	base = atoll(arguments[2]);
@@ -207,9 +220,7 @@ int main(int count, char **arguments)
 	if (fstat(cached, &now) != 0)
 		fail("stat");
 	file_size = now.st_size;
-	for (size_t at = 0; at < size; at += PAGE)
-		if (pread(cached, model + at, PAGE, base + at) != PAGE)
-			fail("read the beginning");
+	read_original(arguments[6]);
 	while (time(NULL) < end)
 		operate();
 	doing = "end";

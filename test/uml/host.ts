@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 /**
  * Runs within a network namespace of its own: makes the tap device, runs the server and the user-mode Linux beside it, and kills
  * and restarts the server, or puts another in its place for a while, whenever the guest says so. Ends with 0 when the guest's
- * script succeeded.
+ * script succeeded, and no server ended unasked.
  */
 interface HostOptions {
   readonly directory: string;
@@ -18,6 +18,8 @@ interface HostOptions {
   readonly server: readonly string[];
   /** Another command for the same address. */
   readonly otherServer: readonly string[];
+  /** Commands that run beside it all the time. */
+  readonly beside: readonly (readonly string[])[];
   readonly limitMs: number;
 }
 
@@ -30,11 +32,33 @@ ip("tuntap", "add", "tap0", "mode", "tap");
 ip("address", "add", "10.77.0.1/24", "dev", "tap0");
 ip("link", "set", "tap0", "up");
 
-function startServer(command = options.server): ChildProcess {
-  const [program = "", ...args] = command;
+function run([program = "", ...args]: readonly string[]): ChildProcess {
   return spawn(program, args, { stdio: ["ignore", "inherit", "inherit"] });
 }
 
+let diedOf: string | undefined;
+const asked = new WeakSet<ChildProcess>();
+
+function startServer(command = options.server): ChildProcess {
+  const started = run(command);
+  started.once("exit", (code, signal) => {
+    if (asked.has(started)) return;
+    diedOf = `the server ended by itself: ${code ?? signal}`;
+    stopUml();
+  });
+  return started;
+}
+
+/** Resolves with its exit code, or the name of the signal that ended it. */
+async function endServer(signal: "SIGTERM" | "SIGKILL"): Promise<number | string | null> {
+  asked.add(server);
+  const ended = once(server, "exit");
+  server.kill(signal);
+  await ended;
+  return server.exitCode ?? server.signalCode;
+}
+
+const beside = options.beside.map(run);
 let server = startServer();
 await delay(500);
 const uml = spawn(
@@ -60,13 +84,13 @@ const uml = spawn(
     detached: true,
   },
 );
-const stopUml = (): void => {
+function stopUml(): void {
   try {
     process.kill(-(uml.pid ?? 0), "SIGKILL");
   } catch {
     // it is gone already
   }
-};
+}
 setTimeout(stopUml, options.limitMs).unref();
 
 let result = "never said how it ended";
@@ -77,21 +101,26 @@ for await (const line of createInterface({ input: uml.stdout })) {
     result = said.trim();
     break;
   }
-  if (line.includes("KILL-SERVER")) {
-    server.kill("SIGKILL");
+  for (const [word, signal] of [
+    ["KILL-SERVER", "SIGKILL"],
+    ["END-SERVER", "SIGTERM"],
+  ] as const) {
+    if (!line.includes(word)) continue;
+    process.stdout.write(`SERVER-ENDED ${await endServer(signal)}\n`);
     await delay(DOWN_MS);
     server = startServer();
   }
   if (line.includes("SWAP-SERVER")) {
     for (const command of [options.otherServer, options.server]) {
-      server.kill("SIGKILL");
-      await once(server, "exit");
+      await endServer("SIGKILL");
       server = startServer(command);
       await delay(DOWN_MS);
     }
   }
 }
 stopUml();
-server.kill("SIGKILL");
+await endServer("SIGKILL");
+for (const child of beside) child.kill("SIGKILL");
+if (diedOf !== undefined) result = diedOf;
 process.stdout.write(`host: ${result}\n`);
 process.exit(result === "ok" ? 0 : 1);

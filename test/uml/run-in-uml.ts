@@ -7,13 +7,16 @@ import { promisify } from "node:util";
 interface UmlRun {
   /**
    * Shell script; the export is mounted at /run/mnt, and $UML_DIR/exerciser is there. A line `KILL-SERVER` on the console kills the
-   * server, which comes back 2 s later; after `SWAP-SERVER` `otherServer` has its place for 2 s.
+   * server, `END-SERVER` asks it to end (SIGTERM); it comes back 2 s after it ended, and a line `SERVER-ENDED` says how it did. After
+   * `SWAP-SERVER` `otherServer` has its place for 2 s.
    */
   readonly script: string;
   readonly exportPath: string;
   /** Command that serves the export on 10.77.0.1:2049. */
   readonly server: readonly string[];
   readonly otherServer?: readonly string[];
+  /** Commands that run beside the server all the time, on the same machine as it were. */
+  readonly beside?: readonly (readonly string[])[];
   /** Further mount options. */
   readonly mountOptions?: string;
   /** Milliseconds for all of it; 170,000 unless given. */
@@ -46,6 +49,7 @@ export async function runInUml(run: UmlRun): Promise<string> {
       mountOptions: run.mountOptions ?? "",
       server: run.server,
       otherServer: run.otherServer ?? [],
+      beside: run.beside ?? [],
       limitMs: run.limitMs ?? LIMIT_MS,
     };
     const namespace = process.getuid?.() === 0 ? ["--net"] : ["--net", "--map-root-user"];

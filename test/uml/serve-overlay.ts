@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../../src/base/clock.ts";
 import type { BlockSource } from "../../src/disk/block-device.ts";
@@ -18,18 +19,18 @@ export interface Slowness {
 }
 
 /**
- * An overlay over a disk of a repeating pattern, served over NFS: `serve-overlay.ts DIRECTORY EXPORT_PATH SIZE [SLOWNESS]`. Says
- * on the console how often calls came twice and how many reads were put off.
+ * An overlay over an image in a file, served over NFS: `serve-overlay.ts DIRECTORY EXPORT_PATH IMAGE [SLOWNESS]`. Says on the
+ * console how often calls came twice and how many reads were put off.
  */
-const [directory = "", path = "", bytes = "", slow = "{}"] = process.argv.slice(2);
-const size = Number(bytes);
+const [directory = "", path = "", file = "", slow = "{}"] = process.argv.slice(2);
 const slowness = JSON.parse(slow) as Slowness;
-const pattern = createHash("sha256").update("pattern").digest();
+const image = await open(file);
+const { size } = await image.stat();
 const base: BlockSource = {
   size,
   async read(offset, length) {
-    const shift = offset % pattern.length;
-    return Buffer.alloc(length + shift, pattern).subarray(shift);
+    const { buffer } = await image.read(Buffer.alloc(length), 0, length, offset);
+    return buffer;
   },
   extents: (offset, length) => [{ offset, length, zero: false }],
 };

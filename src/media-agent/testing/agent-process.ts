@@ -46,6 +46,14 @@ export interface TestAgentOptions {
   };
 }
 
+/** How it is started, if not as before. */
+interface AgentChange {
+  readonly epoch?: number;
+  readonly disks?: readonly TestDisk[];
+  readonly profile?: BootProfile;
+  readonly node?: string;
+}
+
 /** A media agent as a child process on a loopback address of its own, with its claims as folders. */
 export class TestAgent {
   /** All of its ports are the real ones: the address is its own. */
@@ -131,10 +139,12 @@ export class TestAgent {
     return `nfs://${this.address}${path}/disk.img?nfsport=${port}&mountport=${port}&version=3`;
   }
 
-  /** Starts it without waiting for anything. */
-  async spawn(
-    change: { epoch?: number; disks?: readonly TestDisk[]; profile?: BootProfile; node?: string } = {},
-  ): Promise<void> {
+  /**
+   * Writes its configuration and gives back the command that runs it.
+   *
+   * @param listenAddress where it serves, if not on its own address; nobody can speak TLS to it there
+   */
+  async command(change: AgentChange = {}, listenAddress = this.address): Promise<readonly [string, ...string[]]> {
     this.#epoch = change.epoch ?? this.#epoch;
     const { repository, remote, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
     const { answerLimitMs, overlayDirectory, others = [] } = this.#options;
@@ -153,8 +163,8 @@ export class TestAgent {
     const at = (name: string): string => join(this.directory, name);
     await writeFile(at("config.json"), JSON.stringify(config));
     if (change.profile !== undefined) await writeFile(at("profile.json"), JSON.stringify(change.profile));
-    const args = [
-      ...["--config", at("config.json")],
+    return [
+      ...([process.execPath, MAIN, "media-agent", "--config", at("config.json")] as const),
       ...(remote === undefined
         ? ["--repository-dir", repository.directory]
         : ["--repository-credentials-dir", at("credentials")]),
@@ -164,21 +174,23 @@ export class TestAgent {
       ]),
       ...["--repository-password-file", at("password"), "--cache-dir", at("cache")],
       ...["--overlay-dir", overlayDirectory ?? at("overlay")],
-      ...["--tls-dir", at("tls"), "--profile-file", at("profile.json"), "--listen-address", this.address],
+      ...["--tls-dir", at("tls"), "--profile-file", at("profile.json"), "--listen-address", listenAddress],
       ...(change.node === undefined ? [] : ["--node", change.node]),
     ];
+  }
+
+  /** Starts it without waiting for anything. */
+  async spawn(change: AgentChange = {}): Promise<void> {
+    const [program, ...args] = await this.command(change);
     const env = { ...process.env, NODE_OPTIONS: "", ...this.#options.env };
-    this.#process = spawn(process.execPath, [MAIN, "media-agent", ...args], {
-      stdio: ["ignore", "ignore", "pipe"],
-      env,
-    });
+    this.#process = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"], env });
     this.#process.stderr?.on("data", (piece: Buffer) => {
       this.log = (this.log + piece.toString()).slice(-100_000);
     });
   }
 
   /** Starts it and waits until it serves. */
-  async start(change: Parameters<TestAgent["spawn"]>[0] = {}): Promise<void> {
+  async start(change: AgentChange = {}): Promise<void> {
     await this.spawn(change);
     const deadline = performance.now() + READY_MS;
     while (performance.now() < deadline) {
