@@ -22,10 +22,12 @@ export type Fault =
   | { readonly kind: "alter" }
   /** The request reaches the server, its answer never arrives. */
   | { readonly kind: "lose" }
+  /** Its answer is held back until then. */
+  | { readonly kind: "wait"; readonly until: Promise<void> }
   /** More than the range that was asked for, with status 200. */
   | { readonly kind: "whole" };
 
-interface Seen {
+export interface Seen {
   readonly method: string;
   readonly url: string;
   readonly range: string | undefined;
@@ -83,14 +85,19 @@ export class FaultProxy {
     const outgoing = request({ host: "127.0.0.1", port: this.#port, method, path: url, headers }, (answer) => {
       const pieces: Buffer[] = [];
       answer.on("data", (piece: Buffer) => pieces.push(piece));
-      answer.once("end", () => give(answer, Buffer.concat(pieces), response, fault));
+      answer.once("end", () => void give(answer, Buffer.concat(pieces), response, fault));
     });
     outgoing.once("error", () => response.destroy());
     incoming.pipe(outgoing);
   }
 }
 
-function give(answer: IncomingMessage, body: Buffer, response: ServerResponse, fault: Fault | undefined): void {
+async function give(
+  answer: IncomingMessage,
+  body: Buffer,
+  response: ServerResponse,
+  fault: Fault | undefined,
+): Promise<void> {
   const { statusCode = 0, headers } = answer;
   switch (fault?.kind) {
     case "lose":
@@ -123,6 +130,10 @@ function give(answer: IncomingMessage, body: Buffer, response: ServerResponse, f
       response.writeHead(200, { "content-length": more.length }).end(more);
       return;
     }
+    case "wait":
+      await fault.until;
+      response.writeHead(statusCode, headers).end(body);
+      return;
     default:
       response.writeHead(statusCode, headers).end(body);
   }
