@@ -1,15 +1,15 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { deferred } from "../base/deferred.ts";
 import { selfSigned, testAuthority } from "../base/testing/certificates.ts";
+import { StorageDaemon } from "../base/testing/storage-daemon.ts";
 import { NbdServer } from "./server.ts";
 import { MemoryExport } from "./testing/memory-export.ts";
 
@@ -63,11 +63,20 @@ test("fio's nbd engine verifies what it wrote, at depth 32 and over several conn
 
 test("nbdcopy takes it over 64 connections, with large requests and with small ones", async () => {
   const file = join(scratch, "copy");
+  let most = 0;
+  const read = disk.read.bind(disk);
+  disk.read = (...given) => {
+    most = Math.max(most, server.openConnections);
+    return read(...given);
+  };
   for (const request of [32 * MIB, 65_536]) {
-    await run("nbdcopy", ["--connections=64", "--requests=2", `--request-size=${request}`, url, file]);
+    // Without as many threads it makes fewer connections.
+    const many = ["--connections=64", "--threads=64", "--requests=2"];
+    await run("nbdcopy", [...many, `--request-size=${request}`, url, file]);
     expect((await readFile(file)).equals(disk.content)).toBe(true);
     await rm(file);
   }
+  expect(most).toBe(64);
   await until("all are gone", () => server.openConnections === 0);
 });
 
@@ -86,40 +95,6 @@ test("QEMU copies on read: what it has read once it does not ask for again", asy
   await run("qemu-img", ["dd", "-f", "qcow2", "-O", "raw", "bs=1M", "count=8", `if=${overlay}`, `of=${plain}`]);
   expect((await readFile(plain)).subarray(0, 8 * MIB).equals(disk.content.subarray(0, 8 * MIB))).toBe(true);
 });
-
-/** QEMU's storage daemon, spoken to over QMP. */
-class StorageDaemon {
-  readonly child: ChildProcess;
-  readonly events: string[] = [];
-  readonly #answers: ((line: { return?: unknown; error?: { desc: string } }) => void)[] = [];
-
-  constructor() {
-    this.child = spawn("qemu-storage-daemon", ["--chardev", "stdio,id=qmp", "--monitor", "chardev=qmp"], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
-    createInterface({ input: this.child.stdout as NodeJS.ReadableStream }).on("line", (text) => {
-      const line = JSON.parse(text) as { event?: string; return?: unknown; error?: { desc: string } };
-      if (line.event !== undefined) this.events.push(line.event);
-      else if ("return" in line || "error" in line) this.#answers.shift()?.(line);
-    });
-  }
-
-  async execute(execute: string, args: object = {}): Promise<unknown> {
-    const answer = new Promise<{ return?: unknown; error?: { desc: string } }>((resolve) =>
-      this.#answers.push(resolve),
-    );
-    this.child.stdin?.write(`${JSON.stringify({ execute, arguments: args })}\n`);
-    const { error, return: result } = await answer;
-    if (error !== undefined) throw new Error(`${execute}: ${error.desc}`);
-    return result;
-  }
-
-  async end(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    this.child.kill("SIGKILL");
-    await once(this.child, "exit");
-  }
-}
 
 describe("QEMU's block jobs", () => {
   let daemon: StorageDaemon;
@@ -146,9 +121,9 @@ describe("QEMU's block jobs", () => {
     await daemon.execute("blockdev-mirror", {
       ...{ "job-id": "copy", device: "source", target: "target", sync: "full", granularity: 65_536 },
     });
-    await until("the mirror is ready", () => daemon.events.includes("BLOCK_JOB_READY"));
+    await daemon.event("BLOCK_JOB_READY");
     await daemon.execute("block-job-complete", { device: "copy" });
-    await until("the mirror is done", () => daemon.events.includes("BLOCK_JOB_COMPLETED"));
+    await daemon.event("BLOCK_JOB_COMPLETED");
     await daemon.end();
     expect((await readFile(target)).equals(disk.content)).toBe(true);
     // It asked for what is allocated, and left the zeros out.

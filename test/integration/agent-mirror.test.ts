@@ -1,10 +1,9 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { AGENT_PORTS } from "../../src/api/agent-config.ts";
+import { StorageDaemon } from "../../src/base/testing/storage-daemon.ts";
 import { TestAgent } from "../../src/media-agent/testing/agent-process.ts";
 import { NfsFile } from "../../src/media-agent/testing/nfs-file.ts";
 import { Portmapper } from "../../src/nfs/portmapper.ts";
@@ -37,60 +36,6 @@ afterAll(async () => {
   await rm(scratch, { recursive: true, force: true });
 });
 
-/** An event, or an answer. */
-interface Told {
-  readonly event?: string;
-  readonly return?: unknown;
-  readonly error?: { readonly desc: string };
-}
-
-/** QEMU's block layer with a monitor. */
-class StorageDaemon {
-  readonly #process: ChildProcess;
-  readonly #seen: Told[] = [];
-  #wake: () => void = () => undefined;
-
-  constructor(...blockdevs: readonly string[]) {
-    const args = blockdevs.flatMap((blockdev) => ["--blockdev", blockdev]);
-    this.#process = spawn("qemu-storage-daemon", [...args, "--chardev", "stdio,id=qmp", "--monitor", "chardev=qmp"]);
-    const lines = this.#process.stdout === null ? undefined : createInterface({ input: this.#process.stdout });
-    lines?.on("line", (line) => {
-      this.#seen.push(JSON.parse(line));
-      this.#wake();
-    });
-    this.#process.on("exit", () => this.#wake());
-  }
-
-  async execute(execute: string, args: object = {}): Promise<void> {
-    this.#process.stdin?.write(`${JSON.stringify({ execute, arguments: args })}\n`);
-    const answer = await this.#next((item) => "return" in item || item.error !== undefined);
-    if (answer.error !== undefined) throw new Error(answer.error.desc);
-  }
-
-  async event(name: string): Promise<void> {
-    await this.#next((item) => item.event === name);
-  }
-
-  async end(): Promise<void> {
-    const exited = new Promise((resolve) => this.#process.once("exit", resolve));
-    if (this.#process.exitCode !== null) return;
-    this.#process.kill("SIGKILL");
-    await exited;
-  }
-
-  async #next(isIt: (told: Told) => boolean): Promise<Told> {
-    for (;;) {
-      const index = this.#seen.findIndex(isIt);
-      const [found] = index < 0 ? [] : this.#seen.splice(index, 1);
-      if (found !== undefined) return found;
-      if (this.#process.exitCode !== null) throw new Error(`qemu-storage-daemon ended with ${this.#process.exitCode}`);
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-  }
-}
-
 async function metric(name: string): Promise<number> {
   const { text } = await agent.metricsPort("/metrics");
   const line = text.split("\n").find((candidate) => candidate.startsWith(`vmrestore_agent_${name} `));
@@ -106,12 +51,13 @@ test("the mirror of a live migration is recognised beside the guest's reads, and
   await writeFile(target, "");
   await truncate(target, disk.length);
   const guest = await NfsFile.open(agent.address, path);
-  const daemon = new StorageDaemon(
+  const blockdevs = [
     `driver=nfs,node-name=export,server.type=inet,server.host=${agent.address},path=${path}/disk.img`,
     "driver=raw,node-name=source,file=export",
     `driver=file,node-name=file,filename=${target}`,
     "driver=raw,node-name=target,file=file",
-  );
+  ];
+  const daemon = new StorageDaemon(blockdevs.flatMap((blockdev) => ["--blockdev", blockdev]));
   try {
     await daemon.execute("qmp_capabilities");
     await daemon.execute("blockdev-mirror", { "job-id": "move", device: "source", target: "target", sync: "full" });
