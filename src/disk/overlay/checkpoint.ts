@@ -23,6 +23,11 @@ export interface Checkpoint {
   readonly journal: number;
 }
 
+/** How long a checkpoint is at most, with so many partial pages. */
+export function mapBytes(pages: number, partials: number): number {
+  return HEADER + 4 * Math.ceil(pages / 8) + partials * PARTIAL + CHECKSUM;
+}
+
 /** A page map as it stands now, to be written while it changes: nothing of it is copied but what does. */
 export class CheckpointView {
   readonly #header: Buffer;

@@ -25,7 +25,7 @@ export interface OverlayDirectory {
   remove(name: string): Promise<void>;
   /** Makes names durable. */
   sync(): Promise<void>;
-  /** Bytes that can still be written. */
+  /** Bytes that can still be written; very many where that is not known. */
   free(): Promise<number>;
 }
 
@@ -42,8 +42,9 @@ export function overlayDirectory(path: string): OverlayDirectory {
       await handle.sync().finally(() => handle.close());
     },
     free: async () => {
-      const { bavail, bsize } = await statfs(path);
-      return bavail * bsize;
+      const { blocks, bavail, bsize } = await statfs(path);
+      // Some file systems do not tell.
+      return blocks === 0 ? Number.MAX_SAFE_INTEGER : bavail * bsize;
     },
   };
 }
@@ -81,8 +82,8 @@ async function openFile(path: string): Promise<OverlayFile> {
   };
 }
 
-/** Whether a write failed for want of space, which passes when the claim grows. */
+/** Whether a write failed, or was not begun, for want of space, which passes when the claim grows. */
 export function isOutOfSpace(error: unknown): boolean {
   const code = errorCode(error);
-  return code === "ENOSPC" || code === "EDQUOT";
+  return code === "ENOSPC" || code === "EDQUOT" || code === "OVERLAY_FULL";
 }

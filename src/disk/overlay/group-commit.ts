@@ -46,7 +46,7 @@ export class GroupCommit {
     this.#journal = options.journal;
   }
 
-  /** Whether it waits for space, or has not found any for a journal since the start. */
+  /** Whether it waits for space, or has not found any for a journal since the start: nothing becomes durable. */
   get full(): boolean {
     return this.#options.space.full || this.#journal === undefined;
   }

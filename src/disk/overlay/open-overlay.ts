@@ -1,7 +1,8 @@
 import type { Clock } from "../../base/clock.ts";
 import type { BlockSource } from "../block-device.ts";
 import { DiskError } from "../errors.ts";
-import { type Checkpoint, CheckpointView, corrupt, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, CheckpointView, corrupt, loadCheckpoint, mapBytes, saveCheckpoint } from "./checkpoint.ts";
+import { ClaimRoom } from "./claim-room.ts";
 import { isOutOfSpace, type OverlayDirectory, type OverlayFile } from "./files.ts";
 import { GroupCommit, syncData } from "./group-commit.ts";
 import { Journal, journalName } from "./journal.ts";
@@ -9,6 +10,10 @@ import { PAGE, PageMap } from "./page-map.ts";
 import { SpaceWait } from "./space-wait.ts";
 
 const JOURNAL_BYTES = 8 * 1024 * 1024;
+/** Each takes some 50 bytes of memory. With more, a small write waits until the rest of its page has been fetched. */
+export const PARTIAL_LIMIT = 500_000;
+/** Writes under way may make some more. */
+const PARTIAL_EXCESS = 1024;
 /** Page numbers are 32 bits wide. */
 const SIZE_LIMIT = 2 ** 32 * PAGE;
 
@@ -21,6 +26,8 @@ export interface OverlayOptions {
   /** Refused when lower than the highest that ever opened this overlay. */
   readonly epoch: number;
   readonly clock: Clock;
+  /** Shared by all overlays of a claim; without one there are no others. */
+  readonly room?: ClaimRoom;
   /** Told once, when nothing can be acknowledged any more: another process has to open the overlay anew. */
   readonly onFailed?: (error: DiskError) => void;
   /** Bytes; tests make it small. */
@@ -34,6 +41,7 @@ export interface OpenedOverlay {
   readonly map: PageMap;
   readonly data: OverlayFile;
   readonly commit: GroupCommit;
+  readonly room: ClaimRoom;
   /** Of the data file. */
   readonly space: SpaceWait;
   /** Aborting it ends all waiting for space. */
@@ -57,6 +65,8 @@ export async function openOverlay(options: OverlayOptions): Promise<OpenedOverla
   for (const record of found === undefined ? [] : await Journal.replay(directory, disk, found.journal))
     map.apply(record);
 
+  const room = options.room ?? new ClaimRoom(directory);
+  room.keep(checkpointBytes(options));
   const data = await openData(options, found !== undefined);
   try {
     const checkpoint = checkpointer(options, map, data, found?.journal ?? 0);
@@ -71,11 +81,18 @@ export async function openOverlay(options: OverlayOptions): Promise<OpenedOverla
     const commit = new GroupCommit({ journal, data, space: journalSpace, checkpoint, onFailed });
     // Tells that the claim is full, and until when, even if nobody writes. Whoever does hears of a failure.
     if (journal === undefined) commit.commit().catch(() => undefined);
-    return { map, data, commit, space, closing };
+    return { map, data, commit, room, space, closing };
   } catch (error) {
     await data.close();
     throw error;
   }
+}
+
+/** Beside one journal, what an overlay's bookkeeping may ever come to take. */
+function checkpointBytes({ base, journalBytes = JOURNAL_BYTES, partialLimit = PARTIAL_LIMIT }: OverlayOptions): number {
+  const pages = Math.ceil(base.size / PAGE);
+  const map = mapBytes(pages, Math.min(pages, partialLimit + PARTIAL_EXCESS));
+  return [journalBytes, map, map].reduce((sum, bytes) => sum + Math.ceil(bytes / PAGE) * PAGE, 0);
 }
 
 /** @param last the journal that stands */
@@ -87,6 +104,8 @@ function checkpointer(options: OverlayOptions, map: PageMap, data: OverlayFile, 
     const view = new CheckpointView({ map, size: base.size, epoch, journal: next });
     let fresh: Journal | undefined;
     try {
+      // What a crash left of the one before the last: a third one would take more than is kept for checkpoints.
+      await removeJournals(directory, disk, [number, next]);
       await syncData(data);
       fresh = await Journal.create(directory, disk, next, journalBytes);
       // The names of the data and of the journal are durable before the map that counts on them.
@@ -100,12 +119,17 @@ function checkpointer(options: OverlayOptions, map: PageMap, data: OverlayFile, 
     }
     number = next;
     await old?.close();
-    for (const name of await directory.list()) {
-      const isOld = name.startsWith(`${disk}.journal.`) && name !== journalName(disk, next);
-      if (isOld) await directory.remove(name);
-    }
+    await removeJournals(directory, disk, [next]);
     return fresh;
   };
+}
+
+/** All but those. They are gone for good when it resolves: else a crash might bring them back. */
+async function removeJournals(directory: OverlayDirectory, disk: string, but: readonly number[]): Promise<void> {
+  const kept = but.map((number) => journalName(disk, number));
+  const olds = (await directory.list()).filter((name) => name.startsWith(`${disk}.journal.`) && !kept.includes(name));
+  for (const name of olds) await directory.remove(name);
+  if (olds.length > 0) await directory.sync();
 }
 
 /** The first map is durable before anything is written: without one there is nothing but what its making left. */

@@ -2,9 +2,12 @@ import { expect, test } from "@jest/globals";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { memorySource } from "../testing/memory-source.ts";
 import { SimulatedDirectory } from "../testing/simulated-directory.ts";
+import { ClaimRoom } from "./claim-room.ts";
+import type { OverlayOptions } from "./open-overlay.ts";
 import { Overlay } from "./overlay.ts";
 
 const PAGE = 4096;
+const SECTOR = 512;
 const SIZE = 64 * PAGE;
 
 interface Opened {
@@ -12,11 +15,11 @@ interface Opened {
   readonly clock: ManualClock;
 }
 
-async function open(directory: SimulatedDirectory): Promise<Opened> {
+async function open(directory: SimulatedDirectory, change: Partial<OverlayOptions> = {}): Promise<Opened> {
   const clock = new ManualClock();
   const base = memorySource(Buffer.alloc(SIZE, 7));
   const options = { directory: directory.mount(), disk: "root", base, epoch: 1, clock, journalBytes: 2048 };
-  return { overlay: await Overlay.open(options), clock };
+  return { overlay: await Overlay.open({ ...options, ...change }), clock };
 }
 
 /** Whether it has come about yet. */
@@ -116,6 +119,93 @@ test("sealing does not wait for space either: what waits for it is refused, and 
   await overlay.unseal();
   await overlay.write(0, Buffer.alloc(PAGE, 8), { durable: true });
   expect((await overlay.read(0, 1, "guest"))[0]).toBe(8);
+});
+
+test("sealing refuses what waits behind a write that waits, too, and what looks for space just then", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay, clock } = await open(directory);
+  directory.limit = 0;
+  const writes = [0, 0, 0, PAGE].map((at) => overlay.write(at, Buffer.alloc(PAGE, 9), { durable: true }));
+  const refused = writes.map((write) => expect(write).rejects.toMatchObject({ code: "DISK_SEALED" }));
+  await clock.advance(2000);
+  refused.push(
+    expect(overlay.write(9 * PAGE, Buffer.alloc(PAGE, 9), { durable: true })).rejects.toMatchObject({
+      code: "DISK_SEALED",
+    }),
+  );
+  await overlay.seal();
+  await Promise.all(refused);
+  directory.limit = undefined;
+  await overlay.unseal();
+  await overlay.write(0, Buffer.alloc(PAGE, 8), { durable: true });
+});
+
+/** A page of a generation, and a write over it of which that much is there when it finds no space for the page behind. */
+async function partInPlace(directory: SimulatedDirectory): Promise<Opened & { readonly id: number }> {
+  const opened = await open(directory, { journalBytes: 65_536 });
+  const { overlay, clock } = opened;
+  await overlay.write(PAGE, Buffer.alloc(PAGE, 1), { durable: true });
+  const { id } = await overlay.freezeGeneration();
+  directory.limit = 0;
+  overlay.write(PAGE, Buffer.alloc(2 * PAGE, 2), { durable: true }).catch(() => undefined);
+  await clock.advance(2000);
+  expect(overlay.full).toBe(true);
+  expect((await overlay.read(PAGE, SECTOR, "relocation"))[0]).toBe(2);
+  expect(overlay.dirtyBytes).toBe(0);
+  return { ...opened, id };
+}
+
+test("a generation is dropped beside a write that waits, and what was seen of that is marked: a power loss takes it back", async () => {
+  const directory = new SimulatedDirectory(() => false);
+  const { overlay, id } = await partInPlace(directory);
+  await overlay.dropGeneration(id);
+  directory.powerLoss();
+  directory.limit = undefined;
+  const again = (await open(directory)).overlay;
+  expect((await again.freezeGeneration()).id).toBe(id + 1);
+  expect([...again.frozenExtents(0, SIZE)]).toEqual([{ offset: PAGE, length: PAGE }]);
+});
+
+test("each generation that comes while it waits has its page", async () => {
+  const { overlay, id } = await partInPlace(new SimulatedDirectory());
+  for (let drop = id; drop < id + 3; drop++) {
+    await overlay.dropGeneration(drop);
+    expect(await overlay.freezeGeneration()).toEqual({ id: drop + 1, bytes: PAGE, final: false });
+  }
+});
+
+test("how far a copy is can be told while a write waits", async () => {
+  const { overlay } = await partInPlace(new SimulatedDirectory());
+  await overlay.settle();
+  expect(overlay.full).toBe(true);
+});
+
+test("bytes that are kept are not given to data, whichever disk asks; what is there, zeros and marks do not ask", async () => {
+  const directory = new SimulatedDirectory();
+  const room = new ClaimRoom(directory);
+  const { overlay, clock } = await open(directory, { room });
+  await overlay.write(0, Buffer.alloc(PAGE, 1), { durable: true });
+  room.keep(Number.MAX_SAFE_INTEGER);
+  const isDone = watch(overlay.write(PAGE, Buffer.alloc(PAGE, 2), { durable: true }));
+  await clock.advance(3000);
+  expect(isDone()).toBe(false);
+  expect([overlay.full, overlay.stuck]).toEqual([true, false]);
+  await overlay.write(512, Buffer.alloc(1024, 3), { durable: true });
+  await overlay.writeZeroes(3 * PAGE, 3 * PAGE, { durable: true });
+  await overlay.freezeGeneration();
+  expect(isDone()).toBe(false);
+});
+
+test("a claim on which not even a checkpoint finds space is said to be stuck", async () => {
+  const directory = new SimulatedDirectory();
+  await open(directory);
+  directory.processDeath();
+  directory.limit = 0;
+  const { overlay, clock } = await open(directory);
+  expect(overlay.stuck).toBe(true);
+  directory.limit = undefined;
+  await clock.advance(1000);
+  expect(overlay.stuck).toBe(false);
 });
 
 test("closing does not wait for space", async () => {

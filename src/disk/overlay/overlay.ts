@@ -1,15 +1,14 @@
 import { errorCode } from "../../base/errors.ts";
 import type { AllocatedExtent, BlockDevice, BlockSource, Extent, ReadClass } from "../block-device.ts";
 import { DiskError } from "../errors.ts";
+import type { ClaimRoom } from "./claim-room.ts";
 import type { OverlayFile } from "./files.ts";
 import type { GroupCommit } from "./group-commit.ts";
-import { type OpenedOverlay, type OverlayOptions, openOverlay } from "./open-overlay.ts";
+import { type OpenedOverlay, type OverlayOptions, openOverlay, PARTIAL_LIMIT } from "./open-overlay.ts";
 import { type JournalRecord, OP, PAGE, type PageMap, SECTOR, SECTORS_PER_PAGE } from "./page-map.ts";
 import { PageRanges } from "./page-ranges.ts";
 import type { SpaceWait } from "./space-wait.ts";
 
-/** Each takes some 50 bytes of memory. With more, a small write waits until the rest of its page has been fetched. */
-const PARTIAL_LIMIT = 500_000;
 const ZERO_PAGE = Buffer.alloc(PAGE);
 
 /** A frozen set of dirty pages. */
@@ -32,10 +31,9 @@ export class Overlay implements BlockDevice {
   readonly #ranges = new PageRanges();
   readonly #closing: AbortController;
   readonly #partialLimit: number;
+  readonly #room: ClaimRoom;
   readonly #space: SpaceWait;
   #refusing = false;
-  /** The frozen generation is about to go: it does not stand for its pages any more. */
-  #dropping = false;
 
   private constructor({ base, partialLimit = PARTIAL_LIMIT }: OverlayOptions, opened: OpenedOverlay) {
     this.size = base.size;
@@ -44,6 +42,7 @@ export class Overlay implements BlockDevice {
     this.#map = opened.map;
     this.#data = opened.data;
     this.#commit = opened.commit;
+    this.#room = opened.room;
     this.#space = opened.space;
     this.#closing = opened.closing;
     this.#refusing = opened.map.sealed;
@@ -70,7 +69,12 @@ export class Overlay implements BlockDevice {
 
   /** Whether writes wait for space. */
   get full(): boolean {
-    return this.#space.full || this.#commit.full;
+    return this.#space.full || this.stuck;
+  }
+
+  /** Whether a checkpoint waits for space: nothing becomes durable, and no disk can be sealed or moved, until the claim grows. */
+  get stuck(): boolean {
+    return this.#commit.full;
   }
 
   /** Bytes that the guest wrote and that are held here; zeros take none. */
@@ -154,6 +158,7 @@ export class Overlay implements BlockDevice {
   async unseal(): Promise<void> {
     if (this.#map.sealed) this.#record({ op: OP.unseal, a: 0, b: 0 });
     await this.flush();
+    this.#space.resume();
     this.#refusing = false;
   }
 
@@ -167,17 +172,17 @@ export class Overlay implements BlockDevice {
   }
 
   /**
-   * Resolves when everything that any read has given so far is durable. Bytes can be read before their mark is made: who has
-   * copied them elsewhere waits for this before saying so, or a crash could bring back the old ones and leave them unmarked.
+   * Resolves when everything that any read has given so far is durable, or its page is marked durably. Who has copied it elsewhere waits
+   * for this before saying so, or a crash could bring back old bytes and leave them unmarked. Writes under way, which may wait for
+   * space, are not waited for: the mark of what they write over was made before the bytes could be read.
    */
   async settle(): Promise<void> {
-    await this.#ranges.idle();
     await this.flush();
   }
 
   /**
-   * Forgets a frozen generation: what it names is durable elsewhere, {@link settle} included. One that was dropped before is no
-   * error.
+   * Forgets a frozen generation: what it names is durable elsewhere. Durable when it resolves, and so is what {@link settle} is about.
+   * One that was dropped before is no error.
    *
    * @throws DiskError STALE_GENERATION where another one is frozen, or none ever had this id
    */
@@ -187,13 +192,9 @@ export class Overlay implements BlockDevice {
       throw new DiskError("STALE_GENERATION", `generation ${id} is not the one that is frozen (${map.frozenId})`);
     }
     if (map.frozenId === id) {
-      this.#dropping = true;
-      try {
-        await this.settle();
-        if (map.frozenId === id) this.#record({ op: OP.drop, a: id, b: 0 });
-      } finally {
-        this.#dropping = false;
-      }
+      // In one step: a write that begins later finds its pages unmarked, one that has begun may have relied on this generation.
+      for (const { first, last } of this.#ranges.held) this.#mark(first, last, (page) => !map.frozen.has(page));
+      this.#record({ op: OP.drop, a: id, b: 0 });
     }
     await this.flush();
   }
@@ -294,7 +295,7 @@ export class Overlay implements BlockDevice {
    * has changed must not be forgotten then: its mark is durable before. The frozen generation's pages have one.
    */
   async #markAhead(first: number, last: number): Promise<void> {
-    if (this.#mark(first, last, (page) => this.#map.frozen.has(page) && !this.#dropping)) await this.flush();
+    if (this.#mark(first, last, (page) => this.#map.frozen.has(page))) await this.flush();
   }
 
   /** Makes pages dirty that have sectors in the data file. Gives back whether any became so. */
@@ -379,13 +380,40 @@ export class Overlay implements BlockDevice {
   async #store(bytes: Uint8Array, offset: number, signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
     try {
-      // A part may be there, and be read, where there was no space for the rest: the next commit syncs it, whatever becomes of this write.
-      await this.#space.retry(() => this.#data.write(bytes, offset).finally(() => this.#commit.touch()), signal);
+      await this.#space.retry(() => this.#put(bytes, offset), signal);
     } catch (error) {
       const isGivenUp = error === signal?.reason || error === this.#closing.signal.reason;
       if (isGivenUp || errorCode(error) === "DISK_SEALED") throw error;
       throw this.#commit.fail(error);
     }
+  }
+
+  async #put(bytes: Uint8Array, offset: number): Promise<void> {
+    const over = await this.#room.take(this.#newBytes(offset, bytes.length));
+    let isDone = false;
+    try {
+      await this.#data.write(bytes, offset);
+      isDone = true;
+    } finally {
+      over(isDone);
+      // A part may be there, and be read, where there was no space for the rest: the next commit syncs it, whatever becomes of this write.
+      this.#commit.touch();
+    }
+  }
+
+  /** How many bytes a write to the data file takes at most of what is free there. */
+  #newBytes(offset: number, length: number): number {
+    const { full, partial } = this.#map;
+    const end = offset + length;
+    const limit = Math.ceil(end / PAGE);
+    let bytes = 0;
+    for (let page = full.next(false, Math.floor(offset / PAGE), limit); page < limit; ) {
+      const [from, to] = [Math.max(offset, page * PAGE), Math.min(end, (page + 1) * PAGE)];
+      const mask = this.#mask(page, from, to);
+      if (((partial.get(page) ?? 0) & mask) !== mask) bytes += PAGE;
+      page = full.next(false, page + 1, limit);
+    }
+    return bytes;
   }
 
   #record(record: JournalRecord): void {

@@ -1,8 +1,11 @@
 import { type Deferred, deferred } from "../../base/deferred.ts";
 
-interface Held {
+interface Range {
   readonly first: number;
   readonly last: number;
+}
+
+interface Held extends Range {
   readonly released: Deferred<void>;
 }
 
@@ -20,6 +23,11 @@ export class PageRanges {
       this.#held.delete(own);
       own.released.resolve();
     };
+  }
+
+  /** Those who hold now, and those who wait for their turn. */
+  get held(): Iterable<Range> {
+    return this.#held;
   }
 
   /** Resolves when everybody who holds now has let go. */

@@ -7,7 +7,7 @@ const RETRY_MS = 1000;
 export class SpaceWait {
   readonly #clock: Clock;
   readonly #signal: AbortSignal;
-  #present = new AbortController();
+  #ending = new AbortController();
   #waiting = 0;
 
   /** @param signal ends all waiting: they reject with its reason */
@@ -21,10 +21,14 @@ export class SpaceWait {
     return this.#waiting > 0;
   }
 
-  /** Those who wait now give up, with this reason. */
+  /** Those who wait give up with this reason, and whoever else finds no space until {@link resume}: nobody can come after this and wait. */
   end(reason: Error): void {
-    this.#present.abort(reason);
-    this.#present = new AbortController();
+    this.#ending.abort(reason);
+  }
+
+  /** Waiting is possible again. */
+  resume(): void {
+    if (this.#ending.signal.aborted) this.#ending = new AbortController();
   }
 
   /** Rejects with any other error of `body`, or with the signal's reason. */
@@ -40,7 +44,7 @@ export class SpaceWait {
         // Counted until it succeeds: between two attempts it still waits.
         if (!isWaiting) this.#waiting++;
         isWaiting = true;
-        const signals = [this.#signal, this.#present.signal, ...(signal === undefined ? [] : [signal])];
+        const signals = [this.#signal, this.#ending.signal, ...(signal === undefined ? [] : [signal])];
         await this.#clock.sleep(RETRY_MS, AbortSignal.any(signals));
       }
     } finally {
