@@ -147,7 +147,14 @@ export const agentStatus = z.strictObject({
   }),
   /** See {@link limitRequest}; absent: no limit. */
   relocationLimit: z.int().positive().optional(),
-  overlay: z.strictObject({ full: z.boolean(), bytesUsed: z.int(), bytesFree: z.int() }),
+  overlay: z.strictObject({
+    /** Writes wait for space. */
+    full: z.boolean(),
+    /** There is not even what is kept for bookkeeping: nothing becomes durable, and no disk can be moved, until the claim grows. */
+    stuck: z.boolean().optional(),
+    bytesUsed: z.int(),
+    bytesFree: z.int(),
+  }),
   /** The last one, whatever process saw it; absent before there was any. */
   move: agentMove.optional(),
   /** Open NFS connections (a mounted client keeps one), and NBD connections. */

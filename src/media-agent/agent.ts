@@ -8,6 +8,7 @@ import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 import type { TlsFiles } from "../base/tls-files.ts";
 import type { ReadClass } from "../disk/block-device.ts";
+import { ClaimRoom } from "../disk/overlay/claim-room.ts";
 import { overlayDirectory } from "../disk/overlay/files.ts";
 import { Overlay } from "../disk/overlay/overlay.ts";
 import { NbdServer } from "../nbd/server.ts";
@@ -32,6 +33,8 @@ import { WatchedSource } from "./watched-source.ts";
 
 /** How long calls under way may take to end once the agent is asked to: clients send again what was not answered. */
 const DRAIN_MS = 2000;
+/** Bytes of the overlay's claim that the guest leaves free for the agent's state, its successor, and what the file system takes. */
+const STATE_BYTES = 4 * 1024 * 1024;
 /** How often the free space of the overlay's claim is looked at. */
 const FREE_SPACE_MS = 5000;
 
@@ -126,6 +129,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       onHydrated: () => this.#hydrated(),
     });
     const directory = overlayDirectory(this.#options.overlayDirectory);
+    const room = new ClaimRoom(directory, STATE_BYTES);
     const disks: ExportedDisk[] = [];
     const images: WatchedSource[] = [];
     for (const { name, image } of reads.disks) {
@@ -133,7 +137,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       const onFailed = (error: unknown): void => this.#options.onFatal(error);
       const base = new WatchedSource(image, clock);
       images.push(base);
-      const overlay = await Overlay.open({ directory, disk: name, base, epoch, clock, onFailed });
+      const overlay = await Overlay.open({ directory, room, disk: name, base, epoch, clock, onFailed });
       const patience = patienceOf(clock, config.answerLimitMs);
       disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch, observer: this, patience }));
       this.nbd.addExport(nbdDisk(name, overlay, this));
@@ -199,6 +203,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       ...(relocationLimit === undefined ? {} : { relocationLimit }),
       overlay: {
         full: disks.some(({ overlay }) => overlay.full),
+        ...(disks.some(({ overlay }) => overlay.stuck) ? { stuck: true } : {}),
         bytesUsed: disks.reduce((sum, { overlay }) => sum + overlay.overlayBytes, 0),
         bytesFree: this.#overlayFree,
       },

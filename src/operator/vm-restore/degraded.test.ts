@@ -27,6 +27,21 @@ test.each([
 });
 
 test.each([
+  [{}, ["wait", "Enlarge its claim", "or let the cutover happen"], ["cannot be moved"]],
+  [{ stuck: true }, ["wait", "Enlarge its claim", "cannot be moved"], ["cutover"]],
+])("an overlay that is full, %j: the cutover is offered only where it can come", (change, said, unsaid) => {
+  const observed = observe({});
+  const overlay = { full: true, bytesUsed: 1, bytesFree: 0, ...change };
+  const { reason, message } = degraded({
+    ...observed,
+    agent: { ...observed.agent, status: { ...observed.agent.status, overlay } as AgentStatus },
+  });
+  expect(reason).toBe("OverlayFull");
+  for (const text of said) expect(message).toContain(text);
+  for (const text of unsaid) expect(message).not.toContain(text);
+});
+
+test.each([
   [{}, ["Of the 10.0 GiB", "4.0 GiB are in", "being fetched", "do not prune"], ["too small", "gone:", "All that"]],
   [{ done: true, cacheFull: true }, ["4.0 GiB are in", "too small", "do not prune"], ["being fetched", "gone:"]],
   [{ done: true, safe: 10 * GIB }, ["All that the disks need (10.0 GiB)"], ["do not prune", "too small", "gone:"]],

@@ -35,7 +35,9 @@ export function degraded(observed: Observed) {
     return yes(
       "Degraded",
       "OverlayFull",
-      "The overlay is full: the machine's writes wait. Enlarge its claim in the operator's namespace, or let the cutover happen.",
+      agent.status.overlay.stuck === true
+        ? "The overlay is full, and has no room left for its own records: the machine's writes wait, and its disks cannot be moved. Enlarge its claim in the operator's namespace."
+        : "The overlay is full: the machine's writes wait. Enlarge its claim in the operator's namespace, or let the cutover happen.",
     );
   }
   // the backup cannot be read at the moment
