@@ -97,8 +97,10 @@ export function makePlan(spec: VMRestoreSpec, sources: readonly FoundSource[], h
       problem: `The disks come from ${mounts.length} repositories; one media agent reads ${REPOSITORIES_LIMIT} at most. Restore the machine with fewer, and the other disks by themselves.`,
     };
   }
-  const diskBytes = disks.reduce((sum, { size }) => sum + size, 0);
-  const overlay = overlaySize(spec.mediaAgent.overlay.size, diskBytes);
+  const overlay = overlaySize(
+    spec.mediaAgent.overlay.size,
+    disks.map(({ size }) => size),
+  );
   if ("problem" in overlay) return { reason: "OverlayTooSmall", problem: overlay.problem };
   const dataBytes = sources.reduce((sum, { found }) => sum + found.dataBytes, 0);
   const cache = cacheSize(spec.mediaAgent.cache.size, dataBytes);

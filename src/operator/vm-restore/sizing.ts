@@ -6,8 +6,10 @@ const DEFAULT_CACHE_MAX = 20 * GIB;
 const MINIMUM_CACHE = 256 * MIB;
 /** What KubeVirt takes a filesystem to need, and what the agent leaves free of its claims. */
 const FILESYSTEM_OVERHEAD = 0.055;
-/** Journals, bitmaps and checkpoints beside the data. */
+/** Journals, bitmaps and checkpoints beside the data, those included for which the guest's data leaves room (docs/overlay.md): of eight disks. */
 const OVERLAY_EXTRA = 256 * MIB;
+/** The same of each further disk. */
+const OVERLAY_EXTRA_EACH = 32 * MIB;
 /** Below this share of the disks an overlay fills up before most relocations end. */
 const OVERLAY_MINIMUM_SHARE = 0.05;
 
@@ -38,11 +40,13 @@ export function usableCache(claimBytes: number): number {
   return Math.floor(claimBytes * (1 - FILESYSTEM_OVERHEAD) * 0.98);
 }
 
-/** The overlay claim's bytes. By default nothing that the guest does can fill it. */
-export function overlaySize(asked: string | undefined, diskBytes: number): Sized {
-  if (asked === undefined) return { bytes: withFilesystem(diskBytes * 1.01 + OVERLAY_EXTRA) };
+/** The overlay claim's bytes, by those of each disk. By default nothing that the guest does can fill it. */
+export function overlaySize(asked: string | undefined, disks: readonly number[]): Sized {
+  const diskBytes = disks.reduce((sum, size) => sum + size, 0);
+  const extra = OVERLAY_EXTRA + Math.max(0, disks.length - 8) * OVERLAY_EXTRA_EACH;
+  if (asked === undefined) return { bytes: withFilesystem(diskBytes * 1.01 + extra) };
   const bytes = parseQuantity(asked) ?? 0;
-  const least = withFilesystem(diskBytes * OVERLAY_MINIMUM_SHARE + OVERLAY_EXTRA);
+  const least = withFilesystem(diskBytes * OVERLAY_MINIMUM_SHARE + extra);
   if (bytes >= least) return { bytes };
   return {
     problem: `An overlay of ${asked} is too small for disks of ${formatQuantity(diskBytes)}. Set spec.mediaAgent.overlay.size to ${formatQuantity(least)} at least.`,
