@@ -140,8 +140,8 @@ test("however many requests wait for a repository that hangs, memory stays bound
 }, 120_000);
 
 test("a full claim: writes wait and it is said, also after a kill; when it has grown they go on, and nothing is lost", async () => {
-  // Two journals fit, and a few MiB of data.
-  const claim = await SmallFileSystem.create(20 * MIB);
+  // Two journals fit, what is kept for the agent, and a few MiB of data.
+  const claim = await SmallFileSystem.create(25 * MIB);
   try {
     await withAgent({ overlayDirectory: claim.path }, async (agent) => {
       const expected = Buffer.from(original);

@@ -14,8 +14,8 @@ import { RecordWriter } from "./record-writer.ts";
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
 const WRITERS = 4;
-/** Two journals, the map, and a few of the disk's 12 MiB. */
-const SMALL_CLAIM = 19 * MIB;
+/** Two journals, the map, what is kept for the agent, and a few of the disk's 12 MiB. */
+const SMALL_CLAIM = 23 * MIB;
 /** `Date` jumps by days, to and fro, several times a second. Timers and the monotonic clock do not: no kernel lets them. */
 const JUMPING_CLOCK = `
 const Real = Date;
