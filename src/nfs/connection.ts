@@ -9,7 +9,7 @@ import { readLength } from "./procedures/read.ts";
 import { PROCEDURE } from "./procedures/table.ts";
 import { RecordReader } from "./record-reader.ts";
 import { ReplySender } from "./reply-sender.ts";
-import { ACCEPT, acceptedReply, parseCall, type RpcCall, RpcDeniedError } from "./rpc.ts";
+import { ACCEPT, acceptedReply, KnownCredentials, parseCall, type RpcCall, RpcDeniedError } from "./rpc.ts";
 import type { ServedExport } from "./served-export.ts";
 import type { NfsServer } from "./server.ts";
 import { NFS3 } from "./status.ts";
@@ -60,6 +60,7 @@ export class NfsConnection {
   readonly #server: NfsServer;
   readonly #reader = new RecordReader(RECORD_LIMIT);
   readonly #dispatcher: Dispatcher;
+  readonly #credentials = new KnownCredentials();
   readonly #replies: ReplySender;
   readonly #reads: CallLane;
   readonly #writes: CallLane;
@@ -94,7 +95,7 @@ export class NfsConnection {
     this.#sent = { bytes: 0, at: this.#opened };
     this.#received = { bytes: 0, at: this.#opened };
     this.#arrival = new Arrival(server.kernelBytes);
-    this.#dispatcher = new Dispatcher(server, socket.remoteAddress ?? "");
+    this.#dispatcher = new Dispatcher(server);
     this.#replies = new ReplySender(socket, server.buffers, () => {
       if (this.isProven) server.answered();
       if (this.#underWay === 0) this.#poll.answered();
@@ -211,7 +212,7 @@ export class NfsConnection {
   #take({ record, since }: ReceivedRecord): void {
     let call: RpcCall;
     try {
-      call = parseCall(record);
+      call = parseCall(record, this.#credentials);
     } catch (error) {
       if (error instanceof RpcDeniedError) this.#replies.send([error.reply]);
       else this.destroy();

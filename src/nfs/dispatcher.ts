@@ -1,11 +1,10 @@
 import { errorCode } from "../base/errors.ts";
-import { clientNumber } from "./duplicate-cache.ts";
 import { mountProcedure } from "./mount.ts";
 import type { CallContext, Node } from "./procedures/procedure.ts";
 import { NFS_PROCEDURES, PROCEDURE } from "./procedures/table.ts";
 import { repeatWrite } from "./procedures/write.ts";
 import type { ReplyBuffers } from "./reply-buffers.ts";
-import { ACCEPT, acceptedReply, type Credentials, programMismatch, type RpcCall } from "./rpc.ts";
+import { ACCEPT, acceptedReply, type Credentials, NOBODY, programMismatch, type RpcCall } from "./rpc.ts";
 import type { ServedExport } from "./served-export.ts";
 import type { NfsServer } from "./server.ts";
 
@@ -19,20 +18,18 @@ export class Dispatcher implements CallContext {
   readonly verifier: Buffer;
   readonly buffers: ReplyBuffers;
   /** Of the call that is being begun: procedures look at it before they wait for anything. */
-  credentials: Credentials = { uid: 65534, gids: [] };
+  credentials: Credentials = NOBODY;
   /** Exports whose handles were used. */
   readonly used = new Set<ServedExport>();
   /** Whether the client has shown a path or a handle that was made here. */
   proven = false;
   readonly #server: NfsServer;
-  readonly #client: number;
   /** Handles seen here and what they stand for: their MAC is checked once. */
   readonly #known = new Map<string, Node>();
   #last: { readonly handle: Buffer; readonly node: Node } | undefined;
 
-  constructor(server: NfsServer, address: string) {
+  constructor(server: NfsServer) {
     this.#server = server;
-    this.#client = clientNumber(address);
     this.verifier = server.verifier;
     this.buffers = server.buffers;
   }
@@ -105,9 +102,10 @@ export class Dispatcher implements CallContext {
 
   #write(call: RpcCall, record: Buffer): Buffer[] | Promise<Buffer[]> {
     return this.#server.duplicates.answer({
-      client: this.#client,
+      caller: call.credentials.caller,
       xid: call.xid,
       record,
+      argumentsAt: call.args.offset,
       carryOut: () => this.#nfs(call),
       repeat: (status) => {
         this.credentials = call.credentials;

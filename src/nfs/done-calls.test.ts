@@ -3,20 +3,20 @@ import fc from "fast-check";
 import { type CallIdentity, DoneCalls } from "./done-calls.ts";
 
 const call = (xid: number, more: Partial<CallIdentity> = {}): CallIdentity => ({
-  ...{ client: 1, checksum: 2, length: 3, xid },
+  ...{ caller: 1, checksum: 2, length: 3, xid },
   ...more,
 });
 
-test("tells calls apart by client, XID, checksum and length", () => {
+test("tells calls apart by caller, XID, checksum and length", () => {
   const done = new DoneCalls(() => 0);
   done.set(call(7), 0);
   done.set(call(7, { checksum: 9 }), 28);
   expect(done.get(call(7))).toBe(0);
   expect(done.get(call(7, { checksum: 9 }))).toBe(28);
-  for (const other of [{ client: 2 }, { length: 4 }, { checksum: 3 }, { xid: 8 }])
+  for (const other of [{ caller: 2 }, { length: 4 }, { checksum: 3 }, { xid: 8 }])
     expect(done.get(call(7, other))).toBeUndefined();
-  done.set(call(0xffffffff, { client: 0xffffffff, checksum: 0xffffffff, length: 0xffffffff }), 10_008);
-  expect(done.get(call(0xffffffff, { client: 0xffffffff, checksum: 0xffffffff, length: 0xffffffff }))).toBe(10_008);
+  done.set(call(0xffffffff, { caller: 0xffffffff, checksum: 0xffffffff, length: 0xffffffff }), 10_008);
+  expect(done.get(call(0xffffffff, { caller: 0xffffffff, checksum: 0xffffffff, length: 0xffffffff }))).toBe(10_008);
 });
 
 test("forgets the oldest first, and says from when on it knows everything", () => {
@@ -51,12 +51,12 @@ test("forgets what is older than it is told to keep", () => {
 test("equals a map while nothing is forgotten", () => {
   // Few values, so that places collide.
   const word = fc.constantFrom(0, 1, 2, 0x80000000, 0xffffffff);
-  const identity = fc.record({ client: word, xid: word, checksum: word, length: word });
+  const identity = fc.record({ caller: word, xid: word, checksum: word, length: word });
   fc.assert(
     fc.property(fc.array(fc.tuple(identity, fc.constantFrom(0, 28, 10_008)), { maxLength: 400 }), (calls) => {
       const done = new DoneCalls(() => 0, { tables: 2, callsPerTable: 400, retainMs: 1 });
       const model = new Map<string, number>();
-      const key = ({ client, xid, checksum, length }: CallIdentity): string => `${client} ${xid} ${checksum} ${length}`;
+      const key = ({ caller, xid, checksum, length }: CallIdentity): string => `${caller} ${xid} ${checksum} ${length}`;
       for (const [each, status] of calls) {
         expect(done.get(each)).toBe(model.get(key(each)));
         done.set(each, status);

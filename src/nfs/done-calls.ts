@@ -1,10 +1,11 @@
 /** What tells a call from every other. All numbers are 32 bits wide. */
 export interface CallIdentity {
-  /** Of the client's address. */
-  readonly client: number;
+  /** Of the name and uid that the client gives itself. */
+  readonly caller: number;
   readonly xid: number;
-  /** Of the whole call. */
+  /** Of procedure and arguments. */
   readonly checksum: number;
+  /** Of the arguments, in bytes. */
   readonly length: number;
 }
 
@@ -40,21 +41,21 @@ class Table {
     if (this.#results[place] === 0) this.count++;
     this.#results[place] = status + 1;
     const at = place * WORDS;
-    this.#keys[at] = call.client;
+    this.#keys[at] = call.caller;
     this.#keys[at + 1] = call.xid;
     this.#keys[at + 2] = call.checksum;
     this.#keys[at + 3] = call.length;
   }
 
   /** Where the call is, or the free place where it belongs. */
-  #find({ client, xid, checksum, length }: CallIdentity): number {
+  #find({ caller, xid, checksum, length }: CallIdentity): number {
     const keys = this.#keys;
     let place = Math.imul(xid ^ checksum, 0x9e3779b1) >>> 0;
     for (;;) {
       place &= this.#mask;
       const at = place * WORDS;
       if (this.#results[place] === 0) return place;
-      if (keys[at + 1] === xid && keys[at + 2] === checksum && keys[at] === client && keys[at + 3] === length)
+      if (keys[at + 1] === xid && keys[at + 2] === checksum && keys[at] === caller && keys[at + 3] === length)
         return place;
       place++;
     }

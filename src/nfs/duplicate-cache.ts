@@ -2,13 +2,19 @@ import { crc32 } from "../base/crc32.ts";
 import { type CallIdentity, DoneCalls } from "./done-calls.ts";
 import { ACCEPTED_HEAD_BYTES } from "./rpc.ts";
 
+/** Where a call's program, version and procedure are (RFC 5531, section 9). */
+const PROCEDURE_AT = 12;
+const CREDENTIALS_AT = 24;
+
 /** One call that must not be carried out twice. */
 export interface SingleCall {
-  /** {@link clientNumber} of the address that it came from. */
-  readonly client: number;
+  /** Who calls, as {@link Credentials} number it. */
+  readonly caller: number;
   readonly xid: number;
   /** The whole call. */
   readonly record: Buffer;
+  /** Where its arguments begin. */
+  readonly argumentsAt: number;
   /** Carries it out, and gives its reply; at once where it is refused and nothing was done. */
   readonly carryOut: () => Buffer[] | Promise<Buffer[]>;
   /** The reply to a call that ended with this status; its arguments have not been read. */
@@ -17,9 +23,10 @@ export interface SingleCall {
 
 /**
  * Keeps calls from being carried out twice. A client that waits too long sends the same call again, perhaps over a new
- * connection, and the first one may still come later: neither may write old data over newer. Keyed by the client's address (not
- * its port), the XID and a checksum of the whole call. Calls under way are bounded by what connections may have under way;
- * of those that ended only their status is kept, bounded in number and time (`DoneCalls`).
+ * connection, and the first one may still come later: neither may write old data over newer. Keyed by the name and uid that the
+ * client gives itself, the XID and a checksum of procedure and arguments: it may come back from another address (a gateway's), and
+ * encode the call anew with another stamp (Linux before 5.1 puts the time there). Calls under way are bounded by what connections
+ * may have under way; of those that ended only their status is kept, bounded in number and time (`DoneCalls`).
  */
 export class DuplicateCache {
   /** By XID: different calls with one XID are rare, but may be. */
@@ -39,8 +46,10 @@ export class DuplicateCache {
   }
 
   /** The answer of the first such call, which may still be under way; `carryOut` runs only for the first. */
-  answer({ client, xid, record, carryOut, repeat }: SingleCall): Buffer[] | Promise<Buffer[]> {
-    const identity: CallIdentity = { client, xid, checksum: crc32(record), length: record.length };
+  answer({ caller, xid, record, argumentsAt, carryOut, repeat }: SingleCall): Buffer[] | Promise<Buffer[]> {
+    const args = record.subarray(argumentsAt);
+    const checksum = crc32(args, crc32(record.subarray(PROCEDURE_AT, CREDENTIALS_AT)));
+    const identity: CallIdentity = { caller, xid, checksum, length: args.length };
     const running = this.#running.get(xid)?.find((call) => isSame(call.identity, identity));
     if (running !== undefined) {
       this.hits++;
@@ -89,10 +98,5 @@ interface RunningCall {
 }
 
 function isSame(one: CallIdentity, other: CallIdentity): boolean {
-  return one.checksum === other.checksum && one.client === other.client && one.length === other.length;
-}
-
-/** A client by its address alone: it comes back from other ports. */
-export function clientNumber(address: string): number {
-  return crc32(address);
+  return one.checksum === other.checksum && one.caller === other.caller && one.length === other.length;
 }

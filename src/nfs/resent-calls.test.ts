@@ -9,6 +9,8 @@ import { RpcClient } from "./testing/rpc-client.ts";
 const NFS = 100003;
 const BLOCK = 512;
 const BLOCKS = 4;
+/** Of AUTH_SYS, behind the call's head, the flavor and the length. */
+const STAMP_AT = 32;
 
 let server: NfsServer;
 let disk: MemoryExport;
@@ -29,8 +31,8 @@ afterEach(async () => {
   await server.close();
 });
 
-async function connect(): Promise<RpcClient> {
-  const client = await RpcClient.connect(port);
+async function connect(localAddress?: string): Promise<RpcClient> {
+  const client = await RpcClient.connect(port, "127.0.0.1", localAddress);
   clients.push(client);
   return client;
 }
@@ -42,6 +44,13 @@ async function until(holds: () => boolean): Promise<void> {
 
 const writeRecord = (client: RpcClient, offset: number, fill: number, stable = 2): Buffer =>
   client.encode(NFS, 7, client.writeArguments(handle, offset, Buffer.alloc(BLOCK, fill), stable));
+
+/** The same call, encoded anew by a Linux before 5.1: with the time at which that was. */
+function encodedAgain(record: Buffer, seconds: number): Buffer {
+  const again = Buffer.from(record);
+  again.writeUInt32BE(seconds, STAMP_AT);
+  return again;
+}
 
 /** The status of a reply to a WRITE that was accepted. */
 async function statusOf(client: RpcClient, record: Buffer): Promise<number> {
@@ -77,6 +86,36 @@ test("a write that is sent again is carried out once, even over another connecti
   ]);
   expect(disk.content[0]).toBe(2);
   expect(server.duplicates.hits).toBe(3);
+});
+
+test("one that is sent again with another stamp, or from another address, is the same: a gateway may have taken its place", async () => {
+  const [client, elsewhere] = [await connect(), await connect("127.0.0.9")];
+  const gate = deferred();
+  let begun = 0;
+  disk.beforeWrite = async () => {
+    if (begun++ === 0) await gate.promise;
+  };
+  const old = writeRecord(client, 0, 1);
+  const answers = [client.send(old), client.send(encodedAgain(old, 61)), elsewhere.send(old)];
+  await until(() => server.duplicates.hits === 2);
+  gate.resolve();
+  await Promise.all(answers);
+  expect(await statusOf(client, writeRecord(client, 0, 2))).toBe(0);
+  for (const late of [encodedAgain(old, 121), old]) expect(await statusOf(elsewhere, late)).toBe(0);
+  expect([begun, disk.content[0]]).toEqual([2, 2]);
+});
+
+test("calls of machines or users with other names are not the same, even with one XID and equal arguments", async () => {
+  const client = await connect();
+  let begun = 0;
+  disk.beforeWrite = async () => {
+    begun++;
+  };
+  const args = client.writeArguments(handle, 0, Buffer.alloc(BLOCK, 3), 2);
+  const callers = [{ machine: "one" }, { machine: "two" }, { machine: "one", uid: 107 }];
+  for (const caller of [...callers, ...callers])
+    expect(await statusOf(client, client.encode(NFS, 7, args, 0x5555, caller))).toBe(0);
+  expect([begun, server.duplicates.hits]).toEqual([3, 3]);
 });
 
 test("one that failed is answered the same again, and not tried where something newer may be", async () => {
@@ -130,7 +169,7 @@ test("whatever is sent again, over whichever connection and however late, the ne
     connection: fc.nat(2),
     stable: fc.nat(2),
   });
-  const connections = [await connect(), await connect(), await connect()] as const;
+  const connections = [await connect(), await connect(), await connect("127.0.0.9")] as const;
   let hits = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 12 }), async (steps) => {
@@ -147,12 +186,12 @@ test("whatever is sent again, over whichever connection and however late, the ne
         records.push(record);
         const answer = client.send(record);
         for (const [after, other] of again)
-          late.push(delay(after).then(() => (connections[other] as RpcClient).send(record)));
+          late.push(delay(after).then(() => (connections[other] as RpcClient).send(encodedAgain(record, after))));
         await answer;
         model.fill(fill, block * BLOCK, (block + 1) * BLOCK);
       }
       await Promise.all(late);
-      for (const record of records.reverse()) await connections[0].send(record);
+      for (const record of records.reverse()) await connections[0].send(encodedAgain(record, 99));
       await delay(8);
       expect(disk.content.equals(model)).toBe(true);
       hits = server.duplicates.hits;

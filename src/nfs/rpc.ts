@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import { VmRestoreError } from "../base/errors.ts";
 import { GarbageArgumentsError, readOpaque } from "./xdr.ts";
@@ -15,6 +16,7 @@ const AUTH_BADCRED = 1;
 const AUTH_NONE = 0;
 const AUTH_SYS = 1;
 const AUTH_LIMIT = 400;
+const STAMP_BYTES = 4;
 const MACHINE_NAME_LIMIT = 255;
 const GROUPS_LIMIT = 16;
 
@@ -34,9 +36,13 @@ export const ACCEPT = {
 export interface Credentials {
   readonly uid: number;
   readonly gids: readonly number[];
+  /** The machine's name; empty where it has none (AUTH_NONE). One character a byte, so that different names stay different. */
+  readonly machine: string;
+  /** A number of name and uid: the same from wherever, and over whichever connection, they come. */
+  readonly caller: number;
 }
 
-const NOBODY: Credentials = { uid: 65534, gids: [] };
+export const NOBODY: Credentials = { uid: 65534, gids: [], machine: "", caller: 0 };
 
 /** A call that is answered without being looked at further (MSG_DENIED). */
 export class RpcDeniedError extends VmRestoreError {
@@ -58,8 +64,26 @@ export interface RpcCall {
   readonly args: ByteReader;
 }
 
+/** The calls of one connection bear the same credentials again and again: they are parsed once. */
+export class KnownCredentials {
+  #rest: Buffer = Buffer.alloc(0);
+  #parsed: Credentials | undefined;
+
+  /** @param body of AUTH_SYS. Undefined where it is malformed */
+  parse(body: Buffer): Credentials | undefined {
+    // The stamp before it may be another in each call.
+    const rest = body.subarray(STAMP_BYTES);
+    if (this.#parsed !== undefined && this.#rest.equals(rest)) return this.#parsed;
+    const parsed = parseAuthSys(body);
+    if (parsed === undefined) return undefined;
+    this.#rest = Buffer.from(rest);
+    this.#parsed = parsed;
+    return parsed;
+  }
+}
+
 /** @throws TruncatedError, GarbageArgumentsError where it is no call at all; RpcDeniedError where it is none of ours */
-export function parseCall(record: Buffer): RpcCall {
+export function parseCall(record: Buffer, known = new KnownCredentials()): RpcCall {
   const reader = new ByteReader(record);
   const xid = reader.u32be();
   if (reader.u32be() !== CALL) throw new GarbageArgumentsError("not a call");
@@ -74,7 +98,7 @@ export function parseCall(record: Buffer): RpcCall {
   const body = readOpaque(reader, AUTH_LIMIT);
   reader.skip(4);
   readOpaque(reader, AUTH_LIMIT);
-  const credentials = flavor === AUTH_NONE ? NOBODY : flavor === AUTH_SYS ? parseAuthSys(body) : undefined;
+  const credentials = flavor === AUTH_NONE ? NOBODY : flavor === AUTH_SYS ? known.parse(body) : undefined;
   if (credentials === undefined)
     throw new RpcDeniedError("credentials of no use", denied(xid, AUTH_ERROR).u32be(AUTH_BADCRED));
   return { xid, program, version, procedure, credentials, args: reader };
@@ -84,14 +108,14 @@ export function parseCall(record: Buffer): RpcCall {
 function parseAuthSys(body: Buffer): Credentials | undefined {
   try {
     const reader = new ByteReader(body);
-    reader.skip(4);
-    readOpaque(reader, MACHINE_NAME_LIMIT);
+    reader.skip(STAMP_BYTES);
+    const name = readOpaque(reader, MACHINE_NAME_LIMIT);
     const uid = reader.u32be();
     const gids = [reader.u32be()];
     const count = reader.u32be();
     if (count > GROUPS_LIMIT) return undefined;
     for (let index = 0; index < count; index++) gids.push(reader.u32be());
-    return { uid, gids };
+    return { uid, gids, machine: name.toString("latin1"), caller: crc32(`uid ${uid}`, crc32(name)) };
   } catch {
     return undefined;
   }

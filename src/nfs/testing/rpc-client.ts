@@ -5,6 +5,12 @@ import { type Deferred, deferred } from "../../base/deferred.ts";
 import { RecordReader } from "../record-reader.ts";
 import { readOpaque, writeOpaque } from "../xdr.ts";
 
+/** Who calls, as AUTH_SYS says it. */
+interface CallerOptions {
+  readonly uid?: number;
+  readonly machine?: string;
+}
+
 /** A client that can send anything, also twice. */
 export class RpcClient {
   readonly socket: Socket;
@@ -38,9 +44,10 @@ export class RpcClient {
   }
 
   /** The whole record of a call, without its mark. */
-  encode(program: number, procedure: number, args: Uint8Array, xid = this.#xid++, uid = 0): Buffer {
+  encode(program: number, procedure: number, args: Uint8Array, xid = this.#xid++, caller: CallerOptions = {}): Buffer {
+    const { uid = 0, machine = "test" } = caller;
     const auth = new ByteWriter();
-    writeOpaque(auth.u32be(0), Buffer.from("test")).u32be(uid).u32be(uid).u32be(0);
+    writeOpaque(auth.u32be(0), Buffer.from(machine)).u32be(uid).u32be(uid).u32be(0);
     const call = new ByteWriter().u32be(xid).u32be(0).u32be(2).u32be(program).u32be(3).u32be(procedure).u32be(1);
     return writeOpaque(call, auth.finish()).u32be(0).u32be(0).bytes(args).finish();
   }
@@ -62,7 +69,7 @@ export class RpcClient {
 
   /** A call whose reply must be accepted; stands at the results. */
   async call(program: number, procedure: number, args: Uint8Array, uid = 0): Promise<ByteReader> {
-    const reply = await this.send(this.encode(program, procedure, args, undefined, uid));
+    const reply = await this.send(this.encode(program, procedure, args, undefined, { uid }));
     reply.skip(16);
     const status = reply.u32be();
     if (status !== 0) throw new Error(`not accepted: ${status}`);
