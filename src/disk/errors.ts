@@ -4,6 +4,7 @@ import { VmRestoreError } from "../base/errors.ts";
 export type DiskErrorCode =
   | "OUT_OF_RANGE"
   | "DISK_SEALED"
+  | "WRITER_FENCED"
   | "DISK_CLOSED"
   | "OVERLAY_FULL"
   | "OVERLAY_CORRUPT"

@@ -1,5 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
+import { DiskError } from "../errors.ts";
 import { memorySource } from "../testing/memory-source.ts";
 import { SimulatedDirectory } from "../testing/simulated-directory.ts";
 import { ClaimRoom } from "./claim-room.ts";
@@ -252,4 +253,40 @@ test("what a write left in place before it was given up is durable with the next
   directory.powerLoss();
   const again = await Overlay.open({ ...options, directory: directory.mount() });
   expect((await again.read(0, 1024, "guest")).equals(seen)).toBe(true);
+});
+
+test("nor does it wait for what waits for the same pages: it would only wait for space in the other's place", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay, clock } = await open(directory);
+  directory.limit = 0;
+  const refused = [1, 2, 3].map((fill) =>
+    expect(overlay.write(0, Buffer.alloc(PAGE, fill), { durable: true })).rejects.toMatchObject({
+      code: "DISK_SEALED",
+    }),
+  );
+  await clock.advance(2000);
+  const isSealed = watch(overlay.seal());
+  await clock.advance(0);
+  expect(isSealed()).toBe(true);
+  await Promise.all(refused);
+});
+
+test("writes that are ended give up waiting for space, those behind them too, and later ones are taken", async () => {
+  const directory = new SimulatedDirectory();
+  const { overlay, clock } = await open(directory);
+  directory.limit = 0;
+  const error = new DiskError("WRITER_FENCED", "somebody else writes");
+  const refused = [1, 2, 3].map((fill) =>
+    expect(overlay.write(0, Buffer.alloc(PAGE, fill), { durable: true })).rejects.toBe(error),
+  );
+  await clock.advance(2000);
+  const ending = overlay.endWrites(error);
+  await expect(overlay.write(PAGE, Buffer.alloc(PAGE, 4), { durable: true })).rejects.toBe(error);
+  await ending;
+  await Promise.all(refused);
+  directory.limit = undefined;
+  await overlay.write(2 * PAGE, Buffer.alloc(PAGE, 5), { durable: true });
+  await clock.advance(5000);
+  const firsts = await Promise.all([0, 1, 2].map((page) => overlay.read(page * PAGE, 1, "guest")));
+  expect(firsts.map(([first]) => first)).toEqual([7, 7, 5]);
 });

@@ -10,6 +10,8 @@ import { PageRanges } from "./page-ranges.ts";
 import type { SpaceWait } from "./space-wait.ts";
 
 const ZERO_PAGE = Buffer.alloc(PAGE);
+/** What waits for space is told to give up with these; nothing has failed. */
+const GIVEN_UP: ReadonlySet<string | undefined> = new Set(["DISK_SEALED", "WRITER_FENCED"]);
 
 /** A frozen set of dirty pages. */
 export interface FrozenGeneration {
@@ -34,6 +36,8 @@ export class Overlay implements BlockDevice {
   readonly #room: ClaimRoom;
   readonly #space: SpaceWait;
   #refusing = false;
+  /** Writes are being ended, with this error: see {@link endWrites}. */
+  #ending: DiskError | undefined;
 
   private constructor({ base, partialLimit = PARTIAL_LIMIT }: OverlayOptions, opened: OpenedOverlay) {
     this.size = base.size;
@@ -155,6 +159,19 @@ export class Overlay implements BlockDevice {
     await this.flush();
   }
 
+  /**
+   * When it resolves, every write that has begun has taken effect or never will: what waits for space is given up with this error. What
+   * begins meanwhile is refused with it.
+   */
+  async endWrites(error: DiskError): Promise<void> {
+    this.#ending = error;
+    this.#space.end(error);
+    await this.#ranges.idle();
+    if (this.#ending !== error) return;
+    this.#ending = undefined;
+    if (!this.#refusing) this.#space.resume();
+  }
+
   async unseal(): Promise<void> {
     if (this.#map.sealed) this.#record({ op: OP.unseal, a: 0, b: 0 });
     await this.flush();
@@ -259,11 +276,13 @@ export class Overlay implements BlockDevice {
     this.#commit.throwIfFailed();
     const first = Math.floor(offset / PAGE);
     const last = Math.floor((offset + length - 1) / PAGE);
-    if (this.#refusing) throw refusal(this.#closing.signal.aborted);
+    this.#throwIfRefused();
     const release = await this.#ranges.hold(first, last);
     let isMarked = false;
     try {
       this.#commit.throwIfFailed();
+      // One that waited for another that was given up would wait for space in its place.
+      this.#throwIfRefused();
       signal?.throwIfAborted();
       await this.#markAhead(first, last);
       isMarked = true;
@@ -288,6 +307,11 @@ export class Overlay implements BlockDevice {
     } finally {
       release();
     }
+  }
+
+  #throwIfRefused(): void {
+    if (this.#refusing) throw refusal(this.#closing.signal.aborted);
+    if (this.#ending !== undefined) throw this.#ending;
   }
 
   /**
@@ -383,7 +407,7 @@ export class Overlay implements BlockDevice {
       await this.#space.retry(() => this.#put(bytes, offset), signal);
     } catch (error) {
       const isGivenUp = error === signal?.reason || error === this.#closing.signal.reason;
-      if (isGivenUp || errorCode(error) === "DISK_SEALED") throw error;
+      if (isGivenUp || GIVEN_UP.has(errorCode(error))) throw error;
       throw this.#commit.fail(error);
     }
   }
