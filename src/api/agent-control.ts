@@ -77,6 +77,12 @@ export const diskStatus = z.strictObject({
   overlayBytes: z.int(),
   /** Bytes written since the last frozen generation. */
   dirtyBytes: z.int(),
+  /** The machine that has written last, as it says itself; absent where none has yet. */
+  writer: z.string().optional(),
+  /** Writes of machines that have mounted before that one did, since the agent's start. */
+  refusedWrites: z.int().nonnegative().optional(),
+  /** The machine, empty where it has no name, whose write was refused last; only while that is less than ten minutes ago. */
+  refusedWriter: z.string().optional(),
   /** Bytes of the first set that are staged, and all of it. */
   bootSetStaged: z.int(),
   bootSetTotal: z.int(),

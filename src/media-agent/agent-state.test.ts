@@ -71,3 +71,17 @@ test("a profile that another version wrote is lost, and nothing else", async () 
   expect(again.current.profile).toBeUndefined();
   expect(again.disk("root")).toEqual(before);
 });
+
+test("which mount writes is remembered of the export path that it mounted, and of no other", async () => {
+  const state = await AgentState.open(directory, IDENTITY);
+  const { exportPath } = state.disk("root");
+  const fence = { mounts: 2, writer: 2, machines: [{ mount: 2, name: "node-b" }] };
+  await state.setFence("root", exportPath, fence);
+  const again = await AgentState.open(directory, IDENTITY);
+  expect([again.disk("root").fence, again.disk("data").fence]).toEqual([fence, undefined]);
+  await again.renewExport("root");
+  expect(again.disk("root").fence).toBeUndefined();
+  // It was on its way when the path became another one.
+  await again.setFence("root", exportPath, fence);
+  expect((await AgentState.open(directory, IDENTITY)).disk("root").fence).toBeUndefined();
+});

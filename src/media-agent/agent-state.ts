@@ -5,6 +5,7 @@ import * as z from "zod";
 import { bootProfile, type DiskBus, diskBus, phaseRequest, relocationProgress } from "../api/agent-control.ts";
 import { makeDurable, readIfThere, replaceFile } from "../base/durable-file.ts";
 import { AgentError } from "./errors.ts";
+import { type WriterFence, writerFence } from "./writer-fence.ts";
 
 const FILE = "agent.json";
 
@@ -17,6 +18,8 @@ const diskState = z.strictObject({
   fsid: z.string().regex(/^\d{1,19}$/),
   relocation: relocationProgress.optional(),
   bus: diskBus.default("virtio"),
+  /** Of this export path; absent until it is mounted, or where an earlier version did not number mounts. */
+  fence: writerFence.optional(),
 });
 
 const state = z.strictObject({
@@ -89,11 +92,19 @@ export class AgentState {
     return found;
   }
 
-  /** A new export path and handle key: whoever knew the old ones is out. */
+  /** A new export path and handle key, mounted by nobody: whoever knew the old ones is out. */
   renewExport(name: string): Promise<void> {
     return this.#change((draft) => {
       const { exportPath, handleKey } = newDiskState();
-      draft.disks[name] = { ...this.disk(name), exportPath, handleKey };
+      const { fence: _, ...kept } = this.disk(name);
+      draft.disks[name] = { ...kept, exportPath, handleKey };
+    });
+  }
+
+  /** @param exportPath whose mounts they are: where it is another by now, nothing is changed */
+  async setFence(name: string, exportPath: string, fence: WriterFence): Promise<void> {
+    await this.#change((draft) => {
+      if (this.disk(name).exportPath === exportPath) draft.disks[name] = { ...this.disk(name), fence };
     });
   }
 

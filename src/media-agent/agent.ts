@@ -37,6 +37,8 @@ const DRAIN_MS = 2000;
 const STATE_BYTES = 4 * 1024 * 1024;
 /** How often the free space of the overlay's claim is looked at. */
 const FREE_SPACE_MS = 5000;
+/** Disks and machines that are remembered as having been logged. */
+const TOLD_LIMIT = 1024;
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -84,6 +86,8 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   readonly #read = new Map<string, Promise<unknown>>();
   /** Something was gone from the repository when it was read. */
   #isMissing = false;
+  /** Disks and machines of which it was logged that their writes are refused. */
+  readonly #toldRefused = new Set<string>();
 
   constructor(options: AgentOptions) {
     const { state, tls, log } = options;
@@ -94,6 +98,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       identity: options.config.restore.uid,
       clients: options.config.nfsClients ?? [],
       onError: (error) => {
+        if (errorCode(error) === "WRITER_FENCED") return; // told once for each machine
         log.error({ code: errorCode(error), reason: errorMessage(error) }, "a client got an I/O error");
       },
       onFirstAnswer: (at) => options.run?.answered(at),
@@ -139,7 +144,9 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       images.push(base);
       const overlay = await Overlay.open({ directory, room, disk: name, base, epoch, clock, onFailed });
       const patience = patienceOf(clock, config.answerLimitMs);
-      disks.push(new ExportedDisk({ name, overlay, state, nfs: this.nfs, epoch, observer: this, patience }));
+      const { signal } = this.#stopping;
+      const options = { name, overlay, state, nfs: this.nfs, epoch, observer: this, patience, clock, signal, onFailed };
+      disks.push(new ExportedDisk(options));
       this.nbd.addExport(nbdDisk(name, overlay, this));
     }
     const { snapshot } = config;
@@ -202,7 +209,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       },
       ...(relocationLimit === undefined ? {} : { relocationLimit }),
       overlay: {
-        full: disks.some(({ overlay }) => overlay.full),
+        full: disks.some(({ full }) => full),
         ...(disks.some(({ overlay }) => overlay.stuck) ? { stuck: true } : {}),
         bytesUsed: disks.reduce((sum, { overlay }) => sum + overlay.overlayBytes, 0),
         bytesFree: this.#overlayFree,
@@ -287,6 +294,15 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
 
   read(disk: string, readClass: ReadClass, bytes: number, took: number): void {
     this.#options.metrics.read(disk, readClass, bytes, took);
+  }
+
+  writeRefused(disk: string, machine: string): void {
+    this.#options.metrics.writeRefused(disk);
+    const told = `${disk} ${machine}`;
+    if (this.#toldRefused.has(told)) return;
+    if (this.#toldRefused.size < TOLD_LIMIT) this.#toldRefused.add(told);
+    const writer = this.status().disks.find(({ name }) => name === disk)?.writer;
+    this.#options.log.error({ disk, machine, writer }, "writes are refused: another machine has taken over");
   }
 
   written(disk: string, bytes: number, took: number): void {

@@ -1,11 +1,15 @@
 import type { DiskBus, DiskStatus, Generation, RelocationProgress } from "../api/agent-control.ts";
+import type { Clock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
+import { DiskError } from "../disk/errors.ts";
 import type { Overlay } from "../disk/overlay/overlay.ts";
 import type { NfsServer } from "../nfs/server.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { AnswerLimit } from "./answer-limit.ts";
 import { AgentError } from "./errors.ts";
+import { FencedWrites } from "./fenced-writes.ts";
 import { nfsDisk } from "./nfs-disk.ts";
+import { NO_MOUNTS } from "./writer-fence.ts";
 
 /** A read of a client that is under way. */
 export interface Reading {
@@ -24,6 +28,8 @@ export interface DiskObserver {
 export interface ExportObserver extends DiskObserver {
   /** A client begins to read through the guest's export, which a live migration's copy uses too. */
   reading(disk: string, offset: number, length: number): Reading;
+  /** A write was refused: the machine that sent it has mounted before another that writes. */
+  writeRefused(disk: string, machine: string): void;
 }
 
 export interface ExportedDiskOptions {
@@ -34,6 +40,11 @@ export interface ExportedDiskOptions {
   readonly epoch: number;
   readonly observer: ExportObserver;
   readonly patience: (bus: DiskBus) => AnswerLimit | undefined;
+  readonly clock: Clock;
+  /** The agent ends. */
+  readonly signal: AbortSignal;
+  /** What counts could not be made durable: the agent must end. */
+  readonly onFailed: (error: unknown) => void;
 }
 
 /** One disk while it is served: its overlay, its NFS export, and what the control API does to it. */
@@ -41,6 +52,8 @@ export class ExportedDisk {
   readonly name: string;
   readonly overlay: Overlay;
   readonly #options: ExportedDiskOptions;
+  /** Of the export path as it is now. */
+  #writes: FencedWrites;
   /** Changes to the seal run one after the other. */
   #sealing: Promise<void> = Promise.resolve();
 
@@ -48,7 +61,12 @@ export class ExportedDisk {
     this.name = options.name;
     this.overlay = options.overlay;
     this.#options = options;
-    this.#serve();
+    this.#writes = this.#serve();
+  }
+
+  /** Whether writes wait for space. */
+  get full(): boolean {
+    return this.overlay.full || this.#writes.full;
   }
 
   get exportPath(): string {
@@ -77,7 +95,7 @@ export class ExportedDisk {
       // The new path is durable before the first write can be taken through it.
       await this.#options.state.renewExport(this.name);
       await this.overlay.unseal();
-      this.#serve();
+      this.#writes = this.#serve();
     });
   }
 
@@ -101,6 +119,7 @@ export class ExportedDisk {
 
   status(bootSet: { readonly total: number; readonly staged: number }, copiedUntil: number): DiskStatus {
     const { overlay, relocation } = this;
+    const { writer, refused, refusedMachine } = this.#writes;
     return {
       name: this.name,
       size: overlay.size,
@@ -109,6 +128,9 @@ export class ExportedDisk {
       bus: this.#options.state.disk(this.name).bus,
       overlayBytes: overlay.overlayBytes,
       dirtyBytes: overlay.dirtyBytes,
+      ...(writer === "" ? {} : { writer }),
+      refusedWrites: refused,
+      ...(refusedMachine === undefined ? {} : { refusedWriter: refusedMachine }),
       bootSetStaged: bootSet.staged,
       bootSetTotal: bootSet.total,
       ...(copiedUntil === 0 ? {} : { copiedUntil: Math.min(copiedUntil, overlay.size) }),
@@ -116,11 +138,26 @@ export class ExportedDisk {
     };
   }
 
-  #serve(): void {
+  #serve(): FencedWrites {
     const { name } = this;
-    const { state, nfs, observer, overlay: device } = this.#options;
+    const { state, nfs, observer, overlay: device, clock, signal, onFailed } = this.#options;
+    const served = state.disk(name);
     const limit = (): AnswerLimit | undefined => this.#options.patience(state.disk(name).bus);
-    nfs.addExport(nfsDisk({ name, device, state: state.disk(name), observer, limit }));
+    const writes = new FencedWrites({
+      fence: served.fence ?? NO_MOUNTS,
+      save: (fence) => state.setFence(name, served.exportPath, fence),
+      endWrites: async (error) => {
+        // A write that has waited until the path became another one is nobody's any more.
+        if (served.exportPath !== this.exportPath) throw new DiskError("DISK_CLOSED", "the export is gone");
+        await device.endWrites(error);
+      },
+      onRefused: (machine) => observer.writeRefused(name, machine),
+      onFailed,
+      clock,
+      signal,
+    });
+    nfs.addExport(nfsDisk({ name, device, state: served, writes, observer, limit }));
+    return writes;
   }
 
   #checkEpoch(epoch: number): void {

@@ -34,6 +34,11 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
   readonly #readBytes = this.#counter("disk_read_bytes_total", "Bytes that clients read", ["disk", "class"]);
   readonly #writes = this.#counter("disk_writes_total", "Writes of clients", ["disk"]);
   readonly #writtenBytes = this.#counter("disk_written_bytes_total", "Bytes that clients wrote", ["disk"]);
+  readonly #refusedWrites = this.#counter(
+    "disk_refused_writes_total",
+    "Writes refused because a later mount writes to the disk",
+    ["disk"],
+  );
   readonly #readSeconds = this.#histogram("disk_read_seconds", "From a client's read to its data", ["class"]);
   readonly #writeSeconds = this.#histogram("disk_write_seconds", "From a client's write to its end", []);
   readonly #imageReads = this.#counter("image_reads_total", "Reads of the backup's images, by where the data was", [
@@ -64,6 +69,10 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     this.#writes.inc({ disk });
     this.#writtenBytes.inc({ disk }, bytes);
     this.#writeSeconds.observe(took);
+  }
+
+  writeRefused(disk: string): void {
+    this.#refusedWrites.inc({ disk });
   }
 
   imageRead(readClass: ReadClass, missed: boolean): void {

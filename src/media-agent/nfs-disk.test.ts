@@ -12,8 +12,11 @@ import { patienceOf } from "./patience.ts";
 const observer = {
   read: () => undefined,
   written: () => undefined,
+  writeRefused: () => undefined,
   reading: () => ({ readClass: "guest" as const, end: () => undefined }),
 };
+/** Everybody may write. */
+const writes = { mount: async () => 1, write: <T>(_mount: number, carryOut: () => Promise<T>) => carryOut() };
 const state = {
   exportPath: `/${"p".repeat(43)}`,
   handleKey: "k".repeat(43),
@@ -30,7 +33,7 @@ function exported(device: Partial<BlockDevice>, clock = new ManualClock(), bus: 
     ...device,
   };
   const patience = patienceOf(clock);
-  return nfsDisk({ name: "root", device: whole, state, observer, limit: () => patience(bus) });
+  return nfsDisk({ name: "root", device: whole, state, writes, observer, limit: () => patience(bus) });
 }
 
 async function outcome(work: Promise<unknown>): Promise<string> {
@@ -55,7 +58,7 @@ test.each<[DiskErrorCode, string]>([
   const fail = (): Promise<never> => Promise.reject(new DiskError(code, "it failed"));
   const disk = exported({ read: fail, write: fail, flush: fail });
   expect(await outcome(disk.read(0, 512))).toBe(expected);
-  expect(await outcome(disk.write(0, Buffer.alloc(512), true))).toBe(expected);
+  expect(await outcome(disk.write(0, Buffer.alloc(512), true, 1))).toBe(expected);
   expect(await outcome(disk.commit())).toBe(expected);
 });
 
@@ -63,9 +66,9 @@ test("for a guest with timers, reads, writes and commits that hang are answered 
   const clock = new ManualClock();
   const hang = (): Promise<never> => new Promise(() => undefined);
   const disk = exported({ read: hang, write: hang, flush: hang }, clock, "sata");
-  const answers = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true), disk.commit()].map(outcome);
+  const answers = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true, 1), disk.commit()].map(outcome);
   expect(await Promise.all(answers)).toEqual(["no answer", "no answer", "no answer"]);
-  const late = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true), disk.commit()];
+  const late = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true, 1), disk.commit()];
   const settled = Promise.allSettled(late);
   await clock.advance(20_000);
   expect((await settled).map((one) => one.status === "rejected" && one.reason.code)).toEqual([
@@ -79,7 +82,7 @@ test("a guest without them waits for as long as it takes", async () => {
   const clock = new ManualClock();
   const hang = (): Promise<never> => new Promise(() => undefined);
   const disk = exported({ read: hang, write: hang, flush: hang }, clock);
-  const answers = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true), disk.commit()].map(outcome);
+  const answers = [disk.read(0, 512), disk.write(0, Buffer.alloc(512), true, 1), disk.commit()].map(outcome);
   await clock.advance(3_600_000);
   expect(await Promise.all(answers)).toEqual(["no answer", "no answer", "no answer"]);
 });

@@ -4,6 +4,7 @@ import type { NfsExport } from "../nfs/export.ts";
 import type { DiskState } from "./agent-state.ts";
 import type { AnswerLimit } from "./answer-limit.ts";
 import type { ExportObserver } from "./exported-disk.ts";
+import type { FencedWrites } from "./fenced-writes.ts";
 
 /** KubeVirt's launcher runs as this user and group; a file that is theirs is left as it is. */
 const QEMU_ID = 107;
@@ -14,13 +15,14 @@ export interface NfsDiskOptions {
   readonly name: string;
   readonly device: BlockDevice;
   readonly state: DiskState;
+  readonly writes: Pick<FencedWrites, "mount" | "write">;
   readonly observer: ExportObserver;
   /** For a guest that may not be kept waiting for as long as it takes; undefined for one that may. */
   readonly limit: () => AnswerLimit | undefined;
 }
 
 /** A disk as the `disk.img` of an NFS export: what KubeVirt expects of a claim in Filesystem mode. Its reads are the guest's. */
-export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions): NfsExport {
+export function nfsDisk({ name, device, state, writes, observer, limit }: NfsDiskOptions): NfsExport {
   const answer = async <T>(key: string, work: (signal?: AbortSignal) => Promise<T>): Promise<T> => {
     try {
       return await (limit()?.run(key, work) ?? work());
@@ -37,6 +39,7 @@ export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions
     size: device.size,
     uid: QEMU_ID,
     gid: QEMU_ID,
+    mount: (machine) => writes.mount(machine),
     async read(offset, length, into) {
       const begun = performance.now();
       const reading = observer.reading(name, offset, length);
@@ -46,10 +49,12 @@ export function nfsDisk({ name, device, state, observer, limit }: NfsDiskOptions
         reading.end((performance.now() - begun) / 1000);
       }
     },
-    async write(offset, data, stable) {
+    async write(offset, data, stable, mount) {
       const begun = performance.now();
       await answer(`write ${offset} ${data.length}`, (signal) =>
-        device.write(offset, data, { durable: stable, ...(signal === undefined ? {} : { signal }) }),
+        writes.write(mount, () =>
+          device.write(offset, data, { durable: stable, ...(signal === undefined ? {} : { signal }) }),
+        ),
       );
       observer.written(name, data.length, (performance.now() - begun) / 1000);
     },

@@ -3,7 +3,8 @@ import { AdaptivePoll } from "../base/adaptive-poll.ts";
 import { bufferBytes } from "../base/read-buffers.ts";
 import { Arrival } from "./arrival.ts";
 import { CallLane } from "./call-lane.ts";
-import { Dispatcher, NFS } from "./dispatcher.ts";
+import { Dispatcher, MOUNT, NFS } from "./dispatcher.ts";
+import { MOUNT_PROCEDURE } from "./mount.ts";
 import { failWithAttributes, TRANSFER_LIMIT } from "./procedures/procedure.ts";
 import { readLength } from "./procedures/read.ts";
 import { PROCEDURE } from "./procedures/table.ts";
@@ -220,10 +221,11 @@ export class NfsConnection {
     }
     this.#server.counters.calls++;
     const procedure = call.program === NFS ? call.procedure : 0;
+    const isMount = call.program === MOUNT && call.procedure === MOUNT_PROCEDURE.mnt;
     if (procedure === PROCEDURE.read) {
       const bytes = bufferBytes(readLength(record, call.args.offset));
       this.#enter(this.#queuedReads, this.#reads, { call, record, since, bytes });
-    } else if (procedure === PROCEDURE.write || procedure === PROCEDURE.commit)
+    } else if (procedure === PROCEDURE.write || procedure === PROCEDURE.commit || isMount)
       this.#enter(this.#queuedWrites, this.#writes, { call, record, since, bytes: record.length });
     else this.#begin({ call, record, since, bytes: 0 }, undefined);
   }

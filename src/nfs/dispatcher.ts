@@ -9,7 +9,7 @@ import type { ServedExport } from "./served-export.ts";
 import type { NfsServer } from "./server.ts";
 
 export const NFS = 100003;
-const MOUNT = 100005;
+export const MOUNT = 100005;
 const VERSION = 3;
 const KNOWN_HANDLES = 64;
 
@@ -90,13 +90,17 @@ export class Dispatcher implements CallContext {
     served.connections++;
   }
 
-  #mount(call: RpcCall): Buffer[] {
+  #mount(call: RpcCall): Buffer[] | Promise<Buffer[]> {
     const reply = acceptedReply(call.xid, ACCEPT.success);
-    const isKnown = mountProcedure(call.procedure, call.args, reply, (path) => {
-      const served = this.#server.findPath(path);
-      if (served !== undefined) this.proven = true;
-      return served;
+    const isKnown = mountProcedure(call.procedure, call.args, reply, {
+      machine: call.credentials.machine,
+      findPath: (path) => {
+        const served = this.#server.findPath(path);
+        if (served !== undefined) this.proven = true;
+        return served;
+      },
     });
+    if (isKnown instanceof Promise) return isKnown.then(() => [reply.finish()]);
     return [isKnown ? reply.finish() : acceptedReply(call.xid, ACCEPT.procedureUnavailable).finish()];
   }
 

@@ -7,6 +7,14 @@ const OK = 0;
 const NO_ENTRY = 2;
 const AUTH_SYS = 1;
 
+export const MOUNT_PROCEDURE = { mnt: 1 } as const;
+
+/** Who mounts, and what there is. */
+export interface MountContext {
+  readonly machine: string;
+  findPath(path: string): ServedExport | undefined;
+}
+
 /**
  * MOUNT version 3 (RFC 1813, appendix I) by procedure number. EXPORT and DUMP tell nothing: an export's path is what lets
  * somebody mount it. Gives back whether the procedure exists.
@@ -15,14 +23,19 @@ export function mountProcedure(
   procedure: number,
   args: ByteReader,
   reply: ByteWriter,
-  findPath: (path: string) => ServedExport | undefined,
-): boolean {
+  { machine, findPath }: MountContext,
+): boolean | Promise<boolean> {
   switch (procedure) {
-    case 1: {
+    case MOUNT_PROCEDURE.mnt: {
       const served = findPath(readOpaque(args, 1024).toString("utf8"));
-      if (served === undefined) reply.u32be(NO_ENTRY);
-      else writeOpaque(reply.u32be(OK), served.handle(NODE.root)).u32be(1).u32be(AUTH_SYS);
-      return true;
+      if (served === undefined) {
+        reply.u32be(NO_ENTRY);
+        return true;
+      }
+      return served.target.mount(machine).then((mount) => {
+        writeOpaque(reply.u32be(OK), served.handle(NODE.root, mount)).u32be(1).u32be(AUTH_SYS);
+        return true;
+      });
     }
     case 2: // DUMP: an empty list
     case 5: // EXPORT: an empty list

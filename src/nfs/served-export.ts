@@ -9,7 +9,7 @@ export class ServedExport {
   /** Connections that have used one of its handles and are still open. */
   connections = 0;
   readonly #now: () => number;
-  readonly #handles: Readonly<Record<NodeKind, Buffer>>;
+  readonly #server: Buffer;
   #modified: bigint;
   /** As they go into replies: most replies bear them. */
   readonly #root: Buffer;
@@ -21,10 +21,7 @@ export class ServedExport {
    */
   constructor(target: NfsExport, server: Buffer, now: () => number) {
     this.target = target;
-    this.#handles = {
-      [NODE.root]: makeHandle(server, target, NODE.root),
-      [NODE.file]: makeHandle(server, target, NODE.file),
-    };
+    this.#server = server;
     this.tag = exportTag(target.path);
     this.#now = now;
     this.#modified = BigInt(Math.floor(now())) * 1_000_000n;
@@ -32,8 +29,9 @@ export class ServedExport {
     this.#file = encodeAttributes(target, NODE.file, this.#modified);
   }
 
-  handle(kind: NodeKind): Buffer {
-    return this.#handles[kind];
+  /** As the mount of this number knows it. */
+  handle(kind: NodeKind, mount: number): Buffer {
+    return makeHandle(this.#server, this.target, kind, mount);
   }
 
   /** The fattr3 as it is now; not to be kept. */

@@ -191,7 +191,7 @@ export class NfsServer {
       this.counters.refused++;
       return undefined;
     }
-    return { served, kind: opened.kind };
+    return { served, kind: opened.kind, mount: opened.mount };
   }
 
   isServed(served: ServedExport): boolean {

@@ -27,6 +27,9 @@ export const NFS3 = {
 /** What the client is told of an error of the export. */
 export function statusOf(error: unknown): number {
   switch (errorCode(error)) {
+    // The client's caller has the error at once: Linux tries neither of the two again.
+    case "WRITER_FENCED":
+      return NFS3.acces;
     case "DISK_SEALED":
       return NFS3.rofs;
     case "OVERLAY_FULL":

@@ -208,6 +208,22 @@ test("writes, generations, seal and its undoing", async () => {
   for (const each of [file, fresh, stale]) each.close();
 }, 120_000);
 
+test("a second writer is refused, counted, and told by name", async () => {
+  const path = await exportPath("data");
+  const [first, second] = [await NfsFile.open(agent.address, path), await NfsFile.open(agent.address, path)];
+  const same = await first.read(0, 4096);
+  for (const file of [first, second]) await file.write(0, same);
+  for (let count = 0; count < 2; count++) await expect(first.write(0, Buffer.alloc(4096))).rejects.toThrow("status 13");
+  await second.write(0, same);
+  const { disks: told } = await agent.operator.status();
+  const refusal = { writer: "test", refusedWrites: 2, refusedWriter: "test" };
+  expect(told.find(({ name }) => name === "data")).toMatchObject(refusal);
+  const { text } = await agent.metricsPort("/metrics");
+  expect(text).toMatch(/^vmrestore_agent_disk_refused_writes_total\{disk="data"\} 2$/m);
+  expect(agent.log.match(/another machine has taken over/g)).toHaveLength(1);
+  for (const file of [first, second]) file.close();
+});
+
 /** The frozen generation as nbdinfo sees it. */
 async function dirty(disk: string): Promise<{ offset: number; length: number }[]> {
   const map = "--map=qemu:dirty-bitmap:relocation";

@@ -149,3 +149,52 @@ test("the media agent on a repository, killed, ended and killed again under a ha
   for (const count of operations) expect(count).toBeGreaterThan(10);
   expect(console).not.toMatch(/Stale|I\/O error/i);
 }, 240_000);
+
+test("a later mount takes over with its first write: the earlier one's writes fail at once, also those sent again, and nothing else is harmed", async () => {
+  const options = "nfsvers=3,tcp,nolock,port=2049,mountport=2049,mountproto=tcp,hard";
+  const write = (mount: string, what: string, more = ""): string =>
+    `head -c 1M /dev/zero | tr '\\0' ${what} | dd of=${mount}/disk.img bs=64k iflag=fullblock conv=notrunc oflag=direct ${more}`;
+  const console = await run(
+    `
+    ${write("/run/mnt", "a")}
+    hostname second
+    mkdir /run/second /run/third
+    mount -t nfs -o ${options},nosharecache 10.77.0.1:${PATH} /run/second
+    ${write("/run/mnt", "a", "seek=16")}
+    echo SOURCE-WRITES-ON
+    ${write("/run/second", "b")}
+    echo TARGET-HAS-TAKEN-OVER
+    begun=$(cut -d. -f1 /proc/uptime)
+    if ${write("/run/mnt", "a")} 2> /run/why; then echo UNEXPECTED; fi
+    grep -q 'Permission denied' /run/why && echo "DIRECT-REFUSED after $(($(cut -d. -f1 /proc/uptime) - begun)) s"
+    if (head -c 1M /dev/zero | dd of=/run/mnt/disk.img bs=64k iflag=fullblock conv=notrunc,fsync) 2> /run/why; then echo UNEXPECTED; fi
+    grep -q 'Permission denied' /run/why && echo "BUFFERED-REFUSED after $(($(cut -d. -f1 /proc/uptime) - begun)) s"
+    dd if=/run/mnt/disk.img of=/run/read bs=64k count=1 iflag=direct
+    head -c 1 /run/read | grep -q b && echo READS-WHAT-THE-OTHER-WROTE
+    ${write("/run/second", "b", "seek=16")}
+    echo KILL-SERVER
+    sleep 1
+    if ${write("/run/mnt", "a")} 2> /run/why; then echo UNEXPECTED; fi
+    ${write("/run/second", "b", "seek=32")}
+    echo RESTARTED
+    # Back on the first node, whose kernel shares what it knows between this mount and the one from before.
+    hostname first
+    mount -t nfs -o ${options} 10.77.0.1:${PATH} /run/third
+    ${write("/run/third", "c")}
+    if ${write("/run/second", "b")} 2> /run/why; then echo UNEXPECTED; fi
+    if ${write("/run/mnt", "a")} 2> /run/why; then echo UNEXPECTED; fi
+    for at in 0 16 32; do dd if=/run/third/disk.img bs=64k skip=$at count=1 iflag=direct | head -c 1; done > /run/read
+    echo "CONTENT $(cat /run/read)"
+    umount /run/third /run/second
+    `,
+  );
+  expect(console).not.toContain("UNEXPECTED");
+  for (const seen of ["SOURCE-WRITES-ON", "TARGET-HAS-TAKEN-OVER", "READS-WHAT-THE-OTHER-WROTE", "RESTARTED"])
+    expect(console).toContain(seen);
+  // Far less than the client's timeout: it neither waits nor tries again.
+  for (const kind of ["DIRECT", "BUFFERED"])
+    expect(Number(new RegExp(`${kind}-REFUSED after (\\d+) s`).exec(console)?.[1])).toBeLessThan(30);
+  expect(console).toContain("CONTENT cbb");
+  expect(console).toMatch(/REFUSED \d+ of .*, second writes/);
+  expect(console).toMatch(/REFUSED \d+ of second, first writes/);
+}, 180_000);

@@ -166,9 +166,11 @@ test("a guest whose disk has timers is paused by the answer that comes in time, 
   const observer = {
     read: () => undefined,
     written: () => undefined,
+    writeRefused: () => undefined,
     reading: () => ({ readClass: "guest" as const, end: () => undefined }),
   };
-  server.addExport(nfsDisk({ name: "root", device: away, state, observer, limit: () => patience("scsi") }));
+  const writes = { mount: async () => 1, write: <T>(_mount: number, carryOut: () => Promise<T>) => carryOut() };
+  server.addExport(nfsDisk({ name: "root", device: away, state, writes, observer, limit: () => patience("scsi") }));
   const console = join(scratch, "console");
   const log = (): Promise<string> => readFile(console, "utf8").catch(() => "");
   const lastRecord = async (): Promise<number> =>

@@ -143,7 +143,9 @@ class Life {
    * @param grow called when it has said for a while that the claim is full
    */
   async write(isLast: boolean, grow: (() => Promise<void>) | undefined): Promise<void> {
-    const files = await Promise.all(this.#writers.map(() => this.#open()));
+    // One machine, which mounts once, with several connections.
+    const first = await this.#open();
+    const files = [first, ...(await Promise.all(this.#writers.slice(1).map(() => this.#open())))];
     const over = new AbortController();
     const writing = Promise.all(this.#writers.map((writer, index) => writer.run(files[index] as NfsFile, over.signal)));
     writing.catch(() => undefined);

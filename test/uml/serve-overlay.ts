@@ -1,10 +1,14 @@
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../../src/base/clock.ts";
+import { readIfThere, replaceFile } from "../../src/base/durable-file.ts";
 import type { BlockSource } from "../../src/disk/block-device.ts";
 import { overlayDirectory } from "../../src/disk/overlay/files.ts";
 import { Overlay } from "../../src/disk/overlay/overlay.ts";
+import { FencedWrites } from "../../src/media-agent/fenced-writes.ts";
+import { NO_MOUNTS, writerFence } from "../../src/media-agent/writer-fence.ts";
 import { NfsServer } from "../../src/nfs/server.ts";
 
 /** Makes the server slow. Milliseconds. */
@@ -54,6 +58,16 @@ const slowly = (most = 0, of = 1): (() => Promise<void>) => {
 };
 const waitToRead = slowly(slowness.read, slowness.readOf);
 const waitToWrite = slowly(slowness.write, slowness.writeOf);
+const fenceFile = join(directory, "fence.json");
+const writes = new FencedWrites({
+  fence: writerFence.parse(JSON.parse((await readIfThere(fenceFile)) ?? JSON.stringify(NO_MOUNTS))),
+  save: (fence) => replaceFile(fenceFile, JSON.stringify(fence)),
+  endWrites: (error) => overlay.endWrites(error),
+  onRefused: (machine) => process.stdout.write(`REFUSED ${writes.refused} of ${machine}, ${writes.writer} writes\n`),
+  onFailed: (error) => process.stderr.write(`${String(error)}\n`),
+  clock: systemClock,
+  signal: new AbortController().signal,
+});
 server.addExport({
   path,
   handleKey: createHash("sha256").update("key").digest(),
@@ -66,9 +80,10 @@ server.addExport({
     await waitToRead();
     return overlay.read(offset, length, "guest");
   },
-  async write(offset, data, stable) {
+  mount: (machine) => writes.mount(machine),
+  async write(offset, data, stable, mount) {
     await waitToWrite();
-    await overlay.write(offset, data, { durable: stable });
+    await writes.write(mount, () => overlay.write(offset, data, { durable: stable }));
   },
   commit: () => overlay.flush(),
 });

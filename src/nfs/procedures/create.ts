@@ -16,7 +16,7 @@ export const create: Procedure = (args, reply, context) => {
   const directory = readNode(args, context);
   if (directory === undefined) return failWithWcc(reply, REFUSED_HANDLE, undefined);
   if (directory.kind !== NODE.root) return failWithWcc(reply, NFS3.notdir, directory);
-  const { served } = directory;
+  const { served, mount } = directory;
   const name = readName(args);
   if (name === undefined) return failWithWcc(reply, NFS3.nametoolong, directory);
   const mode = args.u32be();
@@ -24,7 +24,7 @@ export const create: Procedure = (args, reply, context) => {
   if (name !== served.target.fileName) return failWithWcc(reply, NFS3.rofs, directory);
   if (mode !== UNCHECKED) return failWithWcc(reply, NFS3.exist, directory);
   if (!keepsSize(args, served.target.size)) return failWithWcc(reply, NFS3.perm, directory);
-  writeOpaque(reply.u32be(NFS3.ok).u32be(1), served.handle(NODE.file));
+  writeOpaque(reply.u32be(NFS3.ok).u32be(1), served.handle(NODE.file, mount));
   writePostAttributes(reply, served, NODE.file);
   writeWcc(reply, served, NODE.root);
   return undefined;

@@ -11,11 +11,11 @@ export const lookup: Procedure = (args, reply, context) => {
   if (directory.kind !== NODE.root) return failWithAttributes(reply, NFS3.notdir, directory);
   const name = readName(args);
   if (name === undefined) return failWithAttributes(reply, NFS3.nametoolong, directory);
-  const { served } = directory;
+  const { served, mount } = directory;
   const isRoot = name === "." || name === "..";
   if (!isRoot && name !== served.target.fileName) return failWithAttributes(reply, NFS3.noent, directory);
   const kind = isRoot ? NODE.root : NODE.file;
-  writeOpaque(reply.u32be(NFS3.ok), served.handle(kind));
+  writeOpaque(reply.u32be(NFS3.ok), served.handle(kind, mount));
   writePostAttributes(reply, served, kind);
   writePostAttributes(reply, served, NODE.root);
   return undefined;

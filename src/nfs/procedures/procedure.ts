@@ -15,6 +15,8 @@ const HANDLE_LIMIT = 64;
 export interface Node {
   readonly served: ServedExport;
   readonly kind: NodeKind;
+  /** The number of the mount whose handle it was. */
+  readonly mount: number;
 }
 
 /** What a procedure has at hand. All of it is of the call only until the procedure has returned its promise. */

@@ -27,10 +27,8 @@ beforeEach(async () => {
   server.addExport(disk);
   port = await server.listen("127.0.0.1", 0);
   client = await RpcClient.connect(port);
-  const mounted = await client.call(MOUNT, 1, writeOpaque(new ByteWriter(), Buffer.from("/export")).finish());
-  mounted.skip(4);
-  root = Buffer.from(readOpaque(mounted, 64));
-  file = await client.fileHandle("/export");
+  root = await client.mount("/export");
+  file = await client.fileHandle("/export", root);
 });
 
 afterEach(async () => {
@@ -315,6 +313,30 @@ test("MOUNT tells nobody what there is", async () => {
   for (const path of ["/", "", "/expor", "/export/disk.img", "/export\0", "//export"])
     expect([path, (await mount(1, path)).u32be()]).toEqual([path, 2]);
   expect((await mount(1, "/export/")).u32be()).toBe(0);
+});
+
+test("all handles of a mount tell its number, and no other mount's; the machine's name comes with it", async () => {
+  const other = await RpcClient.connect(port);
+  other.machine = "node-b";
+  const otherFile = await other.fileHandle("/export");
+  other.close();
+  expect(disk.mounts).toEqual(["test", "node-b"]);
+  expect(otherFile.equals(file)).toBe(false);
+  const created = await ask(8, named(root, "disk.img").u32be(0).zeros(24));
+  created.skip(8);
+  expect(readOpaque(created, 64).equals(file)).toBe(true);
+  for (const [handle, mount] of [
+    [file, 1],
+    [otherFile, 2],
+    [file, 1],
+  ] as const) {
+    const args = client.writeArguments(handle, 0, Buffer.alloc(8), 2);
+    expect([(await client.call(NFS, 7, args)).u32be(), disk.writer]).toEqual([NFS3.ok, mount]);
+  }
+  // The number is under the MAC.
+  const forged = Buffer.from(otherFile);
+  forged.writeUInt32BE(3, forged.length - 20);
+  expect((await ask(1, of(forged))).u32be()).toBe(NFS3.stale);
 });
 
 test("whatever the arguments behind a genuine handle, a call is answered, and nothing of ours fails", async () => {

@@ -1,10 +1,16 @@
 import { type ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { writePostAttributes } from "../attributes.ts";
 import { NODE, type NodeKind } from "../handle.ts";
-import type { ServedExport } from "../served-export.ts";
 import { NFS3 } from "../status.ts";
 import { padding, readOffset, writeOpaque } from "../xdr.ts";
-import { type CallContext, failWithAttributes, type Procedure, REFUSED_HANDLE, readNode } from "./procedure.ts";
+import {
+  type CallContext,
+  failWithAttributes,
+  type Node,
+  type Procedure,
+  REFUSED_HANDLE,
+  readNode,
+} from "./procedure.ts";
 
 /** The reply's fixed part: status, attributes, verifier, end marks. */
 const FIXED_BYTES = 128;
@@ -40,7 +46,7 @@ function list(args: ByteReader, reply: ByteWriter, context: CallContext, plus: b
   let next = cookie;
   for (; next < names.length; next++) {
     const [name, kind] = names[next] as [string, NodeKind];
-    const entry = encode(served, name, kind, next + 1, plus);
+    const entry = encode(directory, name, kind, next + 1, plus);
     bytes += entry.length;
     nameBytes += ENTRY_BYTES + name.length + padding(name.length);
     if (bytes > limit || (nameBytes > nameLimit && entries.length > 0)) break;
@@ -53,11 +59,11 @@ function list(args: ByteReader, reply: ByteWriter, context: CallContext, plus: b
   return undefined;
 }
 
-function encode(served: ServedExport, name: string, kind: NodeKind, cookie: number, plus: boolean): Buffer {
+function encode({ served, mount }: Node, name: string, kind: NodeKind, cookie: number, plus: boolean): Buffer {
   const entry = writeOpaque(new ByteWriter(256).u32be(1).u64be(BigInt(kind)), Buffer.from(name)).u64be(BigInt(cookie));
   if (plus) {
     writePostAttributes(entry, served, kind);
-    writeOpaque(entry.u32be(1), served.handle(kind));
+    writeOpaque(entry.u32be(1), served.handle(kind, mount));
   }
   return entry.finish();
 }

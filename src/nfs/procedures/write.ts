@@ -33,7 +33,7 @@ export const write: Procedure = (args, reply, context) => {
   if (!mayUse(context.credentials, served)) return failWithWcc(reply, NFS3.acces, node);
   if (count !== data.length) return failWithWcc(reply, NFS3.inval, node);
   if (offset + count > served.target.size) return failWithWcc(reply, NFS3.fbig, node);
-  return served.target.write(offset, data, isStable).then(
+  return served.target.write(offset, data, isStable, node.mount).then(
     () => {
       served.touch();
       return succeed(reply, context, node, count, isStable);

@@ -11,6 +11,10 @@ export class MemoryExport implements NfsExport {
   readonly gid = 107;
   readonly content: Buffer;
   stableWrites = 0;
+  /** Who has mounted it, in their order. */
+  readonly mounts: string[] = [];
+  /** Through which mount the last write came. */
+  writer: number | undefined;
   commits = 0;
   /** Runs before each write; may wait or throw. */
   beforeWrite: (offset: number) => Promise<void> = async () => {};
@@ -25,14 +29,19 @@ export class MemoryExport implements NfsExport {
     return this.content.length;
   }
 
+  async mount(machine: string): Promise<number> {
+    return this.mounts.push(machine);
+  }
+
   async read(offset: number, length: number, into = Buffer.allocUnsafe(length)): Promise<Buffer> {
     this.content.copy(into, 0, offset, offset + length);
     return into.subarray(0, length);
   }
 
-  async write(offset: number, data: Buffer, stable: boolean): Promise<void> {
+  async write(offset: number, data: Buffer, stable: boolean, mount: number): Promise<void> {
     await this.beforeWrite(offset);
     data.copy(this.content, offset);
+    this.writer = mount;
     if (stable) this.stableWrites++;
   }
 

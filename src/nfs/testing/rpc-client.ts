@@ -14,6 +14,8 @@ interface CallerOptions {
 /** A client that can send anything, also twice. */
 export class RpcClient {
   readonly socket: Socket;
+  /** The name under which it calls. */
+  machine = "test";
   readonly #waiting = new Map<number, Deferred<ByteReader>[]>();
   /** As with real clients, nobody else's: the same call under the same XID is one that was sent again. */
   #xid = randomInt(2 ** 31);
@@ -45,7 +47,7 @@ export class RpcClient {
 
   /** The whole record of a call, without its mark. */
   encode(program: number, procedure: number, args: Uint8Array, xid = this.#xid++, caller: CallerOptions = {}): Buffer {
-    const { uid = 0, machine = "test" } = caller;
+    const { uid = 0, machine = this.machine } = caller;
     const auth = new ByteWriter();
     writeOpaque(auth.u32be(0), Buffer.from(machine)).u32be(uid).u32be(uid).u32be(0);
     const call = new ByteWriter().u32be(xid).u32be(0).u32be(2).u32be(program).u32be(3).u32be(procedure).u32be(1);
@@ -76,11 +78,16 @@ export class RpcClient {
     return reply;
   }
 
-  /** The handle of the file in an export. */
-  async fileHandle(path: string): Promise<Buffer> {
+  /** Mounts an export: the handle of its directory. */
+  async mount(path: string): Promise<Buffer> {
     const mounted = await this.call(100005, 1, writeOpaque(new ByteWriter(), Buffer.from(path)).finish());
     if (mounted.u32be() !== 0) throw new Error("not mounted");
-    const root = readOpaque(mounted, 64);
+    return Buffer.from(readOpaque(mounted, 64));
+  }
+
+  /** The handle of the file in an export. Mounts it, unless the directory's handle of a mount is given. */
+  async fileHandle(path: string, directory?: Buffer): Promise<Buffer> {
+    const root = directory ?? (await this.mount(path));
     const looked = await this.call(
       100003,
       3,

@@ -9,7 +9,7 @@ const GIB = 2 ** 30;
 const hydration = { needed: 10 * GIB, safe: 4 * GIB, lost: 0, done: false, cacheFull: false };
 
 function observe(repository: Partial<Repository>): Observed {
-  const status = { serving: true, overlay: { full: false }, repository: { ...well, ...repository } };
+  const status = { serving: true, overlay: { full: false }, disks: [], repository: { ...well, ...repository } };
   const spec = { mediaAgent: { repositoryPatience: "30s" } };
   return { restore: { status: {} }, spec, agent: { status } } as unknown as Observed;
 }
@@ -24,6 +24,23 @@ test.each([
 ] as const)("a repository like %j", (repository, status, reason, message) => {
   const told = degraded(observe(repository));
   expect(told).toMatchObject({ type: "Degraded", status, reason, message: expect.stringContaining(message) });
+});
+
+test("a second machine that writes is told with the names that the two give themselves, and nothing else that they say", () => {
+  const observed = observe({});
+  const disk = (told: object): object => ({ name: "root", refusedWrites: 7, ...told });
+  const tell = (...disks: object[]) => {
+    Object.assign(observed.agent.status as object, { disks });
+    return degraded(observed);
+  };
+  expect(tell(disk({ writer: "node-b" })).reason).toBe("AsExpected");
+  const { reason, message } = tell({ name: "data" }, disk({ writer: "node-b", refusedWriter: "node-a" }));
+  expect(reason).toBe("WritesRefused");
+  for (const text of ["disk root", "on node node-a writes", "on node node-b has", "(7 until now)"])
+    expect(message).toContain(text);
+  const odd = tell(disk({ refusedWriter: "a\nb <c>" }));
+  expect(odd.message).toContain("on node a?b??c? writes");
+  expect(odd.message).toContain("on a node that is not known by name has");
 });
 
 test.each([

@@ -1,4 +1,4 @@
-import type { AgentStatus } from "../../api/agent-control.ts";
+import type { AgentStatus, DiskStatus } from "../../api/agent-control.ts";
 import { formatDuration, parseDuration } from "../../api/duration.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import { isTrue } from "../conditions.ts";
@@ -40,6 +40,9 @@ export function degraded(observed: Observed) {
         : "The overlay is full: the machine's writes wait. Enlarge its claim in the operator's namespace, or let the cutover happen.",
     );
   }
+  // two machines write to one disk: all but the last that was started are refused
+  const refused = agent.status?.disks.find(({ refusedWriter }) => refusedWriter !== undefined);
+  if (refused !== undefined) return yes("Degraded", "WritesRefused", writesRefused(refused));
   // the backup cannot be read at the moment
   if (agent.status?.repository.reachable === false) {
     return yes(
@@ -81,6 +84,19 @@ export function degraded(observed: Observed) {
     );
   }
   return no("Degraded", "AsExpected", "Nothing is wrong.");
+}
+
+/** Names come from machines: nothing but what a name may hold is told of them. */
+function writesRefused({ name, writer = "", refusedWriter = "", refusedWrites = 0 }: DiskStatus): string {
+  const named = (machine: string): string => {
+    const readable = machine.replace(/[^\w.-]/g, "?");
+    return readable === "" ? "a node that is not known by name" : `node ${readable}`;
+  };
+  return [
+    `A guest on ${named(refusedWriter)} writes to disk ${name}, which a later one on ${named(writer)} has taken over:`,
+    `its writes are refused (${refusedWrites} until now).`,
+    "See that no launcher pod or QEMU process of the machine is left on the first node.",
+  ].join(" ");
 }
 
 /** What is safe, what is not, and what to do. */
