@@ -9,10 +9,14 @@ import type { BlockDevice } from "../../src/disk/block-device.ts";
 import { setKernelArguments } from "../../src/lab/guest/disk-layout.ts";
 import { guestCacheDirectory } from "../../src/lab/guest/recipe-cache.ts";
 import { buildTinyGuest, TINY_RECORDS_ARGUMENTS } from "../../src/lab/guest/tiny-guest.ts";
+import { moveGuest } from "../../src/lab/hypervisor/live-move.ts";
 import type { DiskBus, MachineSpec } from "../../src/lab/hypervisor/machine.ts";
+import { QemuProcess } from "../../src/lab/hypervisor/qemu-process.ts";
 import { RunningMachine } from "../../src/lab/hypervisor/running-machine.ts";
+import { FencedWrites } from "../../src/media-agent/fenced-writes.ts";
 import { nfsDisk } from "../../src/media-agent/nfs-disk.ts";
 import { patienceOf } from "../../src/media-agent/patience.ts";
+import { NO_MOUNTS } from "../../src/media-agent/writer-fence.ts";
 import { Portmapper } from "../../src/nfs/portmapper.ts";
 import { NfsServer } from "../../src/nfs/server.ts";
 import { MemoryExport } from "../../src/nfs/testing/memory-export.ts";
@@ -215,3 +219,61 @@ test("a guest whose disk has timers is paused by the answer that comes in time, 
     expect(disk.content.includes(`record ${number} boot 1`)).toBe(true);
   }
 }, 120_000);
+
+test("a guest that moves between QEMUs on one export writes on, here and there, and one that is woken behind its back writes nothing", async () => {
+  const writes = new FencedWrites({
+    ...{ fence: NO_MOUNTS, save: async () => undefined, endWrites: async () => undefined, clock: systemClock },
+    ...{ onRefused: () => undefined, onFailed: () => undefined, signal: new AbortController().signal },
+  });
+  const carryOut = disk.write.bind(disk);
+  disk.mount = (name) => writes.mount(name);
+  disk.write = (offset, data, stable, mount) => writes.write(mount, () => carryOut(offset, data, stable, mount));
+  const running: QemuProcess[] = [];
+  const start = async (name: string, incoming: boolean) => {
+    const console = join(scratch, name);
+    const qemu = await QemuProcess.start(spec("virtio"), { console, incoming, onEvent: () => undefined });
+    running.push(qemu);
+    const acknowledged = async (): Promise<number[]> => {
+      const text = await readFile(console, "latin1").catch(() => "");
+      return [...text.matchAll(/^ACK (\d+)\r?$/gm)].map(([, number]) => Number(number));
+    };
+    return { qemu, console, acknowledged };
+  };
+  const move = async (source: QemuProcess, target: QemuProcess): Promise<void> => {
+    await moveGuest({ source, target, nodes: [], signal: AbortSignal.timeout(LIMIT_MS) });
+  };
+  try {
+    const first = await start("first", false);
+    await until("records", async () => (await first.acknowledged()).length > 10);
+    const second = await start("second", true);
+    await move(first.qemu, second.qemu);
+    await until("records over there", async () => (await second.acknowledged()).length > 10);
+    expect([disk.writer, writes.refused]).toEqual([2, 0]);
+
+    const before = await first.acknowledged();
+    await first.qemu.qmp.execute("cont");
+    const isStopped = async (): Promise<boolean> =>
+      ((await first.qemu.qmp.execute("query-status")) as { status: string }).status === "io-error";
+    await until("the first one is stopped", isStopped);
+    expect(writes.refused).toBeGreaterThan(0);
+    const seen = (await second.acknowledged()).length;
+    await until("the second one goes on", async () => (await second.acknowledged()).length > seen + 10);
+    expect(await first.acknowledged()).toEqual(before);
+    await first.qemu.kill();
+
+    const { refused } = writes;
+    const third = await start("third", true);
+    await move(second.qemu, third.qemu);
+    await until("records back here", async () => (await third.acknowledged()).length > 10);
+    await second.qemu.kill();
+    expect([disk.writer, writes.refused]).toEqual([3, refused]);
+    await third.qemu.kill();
+    for (const { console, acknowledged } of [first, second, third]) {
+      for (const number of (await acknowledged()).slice(-20))
+        expect(disk.content.includes(`record ${number} boot 1`)).toBe(true);
+      if (console !== first.console) expect(await readFile(console, "latin1")).not.toMatch(/RECORD FAILED|error/i);
+    }
+  } finally {
+    await Promise.all(running.map((qemu) => qemu.kill()));
+  }
+}, 180_000);
