@@ -58,9 +58,13 @@ class Writer {
     this.expected = noise(SIZE, name === "root" ? 1 : 2);
   }
 
+  /** A further connection of the same mount. */
+  another(): Promise<NfsFile> {
+    return openDisk(this.name, this.#handle);
+  }
+
   async connect(): Promise<void> {
-    const disk = (await agent.operator.status()).disks.find(({ name }) => name === this.name);
-    this.#file = await NfsFile.open(agent.address, disk?.exportPath ?? "", this.#handle);
+    this.#file = await openDisk(this.name, this.#handle);
     this.#handle = this.#file.handle;
   }
 
@@ -82,8 +86,9 @@ class Writer {
   }
 }
 
-async function openRoot(): Promise<NfsFile> {
-  return NfsFile.open(agent.address, (await agent.operator.status()).disks[0]?.exportPath ?? "");
+async function openDisk(disk: Name, handle?: Buffer): Promise<NfsFile> {
+  const found = (await agent.operator.status()).disks.find(({ name }) => name === disk);
+  return NfsFile.open(agent.address, found?.exportPath ?? "", handle);
 }
 
 async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
@@ -147,7 +152,7 @@ test("disks on a claim that is full, and is never enlarged, are copied, sealed a
     await until("it is full again", async () => (await agent.operator.status()).overlay.full);
     expect((await agent.operator.status()).overlay.stuck).toBeUndefined();
     // Over what is there it can be written.
-    const other = await openRoot();
+    const other = await root.another();
     for (let count = 0; count < 40; count++) {
       await other.write(count * 4096, Buffer.alloc(512, count));
       root.expected.fill(count, count * 4096, count * 4096 + 512);
@@ -167,7 +172,7 @@ test("disks on a claim that is full, and is never enlarged, are copied, sealed a
     expect((await agent.operator.status()).overlay.full).toBe(false);
     // The way back is open, too: it takes a new export, and a record of that.
     await agent.operator.unseal("root", 1);
-    const again = await openRoot();
+    const again = await openDisk("root");
     await again.write(0, Buffer.alloc(4096, 1));
     again.close();
   } finally {
