@@ -11,10 +11,19 @@ import { runInUml } from "./run-in-uml.ts";
 
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
-/** A hole, and a part after it that no exerciser touches. */
-const IMAGE = Buffer.concat([noise(24 * MIB, 1), Buffer.alloc(16 * MIB), noise(56 * MIB, 2)]);
-const PART = 20 * MIB;
+const PART = 12 * MIB;
 const PARTS = 4;
+/** What fio writes all the time as QEMU does, many pieces at once, each durable before its reply, follows the exercisers' parts. */
+const WRITTEN = 8 * MIB;
+const UNTOUCHED = 8 * MIB;
+/** With a hole. */
+const IMAGE = Buffer.concat([
+  noise(16 * MIB, 1),
+  Buffer.alloc(8 * MIB),
+  noise(PARTS * PART + WRITTEN + UNTOUCHED - 24 * MIB, 2),
+]);
+const FIO = `fio --name=x --filename=/run/mnt/disk.img --allow_file_create=0 --rw=randwrite --bs=4k --direct=1 --ioengine=libaio \\
+  --iodepth=16 --offset=${PARTS * PART} --size=${WRITTEN} --io_size=1M --randrepeat=0 --verify=crc32c --verify_fatal=1`;
 const NFS_ADDRESS = "10.77.0.1";
 const FAST = { delayMs: 0, bytesPerSecond: 1024 * MIB };
 /** For the boot, what is under way at the end, and reading all of the disk. */
@@ -22,8 +31,12 @@ const MARGIN_MS = 180_000;
 
 export interface AgentExercise {
   readonly seed: number;
+  /** At most; it ends sooner when the trouble is over. */
   readonly seconds: number;
-  /** Shell commands of the guest, beside the exercisers: they say `KILL-SERVER` and `END-SERVER`. */
+  /**
+   * Shell commands of the guest, beside the exercisers: they say `KILL-SERVER` and the like, see `runInUml`, and may wait until a server
+   * has `answered`.
+   */
   readonly trouble: string;
   readonly mountOptions: string;
   /** The repository lies behind a link that is slow at times, and the cache is lost with every other process. */
@@ -37,12 +50,14 @@ export interface Exercised {
   readonly operations: readonly number[];
   /** How each server ended, in turn: an exit code, or a signal's name. */
   readonly ends: readonly string[];
+  /** Calls that the client sent again: their answer was lost with a connection, or was late. */
+  readonly sentAgain: number;
 }
 
 /**
  * The media agent as it is in production, over a backup in a repository, under a real Linux client whose mount is hard: random I/O of
- * four programs, each of which knows what the backup holds where it has not written, while the agent is killed or asked to end and
- * started again. Afterwards the agent runs once more, and all of the disk is read from it over NBD.
+ * four programs, each of which knows what the backup holds where it has not written, and fio's, while the agent is killed or asked to
+ * end and started again. Afterwards the agent runs once more, and all of the disk is read from it over NBD.
  *
  * @throws Error where a byte is not what was written last, or else the backup's; where the agent ends by itself
  */
@@ -80,10 +95,17 @@ export async function exerciseAgent(exercise: AgentExercise): Promise<Exercised>
       script: `
         exercise() { $UML_DIR/exerciser /run/mnt/disk.img $1 ${PART} $2 ${seconds} ${original} || echo EXERCISER-FAILED; }
         ${Array.from({ length: PARTS }, (_, part) => `exercise ${part * PART} ${seed + part} &`).join("\n")}
-        (${trouble}) &
+        # Pages leave soon, and stand at the server uncommitted: a kill must have them sent again.
+        echo 10 > /proc/sys/vm/dirty_expire_centisecs
+        echo 10 > /proc/sys/vm/dirty_writeback_centisecs
+        answered() { sleep 1; dd if=/run/mnt/disk.img of=/run/answer bs=4k count=1 iflag=direct 2> /dev/null; }
+        (${trouble}; pkill -x exerciser) &
         trouble=$!
-        while pgrep -x exerciser > /dev/null; do sleep 1; done
+        while pgrep -x exerciser > /dev/null; do
+          ${FIO} > /run/fio 2>&1 || { cat /run/fio; exit 1; }
+        done
         kill $trouble 2> /dev/null || true
+        sed -n 's/^\\s*\\(READ\\|WRITE\\|COMMIT\\): \\([0-9]*\\) \\([0-9]*\\) .*/CALLS \\1 \\2 SENT \\3/p' /proc/self/mountstats
         echo "IMAGE $(dd if=/run/mnt/disk.img bs=1M iflag=direct 2> /dev/null | sha256sum)"
       `,
     });
@@ -95,11 +117,13 @@ export async function exerciseAgent(exercise: AgentExercise): Promise<Exercised>
     if (createHash("sha256").update(left).digest("hex") !== seen) {
       throw new Error("the disk is not the one that the Linux client saw last");
     }
-    if (!left.subarray(PARTS * PART).equals(IMAGE.subarray(PARTS * PART))) {
+    if (!left.subarray(-UNTOUCHED).equals(IMAGE.subarray(-UNTOUCHED))) {
       throw new Error("what nobody wrote is not what the backup holds");
     }
     const ends = [...console.matchAll(/^SERVER-ENDED (\w+)/gm)].map((match) => match[1] ?? "");
-    return { console, operations, ends };
+    const calls = [...console.matchAll(/^CALLS \w+ (\d+) SENT (\d+)/gm)];
+    const sentAgain = calls.reduce((sum, [, made, sent]) => sum + Number(sent) - Number(made), 0);
+    return { console, operations, ends, sentAgain };
   } finally {
     await agent?.remove();
     await link.close();

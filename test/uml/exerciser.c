@@ -3,6 +3,8 @@
  *
  *     exerciser FILE OFFSET BYTES SEED SECONDS ORIGINAL
  *
+ * It ends sooner when it gets SIGTERM.
+ *
  * The model begins as that part of ORIGINAL, another file: what was never written must be what it was, whenever it is read first.
  * Reads and writes through the page cache, with O_DIRECT and through a mapping; fsync, truncation to the same size and to another
  * one (which must fail), hole punching (likewise), dropped caches, and closing and opening again. Several may run on parts of one file.
@@ -10,6 +12,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +35,14 @@ static unsigned char *model, *buffer;
 static int cached = -1, direct = -1;
 static uint64_t state, operations;
 static const char *doing = "beginning";
+
+static volatile sig_atomic_t told_to_end;
+
+static void end_now(int number)
+{
+	(void)number;
+	told_to_end = 1;
+}
 
 static uint64_t next(uint64_t below)
 {
@@ -221,7 +232,8 @@ int main(int count, char **arguments)
 		fail("stat");
 	file_size = now.st_size;
 	read_original(arguments[6]);
-	while (time(NULL) < end)
+	signal(SIGTERM, end_now);
+	while (time(NULL) < end && !told_to_end)
 		operate();
 	doing = "end";
 	if (fsync(cached) != 0)

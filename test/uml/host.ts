@@ -103,9 +103,14 @@ for await (const line of createInterface({ input: uml.stdout })) {
   }
   for (const [word, signal] of [
     ["KILL-SERVER", "SIGKILL"],
+    ["HANG-SERVER", "SIGKILL"],
     ["END-SERVER", "SIGTERM"],
   ] as const) {
     if (!line.includes(word)) continue;
+    if (word === "HANG-SERVER") {
+      server.kill("SIGSTOP");
+      await delay(DOWN_MS);
+    }
     process.stdout.write(`SERVER-ENDED ${await endServer(signal)}\n`);
     await delay(DOWN_MS);
     server = startServer();

@@ -7,8 +7,8 @@ import { promisify } from "node:util";
 interface UmlRun {
   /**
    * Shell script; the export is mounted at /run/mnt, and $UML_DIR/exerciser is there. A line `KILL-SERVER` on the console kills the
-   * server, `END-SERVER` asks it to end (SIGTERM); it comes back 2 s after it ended, and a line `SERVER-ENDED` says how it did. After
-   * `SWAP-SERVER` `otherServer` has its place for 2 s.
+   * server, `HANG-SERVER` stops it and kills it 2 s later, when much waits for it, `END-SERVER` asks it to end (SIGTERM). It comes
+   * back 2 s after it ended, and a line `SERVER-ENDED` says how it did. After `SWAP-SERVER` `otherServer` has its place for 2 s.
    */
   readonly script: string;
   readonly exportPath: string;
