@@ -98,4 +98,4 @@ export const REPOSITORY_FILES = {
 } as const;
 
 /** Ports of a media agent's pod and Service. */
-export const AGENT_PORTS = { nfs: 2049, nbd: 10809, control: 8443, metrics: 9464 } as const;
+export const AGENT_PORTS = { nfs: 2049, nbd: 10809, control: 8443, peers: 8444, metrics: 9464 } as const;

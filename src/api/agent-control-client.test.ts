@@ -115,6 +115,7 @@ test("asks each endpoint as the API says", async () => {
   await client.reportRelocation("root", PROGRESS);
   await client.setRelocationLimit(1000);
   await client.setRelocationLimit(undefined);
+  await client.setPeers({ digest: "d", peers: [] });
   expect(seen.map(({ method, url, body }) => [method, url, body === "" ? undefined : JSON.parse(body)])).toEqual([
     ["GET", "/v1/status", undefined],
     ["GET", "/v1/manifest", undefined],
@@ -130,6 +131,7 @@ test("asks each endpoint as the API says", async () => {
     ["PUT", "/v1/disks/root/relocation", PROGRESS],
     ["PUT", "/v1/relocation-limit", { bytesPerSecond: 1000 }],
     ["PUT", "/v1/relocation-limit", { bytesPerSecond: null }],
+    ["PUT", "/v1/peers", { digest: "d", peers: [] }],
   ]);
   expect(connections).toBe(1);
 });

@@ -15,6 +15,7 @@ import {
 } from "./agent-control.ts";
 import { type BootProfile, bootProfile } from "./boot-profile.ts";
 import { type MachineState, machineState, type StateListing, stateListing } from "./machine-state.ts";
+import type { PeersRequest } from "./peers.ts";
 
 const TIMEOUT_MS = 30_000;
 /** The largest answers: a profile of 64 disks with 256 KiB of extents each, and a manifest. */
@@ -153,6 +154,11 @@ export class AgentControlClient {
    */
   setRelocationLimit(bytesPerSecond: number | undefined, signal?: AbortSignal): Promise<void> {
     return this.#change("PUT", "/v1/relocation-limit", { bytesPerSecond: bytesPerSecond ?? null }, signal);
+  }
+
+  /** With whom it shares what it fetches; forgotten with the process. */
+  setPeers(request: PeersRequest, signal?: AbortSignal): Promise<void> {
+    return this.#change("PUT", "/v1/peers", request, signal);
   }
 
   /** Removes the pin snapshot from the repository, for good. */

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { bootProfile } from "./boot-profile.ts";
+import { peersRequest } from "./peers.ts";
 
 /**
  * The media agent's control API: JSON over HTTPS with mutual TLS, spoken by the operator and the relocation Job.
@@ -20,6 +21,7 @@ import { bootProfile } from "./boot-profile.ts";
  * | DELETE /v1/disks/{disk}/generation/{id} | → 204; what it names is durable at the target |
  * | PUT /v1/disks/{disk}/relocation | {@link relocationProgress} → 204; durable when answered |
  * | PUT /v1/relocation-limit | {@link limitRequest} → 204; durable when answered. The relocation Job reads it in the status |
+ * | PUT /v1/peers | {@link peersRequest} → 204; the agents that it shares blobs with. Forgotten with the process |
  * | DELETE /v1/pin | → 204; the pin is gone from the repository and is not made again |
  *
  * A refusal is {@link controlError} with a 4xx or 5xx status.
@@ -163,6 +165,16 @@ export const agentStatus = z.strictObject({
   }),
   /** The last one, whatever process saw it; absent before there was any. */
   move: agentMove.optional(),
+  /** Agents of the same repository; absent where the agent knows of no such thing. */
+  peers: z
+    .strictObject({
+      /** Of what it was told last; absent before it was. */
+      digest: peersRequest.shape.digest.optional(),
+      /** Plain bytes of blobs that it had from others, and gave to them, since its start. */
+      bytesTaken: z.int().nonnegative(),
+      bytesGiven: z.int().nonnegative(),
+    })
+    .optional(),
   /** Open NFS connections (a mounted client keeps one), and NBD connections. */
   connections: z.strictObject({ nfs: z.int(), nbd: z.int() }),
   disks: z.array(diskStatus),

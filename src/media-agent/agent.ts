@@ -3,6 +3,7 @@ import type { AgentConfig } from "../api/agent-config.ts";
 import type { AgentPhase, AgentStatus } from "../api/agent-control.ts";
 import type { BootProfile } from "../api/boot-profile.ts";
 import type { MachineState, StateListing } from "../api/machine-state.ts";
+import { type PeersRequest, peerToken } from "../api/peers.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
@@ -24,6 +25,9 @@ import { listState, readState } from "./machine-state.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { nbdDisk } from "./nbd-disk.ts";
 import { patienceOf } from "./patience.ts";
+import { PeerClient } from "./peers/peer-client.ts";
+import type { SharedBlobs } from "./peers/peer-server.ts";
+import { Peers } from "./peers/peers.ts";
 import { Pin, Pins } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
@@ -74,6 +78,9 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   readonly nbd: NbdServer;
   readonly #options: AgentOptions;
   readonly #boot: BootWatch;
+  readonly #peers: Peers;
+  /** What each agent of the group shows when it asks for a blob. */
+  #tokens: ReadonlyMap<string, string> = new Map();
   readonly #stopping = new AbortController();
   #serving: Serving | undefined;
   #listening = false;
@@ -93,6 +100,10 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     const { state, tls, log } = options;
     this.#options = options;
     this.#boot = new BootWatch(state.current.phase);
+    const { clock, metrics } = options;
+    const self = options.config.restore.uid;
+    const connect = (peer: PeersRequest["peers"][number]): PeerClient => new PeerClient(peer, self, clock);
+    this.#peers = new Peers({ self, clock, log, observer: metrics, connect });
     this.nbd = new NbdServer({ tls });
     this.nfs = new NfsServer({
       identity: options.config.restore.uid,
@@ -128,6 +139,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
       cacheDirectory,
       clock,
       metrics,
+      peers: this.#peers,
       relocated: (disk) => state.disk(disk).relocation?.cursor ?? 0,
       onGuestRead: (disk, offset, length, missed) => this.#boot.imageRead(disk, offset, length, missed),
       onMissing: () => this.#missed(),
@@ -215,6 +227,11 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         bytesFree: this.#overlayFree,
       },
       ...(this.#options.run?.move === undefined ? {} : { move: this.#options.run.move }),
+      peers: {
+        ...(this.#peers.digest === undefined ? {} : { digest: this.#peers.digest }),
+        bytesTaken: this.#options.metrics.bytesTaken,
+        bytesGiven: this.#options.metrics.bytesGiven,
+      },
       connections: { nfs: this.nfs.openConnections, nbd: this.nbd.openConnections },
       disks: disks.map((disk) =>
         disk.status(reads?.bootSet.progress(disk.name) ?? { total: 0, staged: 0 }, copiedUntil(disk.name)),
@@ -267,6 +284,24 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   async setRelocationLimit(bytesPerSecond: number | null): Promise<void> {
     const { state } = this.#options;
     if ((state.current.relocationLimit ?? null) !== bytesPerSecond) await state.setRelocationLimit(bytesPerSecond);
+  }
+
+  /** From when it is told of them, other agents may have what is of these disks, and it asks them before it asks the repository. */
+  async setPeers(request: PeersRequest): Promise<void> {
+    const { tls, log } = this.#options;
+    this.#tokens = new Map(request.peers.map(({ id }) => [id, peerToken(tls.key, id)]));
+    if (request.digest !== this.#peers.digest) log.info({ agents: request.peers.map(({ id }) => id) }, "sharing blobs");
+    this.#peers.tell(request);
+  }
+
+  /** What another agent shows when it asks; undefined where it is none of the group. */
+  tokenOf(asker: string): string | undefined {
+    return this.#tokens.get(asker);
+  }
+
+  /** Undefined until the disks are open. */
+  get sharedBlobs(): SharedBlobs | undefined {
+    return this.#serving?.reads.shared;
   }
 
   disk(name: string): ExportedDisk {
@@ -322,6 +357,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     const { reads, disks = [], source } = this.#serving ?? {};
     // Reads that wait for the repository hold up writes of less than a sector: they end first.
     await reads?.close(this.#stopping.signal.reason);
+    this.#peers.close();
     await Promise.all(disks.map(({ overlay }) => overlay.close()));
     await this.#options.state.settled();
     await this.#options.run?.stopped(stopped, isUsed ? "used" : "unused");

@@ -44,7 +44,7 @@ export class BlobTracker {
     const track = this.#track(id, length);
     if (reason === "boot") this.#setStaged(track, "boot");
     else if (reason === "lead" || reason === "ahead") this.markLead(id, length);
-    else if (reason !== "readahead" && reason !== "hydrate") this.read(id, length, reason);
+    else if (reason !== "readahead" && reason !== "hydrate" && reason !== "peer") this.read(id, length, reason);
   }
 
   /** A blob that is in the cache lies ahead of the relocation. */

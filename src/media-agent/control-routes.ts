@@ -9,6 +9,7 @@ import {
 } from "../api/agent-control.ts";
 import type { BootProfile } from "../api/boot-profile.ts";
 import type { MachineState, StateListing } from "../api/machine-state.ts";
+import { type PeersRequest, peersRequest } from "../api/peers.ts";
 import { AgentError } from "./errors.ts";
 import type { ExportedDisk } from "./exported-disk.ts";
 
@@ -37,6 +38,7 @@ export interface ControlledAgent {
   setPhase(phase: AgentPhase): Promise<void>;
   /** Bytes a second; null: no limit. */
   setRelocationLimit(bytesPerSecond: number | null): Promise<void>;
+  setPeers(request: PeersRequest): Promise<void>;
   /** @throws AgentError NOT_FOUND; NOT_SERVING while it starts */
   disk(name: string): ExportedDisk;
   unpin(): Promise<void>;
@@ -59,6 +61,7 @@ export function controlRoutes(agent: ControlledAgent): ControlRoute[] {
     route("PUT", /^\/v1\/relocation-limit$/, false, (_, body) =>
       agent.setRelocationLimit(limitRequest.parse(body).bytesPerSecond),
     ),
+    route("PUT", /^\/v1\/peers$/, false, (_, body) => agent.setPeers(peersRequest.parse(body))),
     route("DELETE", /^\/v1\/pin$/, false, () => agent.unpin()),
     route("PUT", /^\/v1\/disks\/([^/]+)\/seal$/, false, (at, body) => disk(at).seal(sealRequest.parse(body).epoch)),
     route("DELETE", /^\/v1\/disks\/([^/]+)\/seal$/, false, (at, body) =>

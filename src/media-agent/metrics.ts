@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import type { AgentStatus } from "../api/agent-control.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import type { DiskObserver } from "./exported-disk.ts";
+import type { PeersObserver } from "./peers/peers.ts";
 import { READ_REASONS, type ReadReason } from "./read-queue.ts";
 import type { SchedulerObserver } from "./read-scheduler.ts";
 
@@ -28,7 +29,7 @@ export interface MetricsSources {
 }
 
 /** The media agent's metrics, all of them `vmrestore_agent_…`. Names of disks are labels; nothing secret is. */
-export class AgentMetrics implements SchedulerObserver, DiskObserver {
+export class AgentMetrics implements SchedulerObserver, DiskObserver, PeersObserver {
   readonly registry = new Registry();
   readonly #reads = this.#counter("disk_reads_total", "Reads of clients", ["disk", "class"]);
   readonly #readBytes = this.#counter("disk_read_bytes_total", "Bytes that clients read", ["disk", "class"]);
@@ -54,6 +55,19 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
     "Demand reads whose blob was under way already, by what had asked for it",
     ["reason"],
   );
+
+  readonly #taken = this.#counter("peer_blobs_taken_total", "Blobs that came from other agents", []);
+  readonly #takenBytes = this.#counter("peer_taken_bytes_total", "Plain bytes of those", []);
+  readonly #notTaken = this.#counter(
+    "peer_not_taken_total",
+    "Blobs that another agent was asked for and did not give",
+    ["reason"],
+  );
+  readonly #given = this.#counter("peer_blobs_given_total", "Blobs that other agents were given", []);
+  readonly #givenBytes = this.#counter("peer_given_bytes_total", "Plain bytes of those", []);
+  /** Plain bytes of blobs that came from other agents, and that they were given. */
+  bytesTaken = 0;
+  bytesGiven = 0;
 
   constructor() {
     collectDefaultMetrics({ register: this.registry, prefix: "vmrestore_agent_" });
@@ -91,6 +105,22 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver {
 
   joined(reason: ReadReason): void {
     this.#joins.inc({ reason });
+  }
+
+  taken(bytes: number): void {
+    this.bytesTaken += bytes;
+    this.#taken.inc();
+    this.#takenBytes.inc(bytes);
+  }
+
+  notTaken(code: string): void {
+    this.#notTaken.inc({ reason: code });
+  }
+
+  given(bytes: number): void {
+    this.bytesGiven += bytes;
+    this.#given.inc();
+    this.#givenBytes.inc(bytes);
   }
 
   /** Gauges over what the agent knows anyway. Call it once, when it serves. */

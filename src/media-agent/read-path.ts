@@ -14,6 +14,8 @@ import { type ReadImage, readImage } from "./format-image.ts";
 import { type HydratedPart, Hydrator } from "./hydrator.ts";
 import { LeadStager } from "./lead-stager.ts";
 import type { AgentMetrics } from "./metrics.ts";
+import type { SharedBlobs } from "./peers/peer-server.ts";
+import type { Peers } from "./peers/peers.ts";
 import { ReadScheduler } from "./read-scheduler.ts";
 import { Readahead } from "./readahead.ts";
 import { RelocationCursor } from "./relocation-cursor.ts";
@@ -46,6 +48,8 @@ export interface ReadPathOptions {
   readonly cacheDirectory: string;
   readonly clock: Clock;
   readonly metrics: AgentMetrics;
+  /** Agents that may be asked for blobs; none unless given. */
+  readonly peers?: Pick<Peers, "ask" | "fetched">;
   /** Bytes of each disk that an earlier process has seen relocated. */
   readonly relocated: (disk: string) => number;
   /** A guest's read from the image. */
@@ -66,6 +70,8 @@ export class ReadPath {
   readonly tracker: BlobTracker;
   readonly bootSet: BootSetStager;
   readonly hydrator: Hydrator;
+  /** What other agents may have of it. */
+  readonly shared: SharedBlobs;
   readonly #lead: LeadStager;
   readonly #options: ReadPathOptions;
   #phase: AgentPhase | undefined;
@@ -73,7 +79,7 @@ export class ReadPath {
   #isCopied = false;
 
   private constructor(options: ReadPathOptions, cache: BlockCache, cacheLimit: number, tracker: BlobTracker) {
-    const { source, config, clock, metrics, onGuestRead } = options;
+    const { source, config, clock, metrics, peers, onGuestRead } = options;
     this.#options = options;
     this.cache = cache;
     this.cacheLimit = cacheLimit;
@@ -82,7 +88,13 @@ export class ReadPath {
     const scheduler = new ReadScheduler({
       slots: config.repositorySlots,
       clock,
-      fetch: (id) => this.reader.read(id),
+      fetch: async (id) => {
+        const begun = clock.monotonic();
+        const content = await this.reader.read(id);
+        peers?.fetched(clock.monotonic() - begun);
+        return content;
+      },
+      ask: (id, reason) => peers?.ask(id, source.blobs.place(id), reason),
       store: async (id, content, reason) => {
         await cache.put(id, content);
         if (cache.has(id)) tracker.stored(id, content.length, reason);
@@ -92,6 +104,7 @@ export class ReadPath {
       observer: metrics,
     });
     this.scheduler = scheduler;
+    this.shared = sharedBlobs(source, cache, scheduler);
     const disks = source.disks.map((disk, index) => {
       const name = config.disks[index]?.name ?? "";
       const cursor = new RelocationCursor(options.relocated(name));
@@ -223,6 +236,19 @@ export class ReadPath {
     else if (this.bootSet.complete && this.#phase === "Booting") this.#lead.lead = { reason: "ahead", pace: "gentle" };
     else this.#lead.lead = undefined;
   }
+}
+
+function sharedBlobs({ blobs }: RepositorySource, cache: BlockCache, scheduler: ReadScheduler): SharedBlobs {
+  return {
+    place: (id) => blobs.place(id),
+    has: (id) => cache.has(id),
+    read: (id, offset, length) => cache.read(id, offset, length),
+    stage: (id) => scheduler.stage(id, "peer"),
+    fetching: (id) => scheduler.fetching(id),
+    get waiting() {
+      return scheduler.waiting("peer");
+    },
+  };
 }
 
 /**

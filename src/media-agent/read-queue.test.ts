@@ -95,6 +95,25 @@ test.each([true, false])(
   },
 );
 
+test("what another agent needs waits for all that is the guest's here, takes turns as the relocation does, and never the last slot", () => {
+  const queue = new ReadQueue();
+  const fill = (): void => {
+    for (const reason of ["ahead", "peer", "hydrate", "boot", "guest", "relocation"] as const)
+      queue.add(reason, reason);
+  };
+  fill();
+  expect(drain(queue)).toEqual(["guest", "relocation", "boot", "hydrate", "peer", "ahead"]);
+  queue.add("p", "peer");
+  expect(queue.next({ ...IDLE, free: 1 })).toBeUndefined();
+  expect(queue.next({ ...IDLE, relocationHeld: true })).toBeUndefined();
+  // A guest that boots reads all the time: others would get nothing.
+  expect(queue.next({ ...IDLE, runningDemand: 1 })?.id).toBe("p");
+  queue.relocating = true;
+  fill();
+  queue.add("lead", "lead");
+  expect(drain(queue)).toEqual(["guest", "relocation", "boot", "lead", "hydrate", "peer", "ahead"]);
+});
+
 test("a blob moves up for a more urgent reason, and never down", () => {
   const queue = new ReadQueue();
   queue.add("x", "ahead");

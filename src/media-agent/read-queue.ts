@@ -1,9 +1,10 @@
 /**
  * Why a blob is wanted, the most urgent first. `guest` and `relocation` are demand reads: somebody waits. The others are staged:
  * `boot` is the boot set, `readahead` what a guest that reads in sequence asks for next, `hydrate` anything at all while the
- * backup may vanish, `lead` what the running relocation reads next, `ahead` the same before relocation runs.
+ * backup may vanish, `lead` what the running relocation reads next, `peer` what another agent needs and this one is to fetch for both,
+ * `ahead` what the relocation will read, before it runs.
  */
-export const READ_REASONS = ["guest", "relocation", "boot", "readahead", "hydrate", "lead", "ahead"] as const;
+export const READ_REASONS = ["guest", "relocation", "boot", "readahead", "hydrate", "lead", "peer", "ahead"] as const;
 export type ReadReason = (typeof READ_REASONS)[number];
 
 /** What the repository's slots are doing. */
@@ -11,7 +12,7 @@ export interface SlotUse {
   readonly free: number;
   /** Demand reads among the running ones. */
   readonly runningDemand: number;
-  /** Whether the relocation and its lead hold as many as they may now, see `relocationShare`: then none of theirs starts. */
+  /** Whether the relocation, its lead and other agents hold as many as they may now, see `relocationShare`: then none of theirs starts. */
   readonly relocationHeld: boolean;
 }
 
@@ -19,9 +20,9 @@ export function isDemand(reason: ReadReason): boolean {
   return reason === "guest" || reason === "relocation";
 }
 
-/** Whether a read is the relocation's or its lead's; all others are the guest's, or staged for it. */
+/** Whether a read is the relocation's, its lead's, or for another agent: no guest waits for it here. All others are the guest's, or staged for it. */
 export function isRelocations(reason: ReadReason): boolean {
-  return reason === "relocation" || reason === "lead" || reason === "ahead";
+  return reason === "relocation" || reason === "lead" || reason === "peer" || reason === "ahead";
 }
 
 export function isMoreUrgent(reason: ReadReason, than: ReadReason): boolean {
@@ -33,8 +34,8 @@ export function isMoreUrgent(reason: ReadReason, than: ReadReason): boolean {
  *
  * - Demand reads go before staged ones; those of the guest before those of a relocation.
  * - While the relocation runs there are two sides that take turns: the guest's reads with what is staged for the guest, and the
- *   relocation's reads with their lead. A side that has nothing to fetch loses nothing but its turn.
- * - While the relocation holds as many slots as it may, none of its reads starts, nor of its lead's.
+ *   relocation's reads with their lead and what other agents need. A side that has nothing to fetch loses nothing but its turn.
+ * - While the relocation holds as many slots as it may, none of its reads starts, nor of its lead's, nor for another agent.
  * - Staged reads leave a slot free, and one that is `ahead` waits until no demand read runs: it must cost the guest nothing while
  *   it boots. Only during relocation, in its side's turn against reads of the other that wait, a staged one may take the last free
  *   slot, as long as another slot serves a demand read: or else whoever keeps every slot busy would keep it out for good.
@@ -48,6 +49,7 @@ export class ReadQueue {
     readahead: new Set(),
     hydrate: new Set(),
     lead: new Set(),
+    peer: new Set(),
     ahead: new Set(),
   };
   readonly #reasons = new Map<string, ReadReason>();
@@ -91,6 +93,7 @@ export class ReadQueue {
     if (demand !== undefined || !mayStage) return demand;
     return (
       this.#first("boot", "readahead", "hydrate") ??
+      this.#firstOfRelocation(slots, "peer") ??
       (slots.runningDemand > 0 ? undefined : this.#firstOfRelocation(slots, "lead", "ahead"))
     );
   }
@@ -103,7 +106,7 @@ export class ReadQueue {
     const ofRelocation = this.#firstOfRelocation(slots, "relocation");
     const guest = ofGuest ?? (mayAgainst(ofRelocation) ? this.#first("boot", "readahead", "hydrate") : undefined);
     const relocation =
-      ofRelocation ?? (mayAgainst(ofGuest) ? this.#firstOfRelocation(slots, "lead", "ahead") : undefined);
+      ofRelocation ?? (mayAgainst(ofGuest) ? this.#firstOfRelocation(slots, "lead", "peer", "ahead") : undefined);
     const chosen = this.#isRelocationsTurn ? (relocation ?? guest) : (guest ?? relocation);
     if (chosen !== undefined) this.#isRelocationsTurn = chosen === guest;
     return chosen;

@@ -20,12 +20,26 @@ export interface SchedulerObserver {
   joined(reason: ReadReason): void;
 }
 
+/** A question to somebody who may have a blob, so that it need not come from the repository. */
+export interface Ask {
+  /** Verified bytes in a buffer that is given away, or a rejection. */
+  readonly content: Promise<Buffer>;
+  /** For how long a guest that waits for it lets it go on, in milliseconds. */
+  readonly patienceMs: number;
+  /** Whether who was asked fetches it, if need be. */
+  readonly isFetched: boolean;
+  /** Called once: its bytes are stored, or nobody waits for it any more. */
+  end(): void;
+}
+
 export interface SchedulerOptions {
   /** Requests to the repository at once, at least 2: a staged read leaves one free. */
   readonly slots: number;
   readonly clock: Clock;
   /** Verified bytes of a blob, in a buffer that is given away, or a rejection. */
   readonly fetch: (id: string) => Promise<Buffer>;
+  /** Asks somebody else first; undefined: nobody is to be asked now. It takes no slot, and whatever becomes of it, `fetch` comes next. */
+  readonly ask?: (id: string, reason: ReadReason) => Ask | undefined;
   /** Puts a blob where later reads find it. Its request keeps its slot until then, so that memory stays bounded. */
   readonly store: (id: string, content: Buffer, reason: ReadReason) => Promise<void>;
   /** Whether the same request may succeed later: then it is repeated until it does, and its readers wait. */
@@ -42,7 +56,8 @@ interface Reader {
 interface Request {
   readonly id: string;
   reason: ReadReason;
-  state: "queued" | "running" | "resting";
+  state: "asking" | "queued" | "running" | "resting" | "answered";
+  ask: Ask | undefined;
   since: number;
   failures: number;
   /** The blob's bytes, from when they arrived until they are stored. */
@@ -61,8 +76,9 @@ export class ReadScheduler {
   readonly #requests = new Map<string, Request>();
   readonly #closing = new AbortController();
   readonly #running = new Set<Request>();
-  /** Bytes that arrived, and how long anything was under way. */
+  /** Bytes that arrived, of them those from the repository, and how long anything was under way there. */
   #arrivedBytes = 0;
+  #fetchedBytes = 0;
   #busyMs = 0;
   #busySince = 0;
   readonly #link = new LinkEstimate();
@@ -89,7 +105,7 @@ export class ReadScheduler {
     return [...this.#running].filter((request) => request.reason === reason).length;
   }
 
-  /** Bytes of all blobs that arrived. */
+  /** Bytes of all blobs that arrived, wherever they came from. */
   get arrivedBytes(): number {
     return this.#arrivedBytes;
   }
@@ -98,7 +114,7 @@ export class ReadScheduler {
   get rate(): number | undefined {
     const now = this.#running.size === 0 ? 0 : this.#options.clock.monotonic() - this.#busySince;
     const busyMs = this.#busyMs + now;
-    return this.#arrivedBytes < RATE_MINIMUM || busyMs <= 0 ? undefined : (1000 * this.#arrivedBytes) / busyMs;
+    return this.#fetchedBytes < RATE_MINIMUM || busyMs <= 0 ? undefined : (1000 * this.#fetchedBytes) / busyMs;
   }
 
   /** The bytes of a blob that has arrived and is just being stored: lent until the caller's turn ends, to be read only. */
@@ -121,8 +137,14 @@ export class ReadScheduler {
   }
 
   /** Resolves when the blob was stored. */
-  stage(id: string, reason: "boot" | "readahead" | "hydrate" | "lead" | "ahead"): Promise<void> {
+  stage(id: string, reason: "boot" | "readahead" | "hydrate" | "lead" | "peer" | "ahead"): Promise<void> {
     return this.#request(id, reason).stored.promise;
+  }
+
+  /** Resolves when the blob was stored, where it is on its way from the repository; undefined where it is not. */
+  fetching(id: string): Promise<void> | undefined {
+    const request = this.#requests.get(id);
+    return request?.state === "running" ? request.stored.promise : undefined;
   }
 
   /** Rejects everything that waits; what runs is let run out. */
@@ -141,12 +163,16 @@ export class ReadScheduler {
         if (known.state === "queued") this.#queue.add(id, reason);
         this.#start();
       }
+      if (reason === "peer" && known.ask?.isFetched === true) this.#fetchInstead(known);
+      if (reason === "guest") void this.#hurry(known);
       return known;
     }
     const request: Request = {
       id,
       reason,
       state: "queued",
+      // Whoever fetches for another asks nobody: two that wait for one another would wait for good.
+      ask: reason === "peer" ? undefined : this.#options.ask?.(id, reason),
       since: this.#options.clock.monotonic(),
       failures: 0,
       arrived: undefined,
@@ -156,9 +182,62 @@ export class ReadScheduler {
     // Not every request has somebody who looks at it.
     request.stored.promise.catch(() => undefined);
     this.#requests.set(id, request);
-    this.#queue.add(id, reason);
-    this.#start();
+    if (request.ask === undefined) this.#enqueue(request);
+    else void this.#await(request, request.ask);
     return request;
+  }
+
+  async #await(request: Request, ask: Ask): Promise<void> {
+    request.state = "asking";
+    if (request.reason === "guest") void this.#hurry(request);
+    try {
+      const content = await ask.content;
+      if (request.ask === ask) {
+        request.state = "answered";
+        await this.#arrive(request, content);
+      }
+      release(content);
+    } catch (error) {
+      if (request.state === "answered") this.#fail(request, error);
+      else this.#fetchInstead(request);
+    } finally {
+      this.#endAsk(request, ask);
+    }
+  }
+
+  /** A guest waits for it: it may take no longer than the repository would. */
+  async #hurry(request: Request): Promise<void> {
+    const { ask } = request;
+    if (ask === undefined || request.state !== "asking") return;
+    await this.#options.clock.sleep(ask.patienceMs, this.#closing.signal).catch(() => undefined);
+    if (request.ask === ask) this.#fetchInstead(request);
+  }
+
+  /** Nobody else is waited for any longer. */
+  #fetchInstead(request: Request): void {
+    if (request.state !== "asking") return;
+    if (request.ask !== undefined) this.#endAsk(request, request.ask);
+    if (this.#requests.get(request.id) === request) this.#enqueue(request);
+  }
+
+  #endAsk(request: Request, ask: Ask): void {
+    if (request.ask !== ask) return;
+    request.ask = undefined;
+    ask.end();
+  }
+
+  /** Gives a blob to those who wait for it, and stores it. */
+  async #arrive(request: Request, content: Buffer): Promise<void> {
+    this.#arrivedBytes += content.length;
+    request.arrived = content;
+    try {
+      for (const reader of request.readers.splice(0)) lend(content, reader);
+      await this.#options.store(request.id, content, request.reason);
+    } finally {
+      request.arrived = undefined;
+    }
+    if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
+    request.stored.resolve();
   }
 
   #start(): void {
@@ -188,7 +267,7 @@ export class ReadScheduler {
   }
 
   async #run(request: Request): Promise<void> {
-    const { clock, fetch, store, observer } = this.#options;
+    const { clock, fetch, observer } = this.#options;
     const begun = clock.monotonic();
     if (this.#running.size === 0) this.#busySince = begun;
     this.#running.add(request);
@@ -197,18 +276,12 @@ export class ReadScheduler {
     try {
       const content = await fetch(request.id);
       observer.finished(request.reason, clock.monotonic() - begun, content.length);
-      this.#arrivedBytes += content.length;
-      request.arrived = content;
-      for (const reader of request.readers.splice(0)) lend(content, reader);
-      await store(request.id, content, request.reason);
+      this.#fetchedBytes += content.length;
+      await this.#arrive(request, content);
       this.#link.ended(clock.monotonic(), clock.monotonic() - begun);
-      request.arrived = undefined;
-      if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
       release(content);
-      request.stored.resolve();
       this.#wakeAll();
     } catch (error) {
-      request.arrived = undefined;
       observer.finished(request.reason, clock.monotonic() - begun, undefined);
       if (this.#options.isTransient(error)) void this.#rest(request);
       else this.#fail(request, error);
@@ -222,6 +295,7 @@ export class ReadScheduler {
 
   #fail(request: Request, error: unknown): void {
     if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
+    if (request.state === "asking" && request.ask !== undefined) this.#endAsk(request, request.ask);
     for (const { done } of request.readers.splice(0)) done.reject(error);
     request.stored.reject(error);
   }

@@ -1,10 +1,12 @@
 import { RepositoryError } from "../repository/errors.ts";
+import type { BlobPlace } from "../repository/repository.ts";
 import type { BlobRepository } from "./repository-reader.ts";
 
 /** A repository whose index is known. */
 export interface GroupedRepository extends BlobRepository {
   /** Whether the index lists the blob. */
   knows(id: string): boolean;
+  place(id: string): BlobPlace | undefined;
 }
 
 /**
@@ -41,6 +43,15 @@ export class RepositoryGroup implements BlobRepository {
         },
       )
     );
+  }
+
+  /** See `Repository.place`: of the first that knows it. */
+  place(id: string): BlobPlace | undefined {
+    for (const repository of this.#repositories) {
+      const place = repository.place(id);
+      if (place !== undefined) return place;
+    }
+    return undefined;
   }
 
   /** Rejects where one of them cannot be read anew; the others are all the same. */

@@ -123,6 +123,7 @@ test("a blob is read from whichever repository has it and answers", async () => 
       if (failure !== undefined) throw failure;
       asked.push(`reload ${name}`);
     },
+    place: (id: string) => (known.includes(id) ? { pack: name, length: 1 } : undefined),
     readBlob: async (id: string) => {
       asked.push(`${name} ${id}`);
       if (failure !== undefined) throw failure;
@@ -135,6 +136,7 @@ test("a blob is read from whichever repository has it and answers", async () => 
     repository("b", ["x", "y", "z"], away),
     repository("c", ["z"]),
   ]);
+  expect(["x", "z", "?"].map((id) => group.place(id)?.pack)).toEqual(["a", "b", undefined]);
   expect((await group.readBlob("x")).toString()).toBe("a");
   expect((await group.readBlob("z")).toString()).toBe("c");
   await expect(group.readBlob("y")).rejects.toBe(away);

@@ -41,7 +41,7 @@ export interface SourceSnapshot {
 /** The repositories, opened, with the disks of the snapshots. */
 export interface RepositorySource {
   /** All of them as one. */
-  readonly blobs: BlobRepository;
+  readonly blobs: BlobRepository & Pick<RepositoryGroup, "place">;
   /** The first one, with the first snapshot's tree: where the machine's manifest is looked for. */
   readonly repository: Repository;
   /** Undefined where a snapshot is gone from its repository: then the disks are what was known of them before. */

@@ -16,6 +16,7 @@ import { KeptDisks } from "./kept-disks.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import type { MediaAgentOptions } from "./options.ts";
+import { servePeers } from "./peers/peer-server.ts";
 import type { RepositoryPlace } from "./repository-place.ts";
 import { openSource, snapshotIdentity } from "./repository-source.ts";
 import { RunRecord } from "./run-record.ts";
@@ -88,6 +89,12 @@ export async function serveRestore(
     endings.push(
       await serveMetrics({ address, port: AGENT_PORTS.metrics, registry, notReady: () => agent.notReady }),
       await serveControl({ address, port: AGENT_PORTS.control, tls, routes: controlRoutes(agent), log }),
+      await servePeers({
+        ...{ address, port: AGENT_PORTS.peers, tls, log },
+        tokenOf: (asker) => agent.tokenOf(asker),
+        blobs: () => agent.sharedBlobs,
+        onGiven: (bytes) => metrics.given(bytes),
+      }),
     );
     // From here on clients are not refused: they wait until the disks are open.
     agent.nfs.hold();

@@ -71,6 +71,25 @@ describe.each([
     );
   });
 
+  test("tells where blobs of files lie that it opened, and how long they are; of other files, and of trees, nothing", async () => {
+    const fresh = await Repository.open(new LocalBackend(restic.directory), restic.password, { threads: 1 });
+    try {
+      const snapshots = await fresh.snapshots();
+      const snapshot = selectSnapshot(snapshots, { latest: { host: "a" } });
+      const tree = await fresh.browse(snapshot);
+      const [opened] = await fresh.openFiles([await tree.file("/disks/root.img")]);
+      const elsewhere = await repository.browse(selectSnapshot(snapshots, { latest: { host: "b" } }));
+      const [other] = await repository.openFiles([await elsewhere.file("/note.txt")]);
+      for (const { id, length } of opened?.blobsIn(0, opened.size) ?? [])
+        expect(fresh.place(id)).toEqual({ pack: expect.stringMatching(/^[0-9a-f]{64}$/), length });
+      expect(fresh.place(snapshot.tree)).toBeUndefined();
+      expect(fresh.place(other?.blob(0).id ?? "")).toBeUndefined();
+      expect(repository.place(other?.blob(0).id ?? "")?.length).toBe(3);
+    } finally {
+      await fresh.close();
+    }
+  });
+
   test("reads any range of any snapshot as it was, and knows the holes", async () => {
     for (const [host, content] of [
       ["a", first],

@@ -44,6 +44,14 @@ export interface RepositoryCounters extends BackendCounters {
   failures: number;
 }
 
+/** @see Repository.place */
+export interface BlobPlace {
+  /** 64 hex digits. */
+  readonly pack: string;
+  /** Bytes. */
+  readonly length: number;
+}
+
 interface OpenOptions {
   /** Worker threads that decode. */
   readonly threads?: number;
@@ -234,6 +242,23 @@ export class Repository {
   /** Whether the index, as far as it is held, lists the blob. @param id 64 hex digits */
   knows(id: string): boolean {
     return this.#table.has(Buffer.from(id, "hex"));
+  }
+
+  /**
+   * A pack in which a blob of the opened files lies, and how long the blob is when it is decoded; undefined for any other blob. Of several
+   * packs the one with the least name, so that all who read the same index come to the same.
+   *
+   * @param id 64 hex digits
+   */
+  place(id: string): BlobPlace | undefined {
+    const bytes = Buffer.from(id, "hex");
+    if (this.#wanted.find(bytes) < 0) return undefined;
+    const length = this.#table.plainLength(bytes, 0);
+    const [pack] = this.#table
+      .locations(bytes)
+      .map((location) => location.pack)
+      .sort();
+    return pack === undefined || length <= 0 ? undefined : { pack, length };
   }
 
   /** Whole file in memory, for manifests and the like. */

@@ -43,7 +43,7 @@ async function metric(agent: TestAgent, name: string): Promise<number> {
   return Number(line?.split(" ").at(-1) ?? 0);
 }
 
-test("eight machines of one image fetch it once; the cache is warm after a restart, and damage in it is mended", async () => {
+test("eight disks of one agent, all of one image, are fetched once; the cache is warm after a restart, and damage in it is mended", async () => {
   const disks = names.map((name) => ({ name, path: `/disks/${name}.img`, size: image.length }));
   const agent = await TestAgent.create({ repository, snapshot: shared, disks });
   try {

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { AGENT_PORTS, type AgentConfig } from "../../api/agent-config.ts";
 import { AgentControlClient } from "../../api/agent-control-client.ts";
 import type { BootProfile } from "../../api/boot-profile.ts";
+import { type Peer, peersDigest, peerToken } from "../../api/peers.ts";
 import { createAuthority, type KeyPair } from "../../base/certificates.ts";
 import type { ResticRepository } from "../../repository/testing/restic.ts";
 
@@ -61,6 +62,8 @@ export class TestAgent {
   readonly directory: string;
   readonly #options: TestAgentOptions;
   readonly #ca: string;
+  /** Its own private key, PEM. */
+  #key = "";
   readonly #operator: KeyPair;
   readonly #relocation: KeyPair;
   readonly #clients: AgentControlClient[] = [];
@@ -97,6 +100,7 @@ export class TestAgent {
     ]);
     const agent = new TestAgent(options, directory, authority.ca, operator, relocation);
     const server = await authority.issue("agent", [agent.address]);
+    agent.#key = server.key;
     await mkdir(join(directory, "tls"));
     await mkdir(join(directory, "client"));
     await Promise.all([
@@ -118,6 +122,23 @@ export class TestAgent {
 
   get tls(): { readonly ca: string; readonly operator: KeyPair; readonly relocation: KeyPair } {
     return { ca: this.#ca, operator: this.#operator, relocation: this.#relocation };
+  }
+
+  /** Its restore's. */
+  get uid(): string {
+    return this.#options.uid ?? "uid";
+  }
+
+  /** As an agent of its group is told of it. */
+  asPeer(asker: TestAgent): Peer {
+    const token = peerToken(this.#key, asker.uid);
+    return { id: this.uid, host: this.address, port: AGENT_PORTS.peers, ca: this.#ca, token };
+  }
+
+  /** As the operator does: with these, itself left out, it shares blobs from now on. */
+  tellPeers(group: readonly TestAgent[]): Promise<void> {
+    const peers = group.filter((other) => other !== this).map((other) => other.asPeer(this));
+    return this.operator.setPeers({ digest: peersDigest(peers), peers });
   }
 
   client(pair: KeyPair): AgentControlClient {
@@ -146,10 +167,10 @@ export class TestAgent {
    */
   async command(change: AgentChange = {}, listenAddress = this.address): Promise<readonly [string, ...string[]]> {
     this.#epoch = change.epoch ?? this.#epoch;
-    const { repository, remote, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024, uid = "uid" } = this.#options;
+    const { repository, remote, snapshot, pin = false, cacheBytes = 256 * 1024 * 1024 } = this.#options;
     const { answerLimitMs, overlayDirectory, others = [] } = this.#options;
     const config: AgentConfig = {
-      restore: { namespace: "default", name: "test", uid },
+      restore: { namespace: "default", name: "test", uid: this.uid },
       epoch: this.#epoch,
       repository: remote?.place ?? { local: {} },
       snapshot: { id: snapshot, pin },
@@ -192,6 +213,11 @@ export class TestAgent {
   /** Starts it and waits until it serves. */
   async start(change: AgentChange = {}): Promise<void> {
     await this.spawn(change);
+    await this.ready();
+  }
+
+  /** Waits until it serves. */
+  async ready(): Promise<void> {
     const deadline = performance.now() + READY_MS;
     while (performance.now() < deadline) {
       if (this.#process?.exitCode !== null) break;
