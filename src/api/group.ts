@@ -19,5 +19,14 @@ export const LABELS = {
 
 /** On the plan of a restore that reads from more than one BackupRepository: the others' uids, each a label of its own. */
 export function alsoReads(repositoryUid: string): string {
-  return `${GROUP}/also-reads-${repositoryUid}`;
+  return `${ALSO_READS}${repositoryUid}`;
+}
+
+const ALSO_READS = `${GROUP}/also-reads-`;
+
+/** uids of the BackupRepositories that a plan with these labels reads, the first of them first. */
+export function readsOf(labels: Readonly<Record<string, string>>): string[] {
+  const others = Object.keys(labels).filter((label) => label.startsWith(ALSO_READS));
+  const first = labels[LABELS.repositoryUid] ?? "";
+  return [...(first === "" ? [] : [first]), ...others.map((label) => label.slice(ALSO_READS.length)).sort()];
 }

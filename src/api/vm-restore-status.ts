@@ -194,6 +194,11 @@ export const vmRestoreStatus = z.object({
       address: z.string().max(64).describe("The Service's address. Never changes."),
       name: objectName.describe("The StatefulSet in the operator's namespace."),
       bytesFetched: byteCount.optional().describe("Bytes read from the repository since the agent's last start."),
+      bytesFromPeers: byteCount
+        .optional()
+        .describe(
+          "Bytes that came from other media agents instead, since the agent's last start; absent where none did.",
+        ),
       pinned: z.boolean().optional().describe("Whether the snapshot is protected from `restic forget`."),
       node: objectName.optional().describe("The node that it is on."),
       lastMove: z

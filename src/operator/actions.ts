@@ -16,6 +16,7 @@ export type AgentControl = Pick<
   | "reportRelocation"
   | "unseal"
   | "setRelocationLimit"
+  | "setPeers"
   | "unpin"
 >;
 

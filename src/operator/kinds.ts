@@ -48,7 +48,7 @@ export interface Secret extends KubernetesObject {
 
 export interface Service extends KubernetesObject {
   kind: "Service";
-  spec?: { clusterIP?: string };
+  spec?: { clusterIP?: string; ports?: { port: number }[] };
 }
 
 export interface StatefulSet extends KubernetesObject {

@@ -35,6 +35,8 @@ export interface OperatorOptions {
   readonly s3ServiceAccount?: string;
   /** See `OperatorSettings`. */
   readonly maxRestoresPerNamespace?: number;
+  /** See `OperatorSettings`. */
+  readonly shareBlobs?: boolean;
   /** Whether nodes are looked at, by a short pod on each, before machines are started; default: no. */
   readonly checkNodes?: boolean;
   /** Default: the pod's service account. */
@@ -52,6 +54,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     image,
     s3ServiceAccount,
     maxRestoresPerNamespace,
+    shareBlobs,
     checkNodes = false,
     logger = createLogger("operator"),
   } = options;
@@ -96,6 +99,7 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
         image,
         ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
         ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
+        ...(shareBlobs === undefined ? {} : { shareBlobs }),
       };
       const podEvents = new PodEvents({ transport, clock, logger, queue: restores, signal: leading });
       const { known } = new CachedReads(watches.watched, cluster, clock);

@@ -12,6 +12,8 @@ export interface OperatorSettings {
   readonly s3ServiceAccount?: string;
   /** How many restores of one namespace may be under way at once, 1 at least; undefined: any number. */
   readonly maxRestoresPerNamespace?: number;
+  /** False: each media agent fetches for itself alone. */
+  readonly shareBlobs?: boolean;
 }
 
 /** The user and group that KubeVirt's launcher runs as, and the owner of `disk.img`. */

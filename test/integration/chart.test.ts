@@ -113,6 +113,12 @@ test("says how many restores of one namespace may be under way only where that i
   expect(args({ maxRestoresPerNamespace: 3 })).toContain("--max-restores-per-namespace=3");
 });
 
+test("media agents share what they fetch unless that is switched off", () => {
+  const args = (values: object): string[] => one(render(values), "Deployment").spec.template.spec.containers[0].args;
+  expect(args({})).not.toContain("--no-share-blobs");
+  expect(args({ shareBlobs: false })).toContain("--no-share-blobs");
+});
+
 test("nodes are looked at unless that is switched off", () => {
   const args = (values: object): string[] => one(render(values), "Deployment").spec.template.spec.containers[0].args;
   expect(args({})).toContain("--check-nodes");

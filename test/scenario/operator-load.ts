@@ -52,7 +52,7 @@ export async function measureOperator(options: {
     await putRestores(cluster, options);
     const world = new World();
     world.cluster.put(STATEFUL_SETS, { ...STATEFUL_SETS, metadata: { name: "agent", namespace: OWN } });
-    const agent = world.connect();
+    const agent = world.agent.connect();
     const said: AgentAnswers = { status: await agent.status(), profile: await agent.profile() };
     // Types are stripped here: what does that takes memory which a shipped operator does not.
     const script = stripTypeScriptTypes(await readFile(join(ROOT, "test/scenario/operator-process.ts"), "utf8"));

@@ -24,6 +24,7 @@ const connector: AgentConnector = () => ({
   seal: nothing,
   unseal: nothing,
   setRelocationLimit: nothing,
+  setPeers: nothing,
   reportRelocation: nothing,
   unpin: nothing,
   close: () => undefined,

@@ -7,6 +7,7 @@ interface Options {
   readonly s3ServiceAccount?: string;
   readonly maxRestoresPerNamespace?: number;
   readonly checkNodes?: boolean;
+  readonly shareBlobs: boolean;
   readonly kubeconfig?: string;
   readonly listen?: string;
 }
@@ -26,6 +27,7 @@ export function operatorCommand(): Command {
       positiveInteger,
     )
     .option("--check-nodes", "look at nodes, by a short pod on each, before machines are started on them")
+    .option("--no-share-blobs", "let each media agent fetch for itself alone, and none give to others what it fetched")
     .option("--kubeconfig <file>", "how to reach the cluster; by default the pod's service account")
     .option(
       "--listen <address>",
@@ -38,6 +40,7 @@ export function operatorCommand(): Command {
         s3ServiceAccount,
         maxRestoresPerNamespace,
         checkNodes,
+        shareBlobs,
         kubeconfig,
         listen,
       }: Options) => {
@@ -47,6 +50,7 @@ export function operatorCommand(): Command {
           {
             namespace,
             image,
+            shareBlobs,
             listen: { host: host ?? "0.0.0.0", port: Number(port ?? 9464) },
             ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
             ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),

@@ -9,6 +9,9 @@ export type AgentConnector = (options: AgentControlOptions) => AgentControl & { 
 /** The operator waits for an agent no longer than for a lost packet or two: a reconcile holds a worker. */
 const TIMEOUT_MS = 5_000;
 
+/** An agent that was told with whom it shares, and does not say so, is told again no sooner. */
+const PEERS_AGAIN_MS = 10_000;
+
 /**
  * Our side of one restore's agent: the connection, and which phase the running process was told. Lost with the operator, and
  * nothing is lost with it: a phase told again is the same phase.
@@ -17,7 +20,9 @@ export class AgentSession {
   readonly #connector: AgentConnector;
   #connection: { key: string; control: ReturnType<AgentConnector> } | undefined;
   #told: { instance: string; phase: AgentPhase } | undefined;
+  #peersTold: { instance: string; digest: string; at: number } | undefined;
   #instance = "";
+  readonly #clock: Clock;
   /** Of a live migration's copy. Measured anew by an operator that comes next. */
   readonly copyMeter: CopyMeter;
 
@@ -26,6 +31,7 @@ export class AgentSession {
     clock: Clock = systemClock,
   ) {
     this.#connector = connector;
+    this.#clock = clock;
     this.copyMeter = new CopyMeter(clock);
   }
 
@@ -43,6 +49,12 @@ export class AgentSession {
       unseal: (disk, epoch) => control.unseal(disk, epoch),
       setRelocationLimit: (bytesPerSecond) => control.setRelocationLimit(bytesPerSecond),
       reportRelocation: (disk, progress) => control.reportRelocation(disk, progress),
+      setPeers: async (request) => {
+        const { digest } = request;
+        this.#peersTold = { instance: this.#instance, digest, at: this.#clock.monotonic() };
+        // Without it, it only reads more than it would have to.
+        await control.setPeers(request).catch(() => undefined);
+      },
       setBus: (disk, bus) => control.setBus(disk, bus),
       unpin: () => control.unpin(),
       setPhase: async (phase) => {
@@ -65,6 +77,13 @@ export class AgentSession {
   told(instance: string): AgentPhase | undefined {
     this.#instance = instance;
     return this.#told?.instance === instance ? this.#told.phase : undefined;
+  }
+
+  /** The digest of the peers that the process of that instance was told a moment ago. */
+  peersTold(instance: string): string | undefined {
+    const told = this.#peersTold;
+    const isRecent = told !== undefined && this.#clock.monotonic() - told.at < PEERS_AGAIN_MS;
+    return isRecent && told.instance === instance ? told.digest : undefined;
   }
 
   close(): void {

@@ -379,7 +379,7 @@ test.each(cases)(
 test("a manifest that the agent cannot give is waited for, and taken inline", async () => {
   const world = new World();
   const connect = world.connect;
-  world.connect = () => ({ ...connect(), manifest: async () => undefined });
+  world.connect = (options) => ({ ...connect(options), manifest: async () => undefined });
   world.restore();
   const refused = await play(
     world,

@@ -26,6 +26,7 @@ import { removeReferences } from "./reference-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
 import { isUndone, keptDisks, putBack, undoLoss } from "./replace-step.ts";
 import { rollBack } from "./rollback.ts";
+import { tellPeers } from "./sharing-step.ts";
 import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
 import { giveStrategyBack } from "./start-again.ts";
 import { acts, no, type Outcome, passed, runSteps, type Step, waits, yes } from "./step.ts";
@@ -154,6 +155,7 @@ function goOn(observed: Observed, plan: Plan): Outcome {
     (seen) => passed(degraded(seen), ...afterRollback(seen)),
     removeInspections,
     (seen) => tellNodes(seen, plan),
+    tellPeers,
     (seen) => runAgent(seen, plan),
     holdDrains,
     tellPhase,

@@ -51,6 +51,7 @@ import type { Observed, ObservedAgent, ObservedDisk, ObservedSource } from "./ob
 import { type Plan, readPlan } from "./plan.ts";
 import { hasEnded, isLauncher, mountsAny, startingLauncher } from "./pods.ts";
 import { targetOf } from "./relocation-objects.ts";
+import type { Sharers } from "./sharers.ts";
 import { sourcesOf } from "./sources.ts";
 import { observeSurroundings } from "./surroundings.ts";
 import { isLimited, limitsOf } from "./turn-step.ts";
@@ -69,6 +70,8 @@ export interface ObserveOptions {
   readonly nodeChecks?: NodeKnowledge | undefined;
   /** What is said about a launcher pod; it is not looked at unless given. */
   readonly podEvents?: Pick<PodEvents, "look"> | undefined;
+  /** Knows which agents share what they fetch; none do unless given. */
+  readonly sharers?: Pick<Sharers, "peersOf"> | undefined;
   /** See {@link Observed}; none unless given. */
   readonly granted?: Observed["granted"];
 }
@@ -225,7 +228,8 @@ export async function observe(options: ObserveOptions, restore: VMRestore, given
   const isMounted = (agent.status?.connections.nfs ?? 0) > 0;
   const ended = isMounted ? podsBeside.filter((pod) => hasEnded(pod) && mountsAny(pod, servedClaims)) : [];
   const beside = await observeBeside(cluster, { ...without, agent });
-  return { ...without, ...beside, agent, mountingPods: [...without.mountingPods, ...ended] };
+  const peers = agent.status?.peers === undefined ? undefined : await options.sharers?.peersOf(restore);
+  return { ...without, ...beside, agent, peers, mountingPods: [...without.mountingPods, ...ended] };
 }
 
 function watchedPod(pod: Pod | undefined): WatchedPod | undefined {
@@ -330,6 +334,7 @@ async function observeAgent(
       status,
       problem: undefined,
       told: session.told(status.instance),
+      peersTold: session.peersTold(status.instance),
       copyRate: liveBegun({ restore, machine }) ? session.copyMeter.look(status) : undefined,
       manifest: wantsManifest ? await control.manifest() : undefined,
       objects: wantsObjects ? await control.objects() : [],

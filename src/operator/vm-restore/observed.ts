@@ -3,6 +3,7 @@ import type { BackupRepository } from "../../api/backup-repository.ts";
 import type { BootProfile } from "../../api/boot-profile.ts";
 import type { Condition } from "../../api/common.ts";
 import type { StateListing } from "../../api/machine-state.ts";
+import type { Peer } from "../../api/peers.ts";
 import type { VMProfile } from "../../api/vm-profile.ts";
 import type { VMRestore, VMRestoreSpec } from "../../api/vm-restore.ts";
 import type { VMRestoreStatus } from "../../api/vm-restore-status.ts";
@@ -49,6 +50,8 @@ export interface ObservedAgent {
   readonly failed?: true;
   /** The phase that this very process was told last. */
   readonly told: AgentPhase | undefined;
+  /** The digest of the peers that this very process was told a moment ago, whatever it says of them. */
+  readonly peersTold?: string | undefined;
   /** Bytes a second that a live migration's copy was measured to read; undefined while too little was seen of it. */
   readonly copyRate?: number | undefined;
   /** The snapshot's manifest; read only where a machine is to be made from it. */
@@ -129,6 +132,8 @@ export interface Observed {
   readonly statefulSet: StatefulSet | undefined;
   readonly agentPods: readonly Pod[];
   readonly agent: ObservedAgent;
+  /** The agents that it is to share with; undefined where nothing is shared. */
+  readonly peers?: readonly Peer[] | undefined;
   /** Where the agent is, and whether it could be elsewhere; undefined while its claims are not bound. */
   readonly place: AgentPlace | undefined;
   readonly disks: readonly ObservedDisk[];

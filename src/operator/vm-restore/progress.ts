@@ -25,7 +25,7 @@ function withoutNumbers(status: VMRestoreStatus): object {
     conditions: conditions?.map((condition) => ({ ...condition, message: worded(condition.message) })),
     bootSet: bootSet?.source,
     isRelocated: relocation === undefined ? undefined : relocation.percent === 100,
-    mediaAgent: { ...mediaAgent, bytesFetched: undefined },
+    mediaAgent: { ...mediaAgent, bytesFetched: undefined, bytesFromPeers: undefined },
     disks: disks?.map(({ name, size }) => ({ name, size })),
   };
 }

@@ -26,6 +26,7 @@ import { restoreNames } from "./names.ts";
 import { type NodeKnowledge, type ObserveOptions, observe } from "./observe.ts";
 import type { Observed } from "./observed.ts";
 import { progressWait } from "./progress.ts";
+import { Sharers } from "./sharers.ts";
 import { phaseOf, statusAfter } from "./status.ts";
 import { no, type Outcome } from "./step.ts";
 import { countSteps } from "./step-metrics.ts";
@@ -72,12 +73,15 @@ export class RestoreReconciler {
   readonly #sessions = new Map<string, Session>();
   readonly #known: ClusterReads;
   readonly #grants: Grants;
+  readonly #sharers: Sharers | undefined;
 
   constructor(options: RestoreReconcilerOptions) {
     this.#options = options;
-    const { watched = [], cluster, clock } = options;
+    const { watched = [], cluster, clock, settings } = options;
     this.#known = new CachedReads(watched, cluster, clock).known;
     this.#grants = new Grants(clock);
+    const isShared = options.watched !== undefined && settings.shareBlobs !== false;
+    this.#sharers = isShared ? new Sharers(this.#known, clock, settings.namespace) : undefined;
   }
 
   /** Milliseconds until the next step; undefined: on a change only. */
@@ -175,6 +179,7 @@ export class RestoreReconciler {
       now: clock.now(),
       session,
       granted: this.#grants.recent,
+      sharers: this.#sharers,
       ...(access === undefined ? {} : { access }),
     };
   }

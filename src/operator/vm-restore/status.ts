@@ -178,10 +178,17 @@ function waitingFor(conditions: readonly Condition[], drafts: readonly Condition
 function mergedAgent({ restore, agent }: Observed, { status }: Outcome): Partial<VMRestoreStatus> {
   const base = status?.mediaAgent ?? restore.status?.mediaAgent;
   if (base === undefined || agent.status === undefined) return {};
-  const { repository, move } = agent.status;
+  const { repository, move, peers } = agent.status;
+  const taken = peers?.bytesTaken ?? 0;
   const { bytesFetched, pinned } = repository;
   return {
-    mediaAgent: { ...base, bytesFetched, pinned, ...(move === undefined ? {} : { lastMove: lastMoveOf(move) }) },
+    mediaAgent: {
+      ...base,
+      bytesFetched,
+      bytesFromPeers: taken === 0 ? undefined : taken,
+      pinned,
+      ...(move === undefined ? {} : { lastMove: lastMoveOf(move) }),
+    },
   };
 }
 

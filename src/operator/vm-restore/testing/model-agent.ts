@@ -1,4 +1,6 @@
 import type { AgentStatus, DiskBus, RelocationProgress } from "../../../api/agent-control.ts";
+import type { AgentControlOptions } from "../../../api/agent-control-client.ts";
+import type { PeersRequest } from "../../../api/peers.ts";
 import type { AgentControl } from "../../actions.ts";
 import { INSTANCES, STATEFUL_SETS, type VirtualMachineInstance } from "../../kinds.ts";
 import { DISK_SIZE, manifest } from "./backed-up.ts";
@@ -14,6 +16,8 @@ export class ModelAgent {
   #relocation: RelocationProgress | undefined;
   readonly #buses = new Map<string, DiskBus>();
   #limit: number | undefined;
+  /** What each restore's agent was told last, by its authority. */
+  readonly #peers = new Map<string, PeersRequest>();
 
   constructor(world: World) {
     this.#world = world;
@@ -22,6 +26,12 @@ export class ModelAgent {
   /** The process was killed: state stays, the instance is another. */
   restart(): void {
     this.#instance++;
+    this.#peers.clear();
+  }
+
+  /** What the agents of the restores were told last, with each one's authority. */
+  get peersTold(): ReadonlyMap<string, PeersRequest> {
+    return this.#peers;
   }
 
   /** A Job that begins to copy where none did before. */
@@ -42,9 +52,14 @@ export class ModelAgent {
     return this.#relocation;
   }
 
-  connect = (): AgentControl & { close(): void } => ({
+  /** @param options of an agent that knows of sharing: each restore's is another */
+  connect = (options?: AgentControlOptions): AgentControl & { close(): void } => ({
     close: () => undefined,
-    status: async () => this.#status(),
+    status: async () => {
+      const digest = this.#peers.get(options?.tls.ca ?? "")?.digest;
+      const peers = { bytesTaken: 0, bytesGiven: 0, ...(digest === undefined ? {} : { digest }) };
+      return { ...this.#status(), ...(options === undefined ? {} : { peers }) };
+    },
     manifest: async () =>
       this.#world.backedUp ?? manifest(this.#world.disks, this.#world.manifestBus, this.#world.hasTpm),
     objects: async () => [...this.#world.objects],
@@ -74,6 +89,10 @@ export class ModelAgent {
     setRelocationLimit: async (bytesPerSecond) =>
       this.#tell(`limit ${bytesPerSecond}`, () => {
         this.#limit = bytesPerSecond;
+      }),
+    setPeers: async (request) =>
+      this.#tell(`peers ${request.peers.length}`, () => {
+        this.#peers.set(options?.tls.ca ?? "", request);
       }),
     unpin: async () =>
       this.#tell("unpin", () => {

@@ -1,4 +1,5 @@
 import type { AgentMove, RelocationProgress } from "../../../api/agent-control.ts";
+import type { AgentControlOptions } from "../../../api/agent-control-client.ts";
 import type { Inspection } from "../../../api/inspection.ts";
 import { ManualClock } from "../../../base/testing/manual-clock.ts";
 import type { AgentControl } from "../../actions.ts";
@@ -232,7 +233,7 @@ export class World {
     return this.agent.progress;
   }
 
-  connect = (): AgentControl & { close(): void } => this.agent.connect();
+  connect = (options: AgentControlOptions): AgentControl & { close(): void } => this.agent.connect(options);
 
   #volume(name: string): void {
     if (this.cluster.peek(VOLUMES, undefined, name) !== undefined) return;
