@@ -9,6 +9,7 @@ import { AgentControlClient } from "../../src/api/agent-control-client.ts";
 import type { BootProfile } from "../../src/api/boot-profile.ts";
 import { createAuthority } from "../../src/base/certificates.ts";
 import { launch } from "./commands.ts";
+import type { SharingGroup } from "./sharing.ts";
 
 const READY_WITHIN_MS = 60_000;
 
@@ -21,6 +22,8 @@ export interface AgentProcessOptions {
   readonly repositoryDir: string;
   readonly password: string;
   readonly profile?: BootProfile;
+  /** With whom it shares what it fetches; nobody unless given. */
+  readonly sharing?: SharingGroup | undefined;
 }
 
 /** A media agent as a process of its own, as its pod would run it, without a cluster around it. */
@@ -29,9 +32,16 @@ export class AgentProcess {
   readonly address: string;
   readonly tlsDir: string;
   readonly #child: ChildProcess;
+  readonly #sharing: SharingGroup | undefined;
 
-  private constructor(child: ChildProcess, control: AgentControlClient, address: string, tlsDir: string) {
+  private constructor(
+    child: ChildProcess,
+    control: AgentControlClient,
+    { address, sharing }: AgentProcessOptions,
+    tlsDir: string,
+  ) {
     this.#child = child;
+    this.#sharing = sharing;
     this.control = control;
     this.address = address;
     this.tlsDir = tlsDir;
@@ -63,7 +73,7 @@ export class AgentProcess {
       ["password", options.password],
       [
         "config.json",
-        JSON.stringify({ restore: { namespace: "bench", name: "bench", uid: "bench" }, epoch: 1, ...options.config }),
+        JSON.stringify({ restore: { namespace: "bench", name: "bench", uid: address }, epoch: 1, ...options.config }),
       ],
     ];
     for (const [name, content] of files) await writeFile(place(name), content, { mode: 0o600 });
@@ -76,7 +86,8 @@ export class AgentProcess {
     });
     const tls = { ...operator, ca: authority.ca };
     const control = new AgentControlClient({ host: address, port: AGENT_PORTS.control, tls });
-    const agent = new AgentProcess(child, control, address, place("relocation-tls"));
+    const agent = new AgentProcess(child, control, options, place("relocation-tls"));
+    options.sharing?.join({ address, ca: authority.ca, key: server.key, control });
     await agent.until((status) => status.serving, READY_WITHIN_MS);
     return agent;
   }
@@ -111,6 +122,7 @@ export class AgentProcess {
   }
 
   async stop(): Promise<void> {
+    this.#sharing?.leave(this.address);
     const ended = new Promise((resolve) => this.#child.once("exit", resolve));
     if (this.#child.exitCode !== null) return;
     this.#child.kill("SIGTERM");

@@ -9,6 +9,7 @@ import { AgentProcess } from "./agent-process.ts";
 import { launch, run } from "./commands.ts";
 import { stopProcess } from "./processes.ts";
 import { mountSnapshot } from "./restic-mount.ts";
+import type { SharingGroup } from "./sharing.ts";
 import type { Workplace } from "./workplace.ts";
 
 const BOOT_SET_LIMIT_MS = 30_000;
@@ -63,12 +64,16 @@ export function localDisk({ disk }: Workplace): DriveOpener {
 
 let agents = 0;
 
-/** @param learn where the profile comes from that is given to the agent, if it says so, and where the learned one goes */
+/**
+ * @param learn where the profile comes from that is given to the agent, if it says so, and where the learned one goes
+ * @param sharing with whom the agent shares what it fetches; nobody unless given
+ */
 export function mediaAgent(
   workplace: Workplace,
   url: string,
   learn: { learned: BootProfile | undefined },
   withProfile: boolean,
+  sharing?: SharingGroup,
 ): DriveOpener {
   return opener(async (scratch, started) => {
     const agent = await AgentProcess.start({
@@ -77,6 +82,7 @@ export function mediaAgent(
       address: `127.83.0.${(++agents % 250) + 1}`,
       repositoryDir: "/nonexistent",
       password: workplace.password,
+      sharing,
       config: {
         repository: { rest: { url } },
         snapshot: { id: workplace.snapshot, pin: false },

@@ -6,6 +6,7 @@ import type { TraceEvent } from "./boot-trace.ts";
 import * as drives from "./drives.ts";
 import { dropCaches } from "./drop-caches.ts";
 import { replayTrace } from "./replay.ts";
+import { SharingGroup } from "./sharing.ts";
 import { SlowRepository } from "./slow-repository.ts";
 import { median, renderTable } from "./table.ts";
 import type { Workplace } from "./workplace.ts";
@@ -32,7 +33,8 @@ interface Options {
 
 /**
  * Several machines of one image begin at once, each with all that one has for itself alone (as each VMRestore has an agent of its own);
- * their boots' reads are replayed without time to think. One link to the repository for all of them.
+ * their boots' reads are replayed without time to think. One link to the repository for all of them. The agents share what they fetch, as
+ * those of one namespace and one BackupRepository do, but for those that are told of nobody.
  */
 export async function benchMachines(options: Options): Promise<string> {
   const { workplace, delayMs, bytesPerSecond, rounds } = options;
@@ -41,8 +43,9 @@ export async function benchMachines(options: Options): Promise<string> {
   const profile: { learned: BootProfile | undefined } = { learned: undefined };
   const contenders: Record<string, drives.DriveOpener> = {
     "local disk": drives.localDisk(workplace),
-    "VMRestore, cold": drives.mediaAgent(workplace, url, profile, false),
-    "VMRestore, learned profile": drives.mediaAgent(workplace, url, profile, true),
+    "VMRestore, cold": drives.mediaAgent(workplace, url, profile, false, new SharingGroup()),
+    "VMRestore, learned profile": drives.mediaAgent(workplace, url, profile, true, new SharingGroup()),
+    "VMRestore, learned profile, nothing shared": drives.mediaAgent(workplace, url, profile, true),
     "restic mount + overlay": drives.resticMount(workplace, url, false),
     "nbdkit cow, cache, readahead": drives.nbdkitFilters(workplace, url),
     "PBS-like: copy-on-read and stream": drives.streamingOverlay(workplace, url, "AtOnce"),
