@@ -209,6 +209,19 @@ test("a claim on which not even a checkpoint finds space is said to be stuck", a
   expect(overlay.stuck).toBe(false);
 });
 
+test("a journal that a crash left of an earlier checkpoint does not take the room of the next one", async () => {
+  const directory = new SimulatedDirectory();
+  await (await open(directory)).overlay.close();
+  const left = await directory.open("root.journal.77");
+  await left.write(Buffer.alloc(2048), 0);
+  await left.close();
+  const used = directory.names().reduce((sum, name) => sum + directory.file(name).allocated, 0);
+  directory.limit = used + SECTOR;
+  const { overlay } = await open(directory);
+  expect(overlay.stuck).toBe(false);
+  expect(directory.names().filter((name) => name.includes("journal"))).toEqual(["root.journal.2"]);
+});
+
 test("closing does not wait for space", async () => {
   const directory = new SimulatedDirectory();
   const { overlay, clock } = await open(directory);
