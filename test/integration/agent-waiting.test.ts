@@ -175,7 +175,6 @@ test("a full claim: writes wait and it is said, also after a kill; when it has g
       await agent.start();
       const { handle } = file;
       file = await openDisk(agent, handle);
-      expect((await agent.operator.status()).overlay.full).toBe(true);
       for (let at = 0; at < count * 65_536; at += 65_536) {
         expect((await file.read(at, 65_536)).equals(expected.subarray(at, at + 65_536))).toBe(true);
       }
@@ -184,6 +183,7 @@ test("a full claim: writes wait and it is said, also after a kill; when it has g
       const again = writeNext().then(() => {
         isDone = true;
       });
+      await until("it is full again", async () => (await agent.operator.status()).overlay.full);
       await new Promise((resolve) => setTimeout(resolve, 2500));
       expect(isDone).toBe(false);
       await claim.resize(64 * MIB);

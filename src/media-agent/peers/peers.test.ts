@@ -222,9 +222,9 @@ test("of one agent no more than so much is asked at once, and of all together no
   for (const { answer } of asked) answer.resolve(Buffer.from("x"));
   await settled();
   // Its bytes count until they are stored.
-  expect(ask(packOf("b"), "boot", 64 * 2 ** 20)).toBeUndefined();
+  expect(ask(packOf("b"), "boot", 32 * 2 ** 20)).toBeUndefined();
   for (const question of many) question?.end();
-  expect(ask(packOf("b"), "boot", 64 * 2 ** 20)).toBeDefined();
+  expect(ask(packOf("b"), "boot", 32 * 2 ** 20)).toBeDefined();
 });
 
 test("who stays in the group is asked on over the same connections, who leaves it or is another is not", async () => {

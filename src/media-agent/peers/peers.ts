@@ -11,7 +11,7 @@ import { PeerError, type PeerErrorCode } from "./peer-error.ts";
 import { responsible } from "./rendezvous.ts";
 
 /** Of all blobs that are asked for at once, plain: they are in memory until they are stored. */
-const ASKED_BYTES = 64 * 2 ** 20;
+const ASKED_BYTES = 32 * 2 ** 20;
 /** For how long an agent is left alone, by what it answered. One that has just been restarted, or is told of us a little later, is soon asked again. */
 const LEFT_ALONE_MS: Readonly<Partial<Record<PeerErrorCode, number>>> = {
   PEER_REFUSED: 1000,
