@@ -3,7 +3,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { noise } from "../../src/repository/testing/restic.ts";
-import { exerciseAgent } from "../uml/exercise-agent.ts";
 import { runInUml } from "../uml/run-in-uml.ts";
 import type { Slowness } from "../uml/serve-overlay.ts";
 
@@ -138,19 +137,6 @@ test("a mount that reaches another restore's server for a while waits for its ow
   expect(console).toContain("WRITTEN");
   expect(console).not.toMatch(/Stale|error/i);
 }, 180_000);
-
-test("the media agent on a repository, killed, ended and killed again under a hard mount, loses nothing and shows the backup below", async () => {
-  const { operations, ends, sentAgain, console } = await exerciseAgent({
-    ...{ seed: 21, seconds: 120, mountOptions: "nconnect=4", isSlow: false },
-    trouble: ["KILL-SERVER", "END-SERVER", "HANG-SERVER"].map((what) => `sleep 3; echo ${what}; answered`).join("; "),
-  });
-  expect(ends).toEqual(["SIGKILL", "0", "SIGKILL"]);
-  // They did come in the middle of something.
-  expect(sentAgain).toBeGreaterThan(0);
-  for (const count of operations) expect(count).toBeGreaterThan(10);
-  expect(console).not.toMatch(/Stale|I\/O error/i);
-}, 240_000);
-
 test("a later mount takes over with its first write: the earlier one's writes fail at once, also those sent again, and nothing else is harmed", async () => {
   const options = "nfsvers=3,tcp,nolock,port=2049,mountport=2049,mountproto=tcp,hard";
   const write = (mount: string, what: string, more = ""): string =>
