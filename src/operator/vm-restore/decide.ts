@@ -330,13 +330,16 @@ function decideDeletion(observed: Observed): Outcome {
 
 /** A live migration is called off, or brought to its end where the machine has arrived, before anything else is done. */
 function leaveLive(observed: Observed, plan: Plan): Outcome {
-  const serving: Step[] = [(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), holdDrains, tellPhase];
-  return runSteps([...serving, migrateLive], observed);
+  return runSteps([...serving(plan), migrateLive], observed);
+}
+
+function serving(plan: Plan): Step[] {
+  return [(seen) => passed(degraded(seen)), tellPeers, (seen) => runAgent(seen, plan), holdDrains, tellPhase];
 }
 
 /** For as long as the machine needs it, the agent is cared for as before. */
 function keepServing(observed: Observed, plan: Plan, depends: ConditionDraft): Outcome {
-  const steps: Step[] = [(seen) => passed(degraded(seen)), (seen) => runAgent(seen, plan), holdDrains, tellPhase];
+  const steps = serving(plan);
   if (observed.machine !== undefined) steps.push((seen) => makeMachine(seen, plan));
   const kept = runSteps(steps, observed);
   return {

@@ -46,6 +46,8 @@ test("agents are told of one another when a second restore comes, and again when
   await world.cluster.delete(VM_RESTORES, world.cluster.peek(VM_RESTORES, TENANT, "b") as never);
   await driven.seconds(10);
   expect(toldTo(world, "a")).toEqual([]);
+  // Its machine needs its agent on, which the others do not count on any more.
+  expect(toldTo(world, "b")).toEqual([]);
   await driven.end();
 });
 
