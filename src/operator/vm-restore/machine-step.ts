@@ -1,14 +1,13 @@
-import { API_VERSION } from "../../api/group.ts";
 import { type Action, create, removeIfThere } from "../actions.ts";
 import { conditionOf, isTrue } from "../conditions.ts";
-import { CLAIMS, VIRTUAL_MACHINES, VM_PROFILES, VOLUMES } from "../kinds.ts";
+import { CLAIMS, VIRTUAL_MACHINES, VOLUMES } from "../kinds.ts";
 import { type KubernetesObject, type Manifest, stands } from "../runtime/objects.ts";
 import { macConflict, sharedIdentity } from "./conflicts.ts";
 import { cutoverBegun } from "./cutover-state.ts";
 import { busActions } from "./disk-bus.ts";
 import { guestTrouble, isGuestLate, isGuestReady, whyStopped } from "./guest.ts";
 import { launcherTrouble } from "./launcher-trouble.ts";
-import { isOurs, restoreNames } from "./names.ts";
+import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
 import { recreated } from "./recreated.ts";
@@ -21,7 +20,6 @@ import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const CREATED = "VirtualMachineCreated";
 const STARTING = "The machine is being started.";
-export const LEARNED_FROM = "vmrestore.io/learned-from";
 
 /** Whether a machine can be made of the manifest at all: told as soon as the agent has handed it over, not after all is staged. */
 export function checkManifest(observed: Observed, plan: Plan): Outcome {
@@ -200,23 +198,4 @@ function bootMessage({ instance, spec }: Observed): string {
   return spec.launch.guestReady.probe === "GuestAgent"
     ? "The guest boots; its guest agent is waited for."
     : "The guest boots.";
-}
-
-/** Keeps what was learned from this boot, for the next restore. Nothing waits for it. */
-export function keepProfile(observed: Observed): Outcome {
-  const { restore, agent, profile, plan, spec } = observed;
-  if (agent.profile === undefined || profile?.metadata.annotations?.[LEARNED_FROM] === restore.metadata.uid)
-    return passed();
-  const name = restoreNames(restore, plan?.backedUpAs ?? spec.virtualMachine.name).profile;
-  const object: Manifest = {
-    apiVersion: API_VERSION,
-    kind: "VMProfile",
-    metadata: {
-      name,
-      namespace: restore.metadata.namespace ?? "",
-      annotations: { [LEARNED_FROM]: restore.metadata.uid ?? "" },
-    },
-    spec: agent.profile,
-  };
-  return acts([{ do: "apply", type: VM_PROFILES, object }]);
 }

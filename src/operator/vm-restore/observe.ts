@@ -42,8 +42,8 @@ import type { AgentSession } from "./agent-session.ts";
 import { cutoverBegun, pinnedTargets, switchedAt } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { readKeys } from "./keys.ts";
+import { teaches } from "./learned-profile.ts";
 import { givenUp, liveBegun, VOLUME_MIGRATION_LABEL } from "./live-state.ts";
-import { LEARNED_FROM } from "./machine-step.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { isReplaced, observeOld } from "./observe-old.ts";
 import { observeBeside } from "./observe-references.ts";
@@ -326,10 +326,7 @@ async function observeAgent(
     const before = restore.status?.conditions;
     const wantsObjects = status.serving && machine === undefined && !isTrue(before, "VirtualMachineCreated");
     const wantsManifest = wantsObjects && spec.virtualMachine.manifest.from === "Snapshot";
-    const wantsProfile =
-      isTrue(before, "GuestReady") &&
-      isOurs(restore, machine) &&
-      profile?.metadata.annotations?.[LEARNED_FROM] !== restore.metadata.uid;
+    const wantsProfile = isOurs(restore, machine) && teaches(restore, profile);
     return {
       status,
       problem: undefined,
