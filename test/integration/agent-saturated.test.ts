@@ -235,6 +235,6 @@ test("during relocation the guest's requests and the relocation's take turns, an
 
 /** Values of all reasons: 0 where none is given. */
 function reasons(given: Record<string, number>): Record<string, number> {
-  const zero = { guest: 0, relocation: 0, boot: 0, readahead: 0, hydrate: 0, lead: 0, ahead: 0 };
+  const zero = { guest: 0, relocation: 0, boot: 0, readahead: 0, hydrate: 0, lead: 0, peer: 0, ahead: 0 };
   return { ...zero, ...given };
 }

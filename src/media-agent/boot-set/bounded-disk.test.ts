@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { systemClock } from "../../base/clock.ts";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
 import { BoundedDisk } from "./bounded-disk.ts";
@@ -17,7 +17,7 @@ function counted(): { disk: BoundedDisk; reads: [number, number][] } {
       return source.read(offset, length, readClass);
     },
   };
-  return { disk: new BoundedDisk(counting as typeof source, systemClock), reads };
+  return { disk: new BoundedDisk(counting as typeof source, new ManualClock()), reads };
 }
 
 test("what lies in one block is read once, whoever asks, also while it is being read", async () => {

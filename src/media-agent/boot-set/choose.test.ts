@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { systemClock } from "../../base/clock.ts";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
 import { lettered } from "../testing/blob-file.ts";
@@ -33,7 +33,7 @@ async function chosen(
     disks: Object.entries(extents).map(([name, text]) => ({ name, size: 10 * BLOB, extents: text, content })),
   };
   const { source, sets: learned, unknown } = await learnedBootSets(disks, profile, bytes);
-  const sets = new Map([...learned, ...(await guessBootSets(unknown, bytes / disks.length, systemClock))]);
+  const sets = new Map([...learned, ...(await guessBootSets(unknown, bytes / disks.length, new ManualClock()))]);
   const named = [...sets].map(([name, blobs]) => [name, blobs.map(({ id }) => letters.get(id) ?? "?").join("")]);
   return { source, sets: Object.fromEntries(named) };
 }

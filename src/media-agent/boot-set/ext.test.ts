@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { systemClock } from "../../base/clock.ts";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
 import type { Extent } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
@@ -43,7 +43,7 @@ async function image(name: string, ...options: readonly string[]): Promise<Buffe
 }
 
 async function bootSet(content: Buffer): Promise<Extent[]> {
-  return collect(extBootSet(new BoundedDisk(memorySource(content), systemClock)));
+  return collect(extBootSet(new BoundedDisk(memorySource(content), new ManualClock())));
 }
 
 /** The blocks of a file, its map's included, as debugfs tells them. */
@@ -108,7 +108,7 @@ test("a journal that will be replayed is read whole, another is not", async () =
 test("a superblock that makes no sense is none", async () => {
   const content = (await image("base", "-t", "ext4", "-b", "4096")).subarray(0, 4 * MIB);
   const layout = (): ReturnType<typeof readExtLayout> =>
-    readExtLayout(new BoundedDisk(memorySource(content), systemClock));
+    readExtLayout(new BoundedDisk(memorySource(content), new ManualClock()));
   expect(await layout()).toMatchObject({ blockBytes: 4096, needsRecovery: false, journalInode: 8 });
   for (const [offset, value] of [
     [0x18, 30],
@@ -151,7 +151,7 @@ test("a hostile file system ends within bounds", async () => {
       const source = damaged(images[which] ?? Buffer.alloc(0), changed);
       const found: Extent[] = [];
       const gather = async (): Promise<void> => {
-        for await (const extent of extBootSet(new BoundedDisk(source, systemClock))) {
+        for await (const extent of extBootSet(new BoundedDisk(source, new ManualClock()))) {
           if (found.push(extent) > 500_000) throw new Error("endless");
         }
       };

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { systemClock } from "../../base/clock.ts";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
 import type { Extent } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
@@ -18,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => workshop.remove());
 
 async function bootSet(content: Buffer): Promise<Extent[]> {
-  return collect(fatBootSet(new BoundedDisk(memorySource(content), systemClock)));
+  return collect(fatBootSet(new BoundedDisk(memorySource(content), new ManualClock())));
 }
 
 test.each([
@@ -65,7 +65,7 @@ test("a hostile volume ends within bounds", async () => {
       const source = damaged(images[which] ?? Buffer.alloc(0), changes);
       const found: Extent[] = [];
       const gather = async (): Promise<void> => {
-        for await (const extent of fatBootSet(new BoundedDisk(source, systemClock))) found.push(extent);
+        for await (const extent of fatBootSet(new BoundedDisk(source, new ManualClock()))) found.push(extent);
       };
       await gather().catch((error: Error) => expect(error.constructor.name).toBe("BudgetSpentError"));
       const bytes = found.slice(1).reduce((sum, { length }) => sum + length, 0);

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { systemClock } from "../../base/clock.ts";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
 import type { Extent } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
@@ -37,7 +37,7 @@ beforeAll(async () => {
 }, 180_000);
 afterAll(() => workshop.remove());
 
-const open = (content: Buffer) => new BoundedDisk(memorySource(content), systemClock);
+const open = (content: Buffer) => new BoundedDisk(memorySource(content), new ManualClock());
 
 test("finds the logical volumes that lvm2 made, piece by piece", async () => {
   const found = await readLvm(open(physical));
@@ -76,7 +76,7 @@ test("a kernel in a logical volume in a partition is part of the boot set, and s
   await workshop.feed("label: gpt\nsize=128MiB,type=lvm\n", "sfdisk", "--quiet", path);
   const disk = await readFile(path);
   physical.copy(disk, MIB);
-  const extents = await structureExtents(memorySource(disk), systemClock);
+  const extents = await structureExtents(memorySource(disk), new ManualClock());
   const covers = coverage(extents.filter(({ length }) => length < 64 * MIB));
   const kernelBlocks = (await workshop.run("debugfs", "-R", "blocks /boot/vmlinuz-6.1", "root")).trim().split(/\s+/);
   const onDisk = (block: number): Extent => {
@@ -127,7 +127,7 @@ test("a hostile physical volume ends within bounds, and names nothing outside of
   const value = fc.oneof(fc.nat(255), fc.integer({ min: 0x30, max: 0x39 }), fc.constantFrom(0x7b, 0x7d, 0x22, 0x5b));
   await fc.assert(
     fc.asyncProperty(fc.array(fc.tuple(place, value), { minLength: 1, maxLength: 12 }), async (changes) => {
-      const disk = new BoundedDisk(damaged(small, changes), systemClock);
+      const disk = new BoundedDisk(damaged(small, changes), new ManualClock());
       const found = await readLvm(disk);
       for (const volume of found?.volumes ?? []) {
         const read = await volume.read(0, 4096);
@@ -136,7 +136,7 @@ test("a hostile physical volume ends within bounds, and names nothing outside of
         for (const _ of volume.places({ offset: 0, length: 64 * MIB })) pieces++;
         expect(pieces).toBeLessThanOrEqual(65_536);
       }
-      for (const { offset, length } of await structureExtents(damaged(small, changes), systemClock)) {
+      for (const { offset, length } of await structureExtents(damaged(small, changes), new ManualClock())) {
         expect(offset >= 0 && length > 0 && offset + length <= size).toBe(true);
       }
     }),

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { systemClock } from "../../base/clock.ts";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
 import type { Extent } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
@@ -49,7 +49,7 @@ async function image(name: string, ...options: readonly string[]): Promise<Buffe
   return readFile(path);
 }
 
-const open = (content: Buffer) => new BoundedDisk(memorySource(content), systemClock);
+const open = (content: Buffer) => new BoundedDisk(memorySource(content), new ManualClock());
 const bootSet = async (content: Buffer): Promise<Extent[]> => collect(ntfsBootSet(open(content)));
 
 /** A record as it is written: the last two bytes of each sector are kept in its head, and replaced by a mark. */
@@ -183,7 +183,7 @@ test("a hostile file system ends within bounds, and names nothing behind its end
       );
       const found: Extent[] = [];
       const gather = async (): Promise<void> => {
-        for await (const extent of ntfsBootSet(new BoundedDisk(source, systemClock))) {
+        for await (const extent of ntfsBootSet(new BoundedDisk(source, new ManualClock()))) {
           if (found.push(extent) > 200_000) throw new Error("endless");
         }
       };

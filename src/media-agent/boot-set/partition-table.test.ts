@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { systemClock } from "../../base/clock.ts";
+import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { damaged, ImageWorkshop } from "../testing/disk-images.ts";
 import { BoundedDisk } from "./bounded-disk.ts";
@@ -31,7 +31,7 @@ async function expected(name: string): Promise<{ offset: number; length: number 
     .map(({ start, size }) => ({ offset: start * 512, length: size * 512 }));
 }
 
-const read = (content: Buffer) => partitions(new BoundedDisk(memorySource(content), systemClock));
+const read = (content: Buffer) => partitions(new BoundedDisk(memorySource(content), new ManualClock()));
 
 test("reads a GUID partition table as sfdisk does", async () => {
   const content = await make("gpt", "label: gpt\nsize=1MiB,type=uefi\nsize=3MiB\nstart=20MiB,size=5MiB\n");
@@ -64,7 +64,7 @@ test("whatever the table says, partitions lie within the disk", async () => {
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...tables), fc.array(change, { maxLength: 12 }), async (content, changes) => {
       const source = damaged(content.subarray(0, 64 * 1024), changes);
-      for (const { offset, length } of await partitions(new BoundedDisk(source, systemClock))) {
+      for (const { offset, length } of await partitions(new BoundedDisk(source, new ManualClock()))) {
         expect(offset).toBeGreaterThan(0);
         expect(length).toBeGreaterThan(0);
         expect(offset + length).toBeLessThanOrEqual(source.size);

@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { systemClock } from "../../base/clock.ts";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
@@ -30,7 +29,7 @@ beforeAll(async () => {
 afterAll(() => workshop.remove());
 
 test("finds what boots on a whole disk: table, EFI partition, kernel", async () => {
-  const extents = await structureExtents(memorySource(disk), systemClock);
+  const extents = await structureExtents(memorySource(disk), new ManualClock());
   const covers = coverage(extents);
   expect(extents[0]).toEqual({ offset: 0, length: MIB });
   for (const content of [kernel, loader]) {
@@ -42,7 +41,7 @@ test("finds what boots on a whole disk: table, EFI partition, kernel", async () 
 });
 
 test("of a disk that holds nothing known, the beginning", async () => {
-  expect(await structureExtents(memorySource(noise(100_000, 5)), systemClock)).toEqual(
+  expect(await structureExtents(memorySource(noise(100_000, 5)), new ManualClock())).toEqual(
     Array.from({ length: 3 }, () => ({ offset: 0, length: 100_000 })),
   );
 });
@@ -61,7 +60,7 @@ test("a hostile disk ends within bounds, and names nothing outside of itself", a
   await fc.assert(
     fc.asyncProperty(fc.array(fc.tuple(place, value), { minLength: 1, maxLength: 40 }), async (changes) => {
       const source = damaged(small, changes);
-      const extents = await structureExtents(source, systemClock);
+      const extents = await structureExtents(source, new ManualClock());
       let bytes = 0;
       for (const { offset, length } of extents) {
         bytes += length;
@@ -97,7 +96,7 @@ test("a part of the disk that is damaged in the repository does not take the res
     read: (offset: number, length: number, readClass: "staging") =>
       offset > 9 * MIB ? Promise.reject(new Error("damaged")) : source.read(offset, length, readClass),
   };
-  const extents = await structureExtents(broken as typeof source, systemClock);
+  const extents = await structureExtents(broken as typeof source, new ManualClock());
   expect(extents.length).toBeGreaterThan(3);
   expect(extents.at(-1)).toEqual({ offset: 0, length: 64 * MIB });
 });
