@@ -16,8 +16,9 @@ afterAll(() => backup?.repository.remove());
 test.each(Array.from({ length: RUNS }, (_, index) => SEED + index))(
   "seed %i: every record that was acknowledged is there, and every other byte is the backup's",
   async (seed) => {
-    const { trouble, kills, acknowledged } = await agentRun(seed, backup);
-    process.stderr.write(`seed ${seed}: ${trouble}, ${kills} kills, ${acknowledged} records acknowledged\n`);
+    const { trouble, kills, acknowledged, powerLosses, failures } = await agentRun(seed, backup);
+    const faults = powerLosses === undefined ? "" : `, ${powerLosses} power losses, ${failures} failures of the claim`;
+    process.stderr.write(`seed ${seed}: ${trouble}, ${kills} kills${faults}, ${acknowledged} records acknowledged\n`);
     expect(kills).toBeGreaterThan(0);
     expect(acknowledged).toBeGreaterThan(0);
   },

@@ -8,6 +8,7 @@ import { TestAgent } from "../../src/media-agent/testing/agent-process.ts";
 import { NfsFile } from "../../src/media-agent/testing/nfs-file.ts";
 import { SmallFileSystem } from "../../src/media-agent/testing/small-file-system.ts";
 import { noise, ResticRepository } from "../../src/repository/testing/restic.ts";
+import { ClaimFaults } from "./claim-faults.ts";
 import { random } from "./random.ts";
 import { RecordWriter } from "./record-writer.ts";
 
@@ -23,7 +24,12 @@ const now = () => Real.now() + ((Math.floor(Real.now() / 170) * 7) % 11 - 5) * 8
 globalThis.Date = class extends Real { constructor(...given) { super(...(given.length === 0 ? [now()] : given)); } static now = now; };`;
 
 /** What a run does beside killing the agent. */
-const TROUBLES = ["none", "claim full", "cache damaged", "cache lost", "repository damaged", "clock jumps"] as const;
+const TROUBLES = [
+  ...(["none", "claim full", "cache damaged", "cache lost", "repository damaged", "clock jumps"] as const),
+  ...(["power losses", "claim fails", "short writes"] as const),
+] as const;
+/** With these, the power goes too when the agent is killed, at times. */
+const CLAIM_TROUBLES: readonly Trouble[] = ["power losses", "claim fails", "short writes"];
 type Trouble = (typeof TROUBLES)[number];
 
 /** A backup of one disk, for many runs. */
@@ -51,11 +57,14 @@ export interface ChaosReport {
   readonly trouble: Trouble;
   readonly kills: number;
   readonly acknowledged: number;
+  /** Only where the claim has faults. */
+  readonly powerLosses?: number;
+  readonly failures?: number;
 }
 
 /**
- * One life of a disk: four clients write records and read them back, the agent is killed at random moments, its claim fills up, bits
- * flip, clocks jump. After every kill and at the end all of the image is read, over NFS and by libnbd, and compared.
+ * One life of a disk: four clients write records and read them back, the agent is killed at random moments, its claim fills up, fails
+ * or loses power, bits flip, clocks jump. After every kill and at the end all of the image is read, over NFS and by libnbd, and compared.
  *
  * @throws Error that says which bytes are wrong
  */
@@ -65,15 +74,21 @@ export async function agentRun(seed: number, backup: Backup): Promise<ChaosRepor
   const claim = trouble === "claim full" ? await SmallFileSystem.create(SMALL_CLAIM) : undefined;
   const scratch = await mkdtemp(join(tmpdir(), "agent-chaos-"));
   const clock = join(scratch, "clock.mjs");
+  const faults = CLAIM_TROUBLES.includes(trouble) ? await ClaimFaults.create(scratch, seed) : undefined;
   const { repository, snapshot, content } = backup;
   const agent = await TestAgent.create({
     ...{ repository, snapshot, disks: [{ name: "root", path: "/disks/root.img", size: content.length }] },
     ...(claim === undefined ? {} : { overlayDirectory: claim.path }),
+    ...(faults === undefined ? {} : { overlayDirectory: faults.claim, env: faults.env }),
     ...(trouble === "clock jumps" ? { env: { NODE_OPTIONS: `--import=${clock}` } } : {}),
   });
   try {
     await writeFile(clock, JUMPING_CLOCK);
-    const life = new Life(agent, backup, next, scratch);
+    // Node itself goes on after a short write, but where an error comes after it: then it tells that less was taken.
+    if (trouble === "short writes") await faults?.writeShort(400);
+    if (trouble === "claim fails") await faults?.writeShort(100);
+    const power = faults === undefined ? undefined : new Power(faults, next, trouble);
+    const life = new Life(agent, backup, next, scratch, power);
     const kills = 1 + Math.floor(next() * 3);
     for (let kill = 0; kill <= kills; kill++) {
       await life.start();
@@ -84,7 +99,8 @@ export async function agentRun(seed: number, backup: Backup): Promise<ChaosRepor
       if (trouble === "cache damaged") await life.damageCache();
       if (trouble === "cache lost") await rm(join(agent.directory, "cache"), { recursive: true });
     }
-    return { trouble, kills, acknowledged: life.acknowledged };
+    if (power !== undefined) await life.outlastPowerLoss();
+    return { trouble, kills, acknowledged: life.acknowledged, ...power?.report };
   } catch (error) {
     throw new Error(`seed ${seed} (${trouble}): ${error instanceof Error ? error.message : error}\n${agent.log}`, {
       cause: error,
@@ -96,21 +112,76 @@ export async function agentRun(seed: number, backup: Backup): Promise<ChaosRepor
   }
 }
 
+/** What becomes of a claim with faults when its agent ends. */
+class Power {
+  readonly #faults: ClaimFaults;
+  readonly #next: () => number;
+  readonly #trouble: Trouble;
+  #failedBefore = 0;
+  #losses = 0;
+
+  constructor(faults: ClaimFaults, next: () => number, trouble: Trouble) {
+    this.#faults = faults;
+    this.#next = next;
+    this.#trouble = trouble;
+  }
+
+  get report(): { powerLosses: number; failures: number } {
+    return { powerLosses: this.#losses, failures: this.#failedBefore };
+  }
+
+  /** One of the next writes or syncs fails. @param most of the writes; of syncs there are fewer */
+  async arm(most: number): Promise<void> {
+    if (this.#trouble !== "claim fails") return;
+    const place = this.#next();
+    if (this.#next() < 0.5) await this.#faults.failWrite(1 + Math.floor(place * most));
+    else await this.#faults.failSync(1 + Math.floor((place * most) / 4));
+  }
+
+  async disarm(): Promise<void> {
+    await this.#faults.failWrite(0);
+    await this.#faults.failSync(0);
+  }
+
+  /** The agent is gone; the power may go too. What a failed sync had to write is gone with the power only, so then it always goes. */
+  async ended(): Promise<void> {
+    await this.disarm();
+    const failed = await this.#faults.failed();
+    const isCertain = failed > this.#failedBefore;
+    this.#failedBefore = failed;
+    if (isCertain || this.#next() < (this.#trouble === "power losses" ? 0.8 : 0.4)) await this.lose();
+    else await this.#faults.processEnded();
+  }
+
+  /** At times all that was not synced, else any part of it. */
+  async lose(): Promise<void> {
+    const share = this.#next() < 0.4 ? 0 : this.#next();
+    await this.#faults.powerLoss(() => this.#next() < share);
+    this.#losses++;
+  }
+}
+
 class Life {
   readonly #agent: TestAgent;
   readonly #backup: Backup;
   readonly #next: () => number;
   readonly #scratch: string;
+  readonly #power: Power | undefined;
+  /** Of the disk, once it was served. */
+  #exportPath: string | undefined;
+  /** The limits for relocation that the agent may know: the one that it acknowledged last, and one that it did not. */
+  #limits: readonly (number | undefined)[] = [undefined];
   readonly #writers: readonly RecordWriter[];
   #handle: Buffer | undefined;
   /** The image, as it was read last. */
   #last: Buffer = Buffer.alloc(0);
 
-  constructor(agent: TestAgent, backup: Backup, next: () => number, scratch: string) {
+  constructor(agent: TestAgent, backup: Backup, next: () => number, scratch: string, power: Power | undefined) {
     this.#agent = agent;
     this.#backup = backup;
     this.#next = next;
     this.#scratch = scratch;
+    this.#power = power;
     // What is left over at the end belongs to nobody, and must stay what the backup holds.
     const stripe = 6 * 512 * Math.floor(backup.content.length / (WRITERS + 1) / (6 * 512));
     this.#writers = Array.from({ length: WRITERS }, (_, index) => {
@@ -126,11 +197,14 @@ class Life {
   /** Starts the agent, at times killing it while it starts, and compares everything with what may be there. */
   async start(): Promise<void> {
     while (this.#next() < 0.25) {
+      await this.#power?.arm(20);
       await this.#agent.spawn();
-      await delay(this.#next() * 900);
-      await this.#agent.stop("SIGKILL");
+      if (this.#power === undefined) await delay(this.#next() * 900);
+      else await this.#untilReady(this.#next() * 4000);
+      await this.#kill();
     }
     await this.#agent.start();
+    await this.#checkState();
     const disk = await this.#readAll();
     for (const writer of this.#writers) writer.check(disk, "after a start");
     if (this.#next() < 0.5) for (const writer of this.#writers) writer.adopt(disk);
@@ -149,18 +223,74 @@ class Life {
     const over = new AbortController();
     const writing = Promise.all(this.#writers.map((writer, index) => writer.run(files[index] as NfsFile, over.signal)));
     writing.catch(() => undefined);
+    const setting = this.#power === undefined ? undefined : this.#setLimits(over.signal);
+    if (!isLast) await this.#power?.arm(40);
     await Promise.race([delay(100 + this.#next() * 900), writing]);
-    if (!isLast) await this.#agent.stop("SIGKILL");
+    if (!isLast) await this.#kill();
     else {
       over.abort();
       await grow?.();
     }
     await writing;
+    await setting;
     if (isLast) {
       for (const [index, writer] of this.#writers.entries()) await writer.finish(files[index] as NfsFile);
       await this.#compareAtTheEnd(files[0] as NfsFile);
     }
     for (const file of files) file.close();
+  }
+
+  /** All that was made durable last is there after a power loss, too. */
+  async outlastPowerLoss(): Promise<void> {
+    await this.#agent.stop("SIGKILL");
+    await this.#power?.lose();
+    await this.#agent.start();
+    await this.#checkState();
+    const disk = await this.#readAll();
+    for (const writer of this.#writers) writer.check(disk, "after the last power loss");
+  }
+
+  /** Not longer than so many milliseconds: the claim's files are made anew in between. */
+  async #untilReady(limit: number): Promise<void> {
+    const end = performance.now() + limit;
+    while (performance.now() < end) {
+      const probe = await this.#agent.metricsPort("/readyz").catch(() => undefined);
+      if (probe?.status === 200) return;
+      await delay(20);
+    }
+  }
+
+  async #kill(): Promise<void> {
+    await this.#agent.stop("SIGKILL");
+    await this.#power?.ended();
+  }
+
+  /** The agent's own file: mounted clients find their disk, and nothing goes that the operator was told is kept. */
+  async #checkState(): Promise<void> {
+    const { disks, relocationLimit } = await this.#agent.operator.status();
+    const path = disks[0]?.exportPath;
+    this.#exportPath ??= path;
+    if (path !== this.#exportPath) throw new Error("the export has another path than before");
+    if (!this.#limits.includes(relocationLimit)) {
+      throw new Error(`the limit for relocation is ${relocationLimit}, it may be ${this.#limits.join(" or ")}`);
+    }
+    this.#limits = [relocationLimit];
+  }
+
+  /** One limit after the other, until one is not acknowledged. */
+  async #setLimits(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const [known] = this.#limits;
+      const limit = (known ?? 0) + 1;
+      this.#limits = [known, limit];
+      try {
+        await this.#agent.operator.setRelocationLimit(limit);
+      } catch {
+        return;
+      }
+      this.#limits = [limit];
+      await delay(20);
+    }
   }
 
   /** Bits flip in the packs that hold the disk: what is read is right, or an error that says which object it is. */
