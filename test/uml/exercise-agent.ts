@@ -110,7 +110,10 @@ export async function exerciseAgent(exercise: AgentExercise): Promise<Exercised>
       `,
     });
     const operations = [...console.matchAll(/^EXERCISED (\d+)/gm)].map((match) => Number(match[1]));
-    if (operations.length !== PARTS) throw new Error(`an exerciser failed:\n${console.slice(-6000)}`);
+    if (operations.length !== PARTS) {
+      const why = [...console.matchAll(/^EXERCISER.*/gm)].join("\n");
+      throw new Error(`an exerciser failed:\n${why}\n${console.slice(-6000)}`);
+    }
     await agent.start();
     const left = await readDisk(agent, join(scratch, "left.img"));
     const seen = /IMAGE ([0-9a-f]{64})/.exec(console)?.[1];

@@ -143,9 +143,13 @@ static void through_mapping(int writes)
 {
 	size_t from, length;
 	choose(BUFFERED_MOST, PAGE, &from, &length);
-	unsigned char *map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, cached, base + from);
-	if (map == MAP_FAILED)
-		fail("mmap");
+	unsigned char *map;
+	/* Linux drops what it has cached of a file that seems to have changed before it maps it, and gives up where pages are being written. */
+	while ((map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, cached, base + from)) == MAP_FAILED) {
+		if (errno != EBUSY)
+			fail("mmap");
+		usleep(10000);
+	}
 	for (int count = writes ? 1 + next(4) : 0; count > 0; count--) {
 		size_t at = next(length), bytes = 1 + next(length - at);
 		fill(map + at, from + at, bytes);
