@@ -258,7 +258,10 @@ test("a guest that moves between QEMUs on one export writes on, here and there, 
     expect(writes.refused).toBeGreaterThan(0);
     const seen = (await second.acknowledged()).length;
     await until("the second one goes on", async () => (await second.acknowledged()).length > seen + 10);
-    expect(await first.acknowledged()).toEqual(before);
+    // What was written before the move, and not told to the guest yet, it may hear of now; that record is looked for below like all others.
+    const woken = await first.acknowledged();
+    expect(woken.slice(0, before.length)).toEqual(before);
+    expect(woken.length).toBeLessThanOrEqual(before.length + 1);
     await first.qemu.kill();
 
     const { refused } = writes;
