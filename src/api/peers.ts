@@ -1,5 +1,6 @@
 import { createHash, createHmac, hkdfSync } from "node:crypto";
 import * as z from "zod";
+import { AGENT_PORTS } from "./agent-config.ts";
 
 // What media agents that read one repository have to know of one another, so that each blob is fetched from there about once.
 
@@ -39,6 +40,11 @@ export type PeersRequest = z.infer<typeof peersRequest>;
 export function peerToken(key: string, asker: string): string {
   const secret = Buffer.from(hkdfSync("sha256", key, "", "vmrestore.io peer tokens", 32));
   return createHmac("sha256", secret).update(asker).digest("base64url");
+}
+
+/** An agent as `asker` is told of it. @param key PEM: the agent's own private key */
+export function peerFor(asker: string, { id, host, ca, key }: Omit<Peer, "port" | "token"> & { key: string }): Peer {
+  return { id, host, port: AGENT_PORTS.peers, ca, token: peerToken(key, asker) };
 }
 
 /** Tells one list from another. Tokens are left out of it: they change only with the certificates. */

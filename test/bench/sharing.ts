@@ -1,7 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { AGENT_PORTS } from "../../src/api/agent-config.ts";
 import type { AgentControlClient } from "../../src/api/agent-control-client.ts";
-import { type Peer, peersDigest, peerToken } from "../../src/api/peers.ts";
+import { peerFor, peersDigest } from "../../src/api/peers.ts";
 
 interface Member {
   /** Of its restore; its address does for that. */
@@ -29,11 +28,8 @@ export class SharingGroup {
   async #tell(member: Member): Promise<void> {
     while (this.#members.has(member)) {
       const others = [...this.#members].filter((other) => other !== member);
-      const peers = others.map(
-        ({ address, ca, key }): Peer => ({
-          ...{ id: address, host: address, port: AGENT_PORTS.peers, ca },
-          token: peerToken(key, member.address),
-        }),
+      const peers = others.map(({ address, ca, key }) =>
+        peerFor(member.address, { id: address, host: address, ca, key }),
       );
       const isTold = await member.control.setPeers({ digest: peersDigest(peers), peers }).then(
         () => true,

@@ -127,18 +127,7 @@ class Run {
 
   /** @param crash after so many operations */
   async step(which: number, step: Step, crash?: { readonly after: number; readonly power: boolean }): Promise<void> {
-    const disk = this.#disk(which);
-    if (crash !== undefined) this.#directory.fault = { kind: "down", after: crash.after };
-    try {
-      await this.#soon(this.#carryOut(disk, step));
-      await new Promise(setImmediate);
-      this.#directory.fault = undefined;
-      // It may have struck a write that waits, and nobody else.
-      if (this.#failed !== undefined) throw this.#failed;
-    } catch (error) {
-      if (crash === undefined || !isDown(error)) throw error;
-      await this.restart(crash.power);
-    }
+    await this.#outlast(() => this.#soon(this.#carryOut(this.#disk(which), step)), crash);
   }
 
   /** @param crash while it opens, too */
@@ -183,18 +172,11 @@ class Run {
   /** The cutover of a disk, while the other one's writes wait on. */
   async cutOver(which: number, crash?: { readonly after: number; readonly power: boolean }): Promise<void> {
     const disk = this.#disk(which);
-    if (crash !== undefined) this.#directory.fault = { kind: "down", after: crash.after };
-    try {
+    const isDone = await this.#outlast(async () => {
       await this.#soon(live(disk).seal());
       for (let isFinal = false; !isFinal; ) isFinal = await this.#soon(this.#copyDirty(disk));
-      await new Promise(setImmediate);
-      this.#directory.fault = undefined;
-      if (this.#failed !== undefined) throw this.#failed;
-    } catch (error) {
-      if (crash === undefined || !isDown(error)) throw error;
-      await this.restart(crash.power);
-      return this.cutOver(which);
-    }
+    }, crash);
+    if (!isDone) return this.cutOver(which);
     await this.#soon(Promise.all(disk.writes));
     await expect(live(disk).write(0, Buffer.alloc(SECTOR), { durable: true })).rejects.toMatchObject({
       code: "DISK_SEALED",
@@ -208,6 +190,26 @@ class Run {
   async close(): Promise<void> {
     for (const disk of this.#disks) await this.#soon(live(disk).close());
     expect(this.#directory.openFiles).toBe(0);
+  }
+
+  /** Carries something out, and starts anew where a crash comes in between: then it gives back false. */
+  async #outlast(
+    body: () => Promise<void>,
+    crash?: { readonly after: number; readonly power: boolean },
+  ): Promise<boolean> {
+    if (crash !== undefined) this.#directory.fault = { kind: "down", after: crash.after };
+    try {
+      await body();
+      await new Promise(setImmediate);
+      this.#directory.fault = undefined;
+      // It may have struck a write that waits, and nobody else.
+      if (this.#failed !== undefined) throw this.#failed;
+      return true;
+    } catch (error) {
+      if (crash === undefined || !isDown(error)) throw error;
+      await this.restart(crash.power);
+      return false;
+    }
   }
 
   #disk(which: number): Disk {

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { AGENT_PORTS, type AgentConfig } from "../../api/agent-config.ts";
 import { AgentControlClient } from "../../api/agent-control-client.ts";
 import type { BootProfile } from "../../api/boot-profile.ts";
-import { type Peer, peersDigest, peerToken } from "../../api/peers.ts";
+import { type Peer, peerFor, peersDigest } from "../../api/peers.ts";
 import { createAuthority, type KeyPair } from "../../base/certificates.ts";
 import type { ResticRepository } from "../../repository/testing/restic.ts";
 
@@ -131,8 +131,7 @@ export class TestAgent {
 
   /** As an agent of its group is told of it. */
   asPeer(asker: TestAgent): Peer {
-    const token = peerToken(this.#key, asker.uid);
-    return { id: this.uid, host: this.address, port: AGENT_PORTS.peers, ca: this.#ca, token };
+    return peerFor(asker.uid, { id: this.uid, host: this.address, ca: this.#ca, key: this.#key });
   }
 
   /** As the operator does: with these, itself left out, it shares blobs from now on. */

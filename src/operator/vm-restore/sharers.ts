@@ -1,6 +1,6 @@
 import { AGENT_PORTS } from "../../api/agent-config.ts";
 import { LABELS, readsOf } from "../../api/group.ts";
-import { type Peer, peerToken } from "../../api/peers.ts";
+import { type Peer, peerFor } from "../../api/peers.ts";
 import type { VMRestore } from "../../api/vm-restore.ts";
 import type { Clock } from "../../base/clock.ts";
 import { isTrue } from "../conditions.ts";
@@ -80,6 +80,6 @@ export class Sharers {
     if (secret === undefined || host === "" || !isServed || !isOurs) return undefined;
     const { ca, agent } = readKeys(secret);
     if (ca === "" || agent.key === "") return undefined;
-    return { id: uid, host, port: AGENT_PORTS.peers, ca, token: peerToken(agent.key, asker) };
+    return peerFor(asker, { id: uid, host, ca, key: agent.key });
   }
 }
