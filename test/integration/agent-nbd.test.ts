@@ -175,7 +175,6 @@ test("QEMU mirrors it, and leaves out what is known to be zeros", async () => {
 
 test("clients that are killed while their reads wait for the repository leave nothing behind, and others are served", async () => {
   const descriptors = async (): Promise<number> => (await readdir(`/proc/${agent.pid}/fd`)).length;
-  const before = await descriptors();
   server.pause();
   const clients = Array.from({ length: 6 }, (_, index) =>
     spawn("nbdcopy", ["--connections=8", "--threads=8", agent.nbdUri("root"), join(scratch, `killed-${index}`)], {
@@ -185,12 +184,13 @@ test("clients that are killed while their reads wait for the repository leave no
   try {
     await until("all of them read", async () => (await connections()) === 48);
     await until("their reads wait", async () => (await metric("repository_longest_wait_seconds")) > 0.2);
-    expect(await descriptors()).toBeGreaterThanOrEqual(before + 48);
+    const held = await descriptors();
     for (const client of clients) client.kill("SIGKILL");
     await Promise.all(clients.map((client) => client.exitCode ?? client.signalCode ?? once(client, "exit")));
     // Though nothing that they asked for has come.
     await until("their connections are gone", async () => (await connections()) === 0);
-    expect(await descriptors()).toBeLessThan(before + 20);
+    // Some of what else it has open may come and go.
+    expect(await descriptors()).toBeLessThan(held - 30);
   } finally {
     for (const client of clients) client.kill("SIGKILL");
     server.resume();

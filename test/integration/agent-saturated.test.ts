@@ -93,6 +93,9 @@ async function guestRead(blob: number): Promise<boolean> {
   return (await file.read(offset, PAGE)).equals(content.subarray(offset, offset + PAGE));
 }
 
+/** A blob by its place in the disk, from 0 to 1: how many there are, another polynomial in each repository decides. */
+const blobAt = (place: number): number => Math.floor(place * places.offsets.length);
+
 /** The numbers of blobs that were asked for, from the n-th request on. */
 const asked = (from = 0): number[] => sent.slice(from).flatMap(({ blobs }) => blobs);
 
@@ -122,7 +125,7 @@ const letAllGo = (): void => {
 test("while staging has every slot it may, a guest's read is sent at once, one after the other, and staging waits", async () => {
   await start(ALL);
   await stagingIsStuck();
-  for (const blob of [20, 35, 25, 12, 30]) {
+  for (const blob of [0.5, 0.9, 0.6, 0.3, 0.75].map(blobAt)) {
     const before = sent.length;
     const read = guestRead(blob);
     await until(() => sent.length > before);
@@ -141,9 +144,10 @@ test("more guest reads than slots are sent as soon as one request is answered, b
   await stagingIsStuck();
   const stagedFirst = sent.length;
   const begun = performance.now();
-  const reads = [20].map(guestRead);
+  const [one = 0, two = 0, three = 0] = [0.5, 0.7, 0.9].map(blobAt);
+  const reads = [one].map(guestRead);
   await until(() => sent.length === stagedFirst + 1);
-  reads.push(...[28, 36].map(guestRead));
+  reads.push(...[two, three].map(guestRead));
   await until(async () => (await byReason("repository_waiting")).guest === 2);
   const queued = performance.now();
   await delay(150);
@@ -155,7 +159,7 @@ test("more guest reads than slots are sent as soon as one request is answered, b
   await until(async () => (await byReason("repository_waiting")).boot === SLOTS - 1);
   await until(() => asked(stagedFirst).length === 3);
   // The last two may have left at once, over two connections.
-  expect([sent[stagedFirst]?.blobs, asked(stagedFirst + 1).toSorted()]).toEqual([[20], [28, 36]]);
+  expect([sent[stagedFirst]?.blobs, asked(stagedFirst + 1).toSorted()]).toEqual([[one], [two, three]]);
   // One slot is free: it is not for what is staged.
   expect(await byReason("repository_waiting")).toEqual(reasons({ boot: 3 }));
   expect(await byReason("repository_running")).toEqual(reasons({ guest: 3 }));
