@@ -63,13 +63,18 @@ async function keep(): Promise<void> {
 }
 
 test.each(["REPOSITORY_READ_ONLY", "REPOSITORY_LOCKED", "REPOSITORY_UNREACHABLE"] as const)(
-  "%s: says so, tries again every minute, and pins when that has passed",
+  "%s: says so, tries again soon and then every minute, and pins when that has passed",
   async (failure) => {
     repository.failure = failure;
     await keep();
     expect(pin).toMatchObject({ pinned: false, message: `not pinned: it is ${failure}` });
+    await clock.advance(1000);
+    expect(repository.calls).toHaveLength(2);
+    await clock.advance(2 * MINUTE);
+    const asked = repository.calls.length;
+    expect(asked).toBeLessThan(10);
     await clock.advance(3 * MINUTE);
-    expect(repository.calls).toHaveLength(4);
+    expect(repository.calls).toHaveLength(asked + 3);
     repository.failure = undefined;
     await clock.advance(MINUTE);
     expect(pin).toMatchObject({ pinned: true, message: "" });

@@ -3,7 +3,9 @@ import type { Clock } from "../base/clock.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logging.ts";
 
-const RETRY_MS = 60_000;
+/** A request that failed once should not leave the data unpinned for a minute; what lasts is asked for no more often than that. */
+const FIRST_RETRY_MS = 1000;
+const LAST_RETRY_MS = 60_000;
 const CHECK_MS = 10 * 60_000;
 
 /** What a pin needs of a repository; see repository/pin.ts. */
@@ -48,9 +50,12 @@ export class Pin {
 
   /** Pins, and looks from time to time whether the pin is still there. Ends when the signal is aborted or the pin removed. */
   async keep(signal: AbortSignal): Promise<void> {
+    let retryMs = FIRST_RETRY_MS;
     while (!signal.aborted && !this.#removed) {
       await this.#inTurn(() => this.#ensure());
-      await this.#options.clock.sleep(this.pinned ? CHECK_MS : RETRY_MS, signal).catch(() => undefined);
+      const pauseMs = this.pinned ? CHECK_MS : retryMs;
+      retryMs = this.pinned ? FIRST_RETRY_MS : Math.min(LAST_RETRY_MS, 2 * retryMs);
+      await this.#options.clock.sleep(pauseMs, signal).catch(() => undefined);
     }
   }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { differencingVhd, differencingVhdx, overlaid } from "./testing/differencing.ts";
-import { expectContent, guestRequest, ImageFolder } from "./testing/image-folder.ts";
+import { expectContent, guestRequest, IMAGE_RUNS, ImageFolder } from "./testing/image-folder.ts";
 import { qemuCommands, qemuWrites } from "./testing/qemu-writes.ts";
 
 const MIB = 1024 * 1024;
@@ -51,7 +51,7 @@ test("a differencing VHD over a dynamic one is what libvhdi reads", async () => 
       if (whole) expect((await libvhdi("child.vhd", "base.vhd")).equals(expected)).toBe(true);
       await expectContent(await folder.open("child.vhd", "vhd"), expected);
     }),
-    { numRuns: 6, endOnFailure: true },
+    { numRuns: IMAGE_RUNS, endOnFailure: true },
   );
 });
 
@@ -109,7 +109,7 @@ test("a differencing VHDX over a dynamic one is what libvhdi reads", async () =>
       if (whole) expect((await libvhdi("child.vhdx", "base.vhdx")).equals(expected)).toBe(true);
       await expectContent(await folder.open("child.vhdx", "vhdx"), expected);
     }),
-    { numRuns: 6, endOnFailure: true },
+    { numRuns: IMAGE_RUNS, endOnFailure: true },
   );
 });
 

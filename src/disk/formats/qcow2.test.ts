@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { expectContent, guestRequest, ImageFolder } from "./testing/image-folder.ts";
+import { expectContent, guestRequest, IMAGE_RUNS, ImageFolder } from "./testing/image-folder.ts";
 import { qemuCommands, qemuWrites } from "./testing/qemu-writes.ts";
 
 const MIB = 1024 * 1024;
@@ -33,7 +33,7 @@ test.each([
       await folder.qemuIo("disk", "qcow2", qemuCommands(able, SIZE, cluster));
       await expectContent(await folder.open("disk", "qcow2"), await folder.converted("disk", "qcow2"));
     }),
-    { numRuns: 4, endOnFailure: true },
+    { numRuns: IMAGE_RUNS, endOnFailure: true },
   );
 });
 
@@ -51,7 +51,7 @@ test.each([
       await folder.qemuIo("disk", "qcow2", qemuCommands(above, SIZE, 65_536));
       await expectContent(await folder.open("disk", "qcow2"), await folder.converted("disk", "qcow2"));
     }),
-    { numRuns: 4, endOnFailure: true },
+    { numRuns: IMAGE_RUNS, endOnFailure: true },
   );
 });
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { expectContent, ImageFolder } from "./testing/image-folder.ts";
+import { expectContent, IMAGE_RUNS, ImageFolder } from "./testing/image-folder.ts";
 import { qemuCommands, qemuWrites } from "./testing/qemu-writes.ts";
 
 const MIB = 1024 * 1024;
@@ -22,7 +22,7 @@ test.each(["subformat=dynamic,force_size=on", "subformat=dynamic", "subformat=fi
         await folder.qemuIo("disk", "vpc", qemuCommands(writes, SIZE, 65_536));
         await expectContent(await folder.open("disk", "vhd"), await folder.converted("disk", "vpc"));
       }),
-      { numRuns: 4, endOnFailure: true },
+      { numRuns: IMAGE_RUNS, endOnFailure: true },
     );
   },
 );

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { PatchedFile } from "./patched-file.ts";
-import { expectContent, guestRequest, ImageFolder, MemoryFile } from "./testing/image-folder.ts";
+import { expectContent, guestRequest, IMAGE_RUNS, ImageFolder, MemoryFile } from "./testing/image-folder.ts";
 import { type LogWrite, withLog } from "./testing/vhdx-log-writer.ts";
 
 const MIB = 1024 * 1024;
@@ -53,7 +53,7 @@ test("whatever a log holds is replayed as QEMU replays it, wherever in its ring 
       await folder.qemuImg("check -q -r all -f vhdx replayed");
       expect((await folder.converted("replayed", "vhdx")).equals(applied(list))).toBe(true);
     }),
-    { numRuns: 12, endOnFailure: true },
+    { numRuns: 4 * IMAGE_RUNS, endOnFailure: true },
   );
 });
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { PatchedFile } from "./patched-file.ts";
-import { expectContent, ImageFolder } from "./testing/image-folder.ts";
+import { expectContent, IMAGE_RUNS, ImageFolder } from "./testing/image-folder.ts";
 import { qemuCommands, qemuWrites } from "./testing/qemu-writes.ts";
 
 const MIB = 1024 * 1024;
@@ -28,7 +28,7 @@ test.each([
       await folder.qemuIo("disk", "vhdx", qemuCommands(writes, SIZE, 65_536));
       await expectContent(await folder.open("disk", "vhdx"), await folder.converted("disk", "vhdx"));
     }),
-    { numRuns: 4, endOnFailure: true },
+    { numRuns: IMAGE_RUNS, endOnFailure: true },
   );
 });
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { expectContent, ImageFolder } from "./testing/image-folder.ts";
+import { expectContent, IMAGE_RUNS, ImageFolder } from "./testing/image-folder.ts";
 import { qemuCommands, qemuWrites } from "./testing/qemu-writes.ts";
 
 const MIB = 1024 * 1024;
@@ -26,7 +26,7 @@ test.each([
       await folder.qemuIo("disk.vmdk", "vmdk", qemuCommands(writes, SIZE, 65_536));
       await expectContent(await folder.open("disk.vmdk", "vmdk"), await folder.converted("disk.vmdk", "vmdk"));
     }),
-    { numRuns: 4, endOnFailure: true },
+    { numRuns: IMAGE_RUNS, endOnFailure: true },
   );
 });
 
@@ -63,7 +63,7 @@ test("a delta over its parent, as long as the parent has not changed", async () 
       await folder.qemuIo("delta.vmdk", "vmdk", qemuCommands(above, SIZE, 65_536));
       await expectContent(await folder.open("delta.vmdk", "vmdk"), await folder.converted("delta.vmdk", "vmdk"));
     }),
-    { numRuns: 3, endOnFailure: true },
+    { numRuns: IMAGE_RUNS, endOnFailure: true },
   );
   const base = await folder.read("base.vmdk");
   base.write("00000000", base.indexOf("\nCID=") + 5);
