@@ -18,7 +18,7 @@ import { benchRelocation } from "./relocation.ts";
 import { replayTrace } from "./replay.ts";
 import { benchResources } from "./resources.ts";
 import { benchTimeToUsable } from "./time-to-usable.ts";
-import { prepareNoise, prepareWorkplace } from "./workplace.ts";
+import { prepareNoise, prepareRepeatedNoise, prepareWorkplace } from "./workplace.ts";
 
 /**
  * `make bench`: speed, with the peers beside, in one run. `BENCH_FLAGS="--only usable,replay --rounds 5"` chooses. Root, for
@@ -108,7 +108,7 @@ const sections: Record<string, () => Promise<string>> = {
   nfs: async () => benchNfs(await prepareNoise(place), cliEntry, rounds),
   writes: async () => benchGuestWrites(await prepareNoise(place), cliEntry, rounds),
   reads,
-  relocation: async () => benchRelocation(await prepareNoise(place), cliEntry, rounds),
+  relocation: async () => benchRelocation(await prepareRepeatedNoise(place), cliEntry, rounds),
   decode,
   incrementals: () => {
     const links = delays.map((delayMs) => ({ delayMs, bytesPerSecond }));

@@ -11,7 +11,10 @@ import type { NoiseDisk } from "./workplace.ts";
 
 const WITHIN_MS = 10 * 60_000;
 
-/** From the same media agent, over the same mutual TLS, to a synced file: our copy Job against nbdcopy, interleaved. */
+/**
+ * From the same media agent, over the same mutual TLS, to a synced file: our copy Job against nbdcopy, interleaved. What the Job takes
+ * to start is in it: of a disk of half a GiB it would be a fifth.
+ */
 export async function benchRelocation(data: NoiseDisk, cliEntry: string, rounds: number): Promise<string> {
   const results = { ours: [] as number[], nbdcopy: [] as number[] };
   for (let round = 0; round < rounds; round++) {

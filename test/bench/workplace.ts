@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { bootOnce } from "../../src/lab/guest/boot-once.ts";
@@ -91,22 +91,35 @@ export interface NoiseDisk {
   readonly path: string;
 }
 
+/** Half a GiB that does not compress. */
 export async function prepareNoise(directory: string): Promise<NoiseDisk> {
+  return prepareDisk(directory, "noise", ["if=/dev/urandom", "bs=1M", "count=512"]);
+}
+
+/** The same bytes four times: as much to copy as takes a while, of which restic stores, and the cache holds, a quarter. */
+export async function prepareRepeatedNoise(directory: string): Promise<NoiseDisk> {
+  const { disk } = await prepareNoise(directory);
+  return prepareDisk(directory, "repeated", [`if=${disk}`, "bs=1M", "oflag=append", "conv=notrunc"], 4);
+}
+
+/** A disk that `dd` makes, called so many times, and a repository that holds a backup of it. A second run uses the same. */
+async function prepareDisk(directory: string, name: string, dd: readonly string[], times = 1): Promise<NoiseDisk> {
   await mkdir(directory, { recursive: true });
-  const bytes = 512 * 2 ** 20;
-  const disk = join(directory, "noise.img");
-  const repository = join(directory, "noise-repository");
+  const disk = join(directory, `${name}.img`);
+  const repository = join(directory, `${name}-repository`);
   const passwordFile = join(directory, "password");
   const password = "benchmark";
   await writeFile(passwordFile, password, { mode: 0o600 });
   const restic = (args: readonly string[]): Promise<{ stdout: string }> =>
     run("restic", ["--no-cache", "-r", repository, "-p", passwordFile, ...args], { cwd: directory });
   if (!existsSync(join(repository, "config"))) {
-    await run("dd", ["if=/dev/urandom", `of=${disk}`, "bs=1M", `count=${bytes / 2 ** 20}`, "status=none"]);
+    await rm(disk, { force: true });
+    for (let time = 0; time < times; time++) await run("dd", [...dd, `of=${disk}`, "status=none"]);
     await restic(["init"]);
-    await restic(["backup", "noise.img"]);
+    await restic(["backup", `${name}.img`]);
   }
+  const { size: bytes } = await stat(disk);
   const [snapshot] = JSON.parse((await restic(["snapshots", "--json", "--latest", "1"])).stdout) as { id: string }[];
   if (snapshot === undefined) throw new Error("the repository holds no snapshot");
-  return { directory, disk, bytes, repository, passwordFile, password, snapshot: snapshot.id, path: "/noise.img" };
+  return { directory, disk, bytes, repository, passwordFile, password, snapshot: snapshot.id, path: `/${name}.img` };
 }
