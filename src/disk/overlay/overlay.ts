@@ -5,8 +5,9 @@ import type { ClaimRoom } from "./claim-room.ts";
 import type { OverlayFile } from "./files.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import { type OpenedOverlay, type OverlayOptions, openOverlay, PARTIAL_LIMIT } from "./open-overlay.ts";
-import { type JournalRecord, OP, PAGE, type PageMap, SECTOR, SECTORS_PER_PAGE } from "./page-map.ts";
+import { type JournalRecord, OP, PAGE, type PageMap, SECTOR } from "./page-map.ts";
 import { PageRanges } from "./page-ranges.ts";
+import { newBytes, sectorMask, sourcesOf } from "./page-sources.ts";
 import type { SpaceWait } from "./space-wait.ts";
 
 const ZERO_PAGE = Buffer.alloc(PAGE);
@@ -94,7 +95,7 @@ export class Overlay implements BlockDevice {
   async read(offset: number, length: number, readClass: ReadClass, into?: Buffer): Promise<Buffer> {
     this.#check(offset, length);
     if (length === 0) return Buffer.alloc(0);
-    const parts = [...this.#sources(offset, length)];
+    const parts = [...sourcesOf(this.#map, offset, length)];
     const [only] = parts;
     if (parts.length === 1 && only?.source === "base") return this.#base.read(offset, length, readClass, into);
     const merged = into?.subarray(0, length) ?? Buffer.allocUnsafe(length);
@@ -120,7 +121,7 @@ export class Overlay implements BlockDevice {
       if (last !== undefined && last.zero === extent.zero) last.length += extent.length;
       else merged.push({ ...extent });
     };
-    for (const { extent, source } of this.#sources(offset, length)) {
+    for (const { extent, source } of sourcesOf(this.#map, offset, length)) {
       if (source === "base") this.#base.extents(extent.offset, extent.length).forEach(add);
       else add({ ...extent, zero: source === "zero" });
     }
@@ -240,37 +241,6 @@ export class Overlay implements BlockDevice {
     }
   }
 
-  /** Runs of one source. States are taken as they are now: a write that finishes meanwhile may or may not be seen. */
-  *#sources(offset: number, length: number): Generator<{ extent: Extent; source: Source }> {
-    const end = offset + length;
-    let at = offset;
-    while (at < end) {
-      const source = this.#sourceAt(at);
-      let to = this.#sameUntil(at, source, end);
-      while (to < end && this.#sourceAt(to) === source) to = this.#sameUntil(to, source, end);
-      yield { extent: { offset: at, length: to - at }, source };
-      at = to;
-    }
-  }
-
-  #sourceAt(offset: number): Source {
-    const page = Math.floor(offset / PAGE);
-    if (this.#map.zero.has(page)) return "zero";
-    return (this.#map.mask(page) & (1 << (Math.floor(offset / SECTOR) % SECTORS_PER_PAGE))) === 0 ? "base" : "data";
-  }
-
-  /** The end of the run of pages (or, in a partial page, of the sector) that begins at `offset`. */
-  #sameUntil(offset: number, source: Source, end: number): number {
-    const page = Math.floor(offset / PAGE);
-    const limit = Math.ceil(end / PAGE);
-    const map = this.#map;
-    if (map.partial.has(page)) return Math.min(end, (Math.floor(offset / SECTOR) + 1) * SECTOR);
-    if (source === "zero") return Math.min(end, map.zero.next(false, page, limit) * PAGE);
-    if (source === "data") return Math.min(end, map.full.next(false, page, limit) * PAGE);
-    if (map.partial.size > 0) return Math.min(end, (page + 1) * PAGE);
-    return Math.min(end, Math.min(map.full.next(true, page, limit), map.zero.next(true, page, limit)) * PAGE);
-  }
-
   /** @param data undefined means zeros */
   async #change(offset: number, length: number, data: Uint8Array | undefined, signal?: AbortSignal): Promise<void> {
     this.#commit.throwIfFailed();
@@ -388,16 +358,7 @@ export class Overlay implements BlockDevice {
     if (!isAligned) content.set(bytes, from - start);
     await this.#store(content, start, signal);
     if (isWhole) this.#record({ op: OP.full, a: page, b: 1 });
-    else this.#record({ op: OP.partial, a: page, b: this.#mask(page, start, end) });
-  }
-
-  /** The sectors of a page in `[start, end)`; what lies beyond the disk's end counts as covered with its last sector. */
-  #mask(page: number, start: number, end: number): number {
-    const first = (start - page * PAGE) / SECTOR;
-    const last = end === this.size ? SECTORS_PER_PAGE : Math.ceil((end - page * PAGE) / SECTOR);
-    let mask = 0;
-    for (let sector = first; sector < last; sector++) mask |= 1 << sector;
-    return mask;
+    else this.#record({ op: OP.partial, a: page, b: sectorMask(page, start, end, this.size) });
   }
 
   /** Puts bytes into the data file. Waits, for as long as it takes, while there is no space. */
@@ -413,7 +374,7 @@ export class Overlay implements BlockDevice {
   }
 
   async #put(bytes: Uint8Array, offset: number): Promise<void> {
-    const over = await this.#room.take(this.#newBytes(offset, bytes.length));
+    const over = await this.#room.take(newBytes(this.#map, offset, bytes.length, this.size));
     let isDone = false;
     try {
       await this.#data.write(bytes, offset);
@@ -423,21 +384,6 @@ export class Overlay implements BlockDevice {
       // A part may be there, and be read, where there was no space for the rest: the next commit syncs it, whatever becomes of this write.
       this.#commit.touch();
     }
-  }
-
-  /** How many bytes a write to the data file takes at most of what is free there. */
-  #newBytes(offset: number, length: number): number {
-    const { full, partial } = this.#map;
-    const end = offset + length;
-    const limit = Math.ceil(end / PAGE);
-    let bytes = 0;
-    for (let page = full.next(false, Math.floor(offset / PAGE), limit); page < limit; ) {
-      const [from, to] = [Math.max(offset, page * PAGE), Math.min(end, (page + 1) * PAGE)];
-      const mask = this.#mask(page, from, to);
-      if (((partial.get(page) ?? 0) & mask) !== mask) bytes += PAGE;
-      page = full.next(false, page + 1, limit);
-    }
-    return bytes;
   }
 
   #record(record: JournalRecord): void {
@@ -457,8 +403,6 @@ export class Overlay implements BlockDevice {
       throw new DiskError("OUT_OF_RANGE", `[${offset}, +${length}) is not within a disk of ${this.size} bytes`);
   }
 }
-
-type Source = "base" | "data" | "zero";
 
 function refusal(isClosing: boolean): DiskError {
   return isClosing
