@@ -14,14 +14,12 @@ import { overlayDirectory } from "../disk/overlay/files.ts";
 import { Overlay } from "../disk/overlay/overlay.ts";
 import { NbdServer } from "../nbd/server.ts";
 import { NfsServer } from "../nfs/server.ts";
-import type { SnapshotTree } from "../repository/repository.ts";
 import type { AgentState } from "./agent-state.ts";
 import { isLaunchable } from "./boot-set/launch.ts";
 import { BootWatch } from "./boot-watch.ts";
 import type { ControlledAgent } from "./control-routes.ts";
 import { AgentError } from "./errors.ts";
 import { ExportedDisk, type ExportObserver, type Reading } from "./exported-disk.ts";
-import { listState, readState } from "./machine-state.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { nbdDisk } from "./nbd-disk.ts";
 import { patienceOf } from "./patience.ts";
@@ -32,7 +30,7 @@ import { Pin, Pins } from "./pin.ts";
 import { ReadPath } from "./read-path.ts";
 import type { RepositorySource } from "./repository-source.ts";
 import type { RunRecord } from "./run-record.ts";
-import { findLayout, readManifest, readObjects, type SnapshotLayout } from "./snapshot-layout.ts";
+import { SnapshotFiles } from "./snapshot-files.ts";
 import { WatchedSource } from "./watched-source.ts";
 
 /** How long calls under way may take to end once the agent is asked to: clients send again what was not answered. */
@@ -64,6 +62,7 @@ export interface AgentOptions {
 /** What exists once the repository was opened. */
 interface Serving {
   readonly source: RepositorySource;
+  readonly files: SnapshotFiles;
   readonly reads: ReadPath;
   readonly disks: readonly ExportedDisk[];
   readonly images: readonly WatchedSource[];
@@ -89,8 +88,6 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
   /** When the agent began to look for the boot set and to stage it, in monotonic milliseconds. */
   #stagingSince = 0;
   #overlayFree = 0;
-  /** What was read of the snapshot's files, by what it is: the operator asks again and again, and a repository may be far away. */
-  readonly #read = new Map<string, Promise<unknown>>();
   /** Something was gone from the repository when it was read. */
   #isMissing = false;
   /** Disks and machines of which it was logged that their writes are refused. */
@@ -168,7 +165,7 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
         ({ id, repository, pinUid }) => new Pin({ repository, snapshot: id, uid: pinUid, clock, log, onLost }),
       ),
     );
-    this.#serving = { source, reads, disks, images, pin };
+    this.#serving = { source, files: new SnapshotFiles(source, snapshot.id), reads, disks, images, pin };
     if (source.tree === undefined) this.#missed();
     if (state.current.phase !== undefined) reads.enter(state.current.phase);
 
@@ -239,32 +236,20 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     };
   }
 
-  /** Hostile until whoever uses it has checked it. */
   async manifest(): Promise<unknown> {
-    const { repository } = this.#opened().source;
-    return this.#once("manifest", async () => {
-      const path = (await this.#layout())?.manifestPath;
-      if (path === undefined) return undefined;
-      return (await readManifest(this.#tree(), repository.readFile.bind(repository), path)).content;
-    });
+    return this.#opened().files.manifest();
   }
 
-  /** What lies beside the manifest: hostile until whoever uses it has checked it. */
   async objects(): Promise<unknown[]> {
-    const { repository } = this.#opened().source;
-    return this.#once("objects", async () => {
-      const paths = (await this.#layout())?.objects ?? [];
-      return readObjects(this.#tree(), repository.readFile.bind(repository), paths);
-    });
+    return this.#opened().files.objects();
   }
 
   async stateFiles(): Promise<StateListing> {
-    return this.#once("state files", async () => listState(this.#tree(), (await this.#layout())?.manifestPath));
+    return this.#opened().files.stateFiles();
   }
 
   async machineState(): Promise<MachineState> {
-    const { repository } = this.#opened().source;
-    return readState(this.#tree(), repository.readFile.bind(repository), (await this.#layout())?.manifestPath);
+    return this.#opened().files.machineState();
   }
 
   async setPhase(phase: AgentPhase): Promise<void> {
@@ -428,27 +413,6 @@ export class MediaAgent implements ControlledAgent, ExportObserver {
     this.#stagingSince = this.#options.clock.monotonic();
     this.#bootSetSource = source;
     this.#options.log.info({ source }, "staging the boot set");
-  }
-
-  /** @throws AgentError NOT_FOUND where the snapshot is gone */
-  #tree(): SnapshotTree {
-    const { tree } = this.#opened().source;
-    if (tree !== undefined) return tree;
-    throw new AgentError("NOT_FOUND", `snapshot ${this.#options.config.snapshot.id} is gone, and its files with it`);
-  }
-
-  #layout(): Promise<SnapshotLayout | undefined> {
-    return this.#once("layout", async () => findLayout(this.#tree()));
-  }
-
-  /** Reads it, unless it was read before. What failed is read again. */
-  #once<T>(what: string, read: () => Promise<T>): Promise<T> {
-    const known = this.#read.get(what) as Promise<T> | undefined;
-    if (known !== undefined) return known;
-    const reading = read();
-    this.#read.set(what, reading);
-    reading.catch(() => this.#read.delete(what));
-    return reading;
   }
 
   async #watchFreeSpace(directory: { free(): Promise<number> }, signal: AbortSignal): Promise<void> {

@@ -2,15 +2,23 @@ import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { AdaptivePoll } from "../base/adaptive-poll.ts";
 import { ByteQueue } from "../base/byte-queue.ts";
-import { ByteWriter } from "../base/bytes.ts";
 import { errorCode, errorMessage } from "../base/errors.ts";
 import type { ReadBuffers } from "../base/read-buffers.ts";
 import type { TurnBudget } from "../base/turn-budget.ts";
 import type { NbdExport, NbdExtent } from "./export.ts";
 import type { Negotiated } from "./handshake.ts";
 import {
+  blockStatusChunk,
+  dataHead,
+  doneChunk,
+  errorChunk,
+  holeChunk,
+  parseRequest,
+  type Request,
+  simpleReply,
+} from "./messages.ts";
+import {
   BASE_ALLOCATION,
-  CHUNK,
   CHUNK_DONE,
   CMD,
   CMD_FLAG,
@@ -18,10 +26,7 @@ import {
   EXTENT_LIMIT,
   PAYLOAD_LIMIT,
   REQUEST_BYTES,
-  REQUEST_MAGIC,
-  SIMPLE_REPLY_MAGIC,
   STATE,
-  STRUCTURED_REPLY_MAGIC,
 } from "./protocol.ts";
 import { SingleWrites } from "./single-writes.ts";
 
@@ -66,14 +71,6 @@ export function newCounters(): NbdCounters {
     ...bytes,
     errors: 0,
   };
-}
-
-interface Request {
-  readonly flags: number;
-  readonly type: number;
-  readonly cookie: bigint;
-  readonly offset: number;
-  readonly length: number;
 }
 
 /** The transmission phase of one connection: many requests at once, answered as they finish, bounded in number and bytes. */
@@ -152,20 +149,13 @@ export class Transmission {
   #next(): boolean {
     if (this.#head === undefined) {
       if (this.#queue.length < REQUEST_BYTES) return false;
-      const head = this.#queue.take(REQUEST_BYTES);
-      if (head.readUInt32BE(0) !== REQUEST_MAGIC) {
+      const head = parseRequest(this.#queue.take(REQUEST_BYTES));
+      if (head === undefined) {
         this.#stream.destroy();
         this.#ending = true;
         return false;
       }
-      const offset = head.readBigUInt64BE(16);
-      this.#head = {
-        flags: head.readUInt16BE(4),
-        type: head.readUInt16BE(6),
-        cookie: head.readBigUInt64BE(8),
-        offset: offset > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(offset),
-        length: head.readUInt32BE(24),
-      };
+      this.#head = head;
     }
     const request = this.#head;
     const isLong = request.type === CMD.read && request.length >= LONG_READ && request.length <= PAYLOAD_LIMIT;
@@ -291,14 +281,14 @@ export class Transmission {
       if (bytes <= 0) break;
       const last = at + bytes === offset + length ? CHUNK_DONE : 0;
       if ((extent.flags & STATE.zero) !== 0) {
-        this.#send(chunk(cookie, CHUNK.offsetHole, last, 12).u64be(BigInt(at)).u32be(bytes).finish());
+        this.#send(holeChunk(cookie, last, at, bytes));
       } else await this.#sendData(dataHead(cookie, last, at, bytes), at, bytes);
       at += bytes;
     }
     // A status may stop short of the range: the rest goes as data.
     if (at < offset + length) {
       await this.#sendData(dataHead(cookie, CHUNK_DONE, at, offset + length - at), at, offset + length - at);
-    } else if (length === 0) this.#send(chunk(cookie, CHUNK.none, CHUNK_DONE, 0).finish());
+    } else if (length === 0) this.#send(doneChunk(cookie));
   }
 
   /** Reads, then sends what `head` announces, in a buffer that is used again when it has left. */
@@ -340,32 +330,17 @@ export class Transmission {
           ? all.slice(0, 1).map((extent) => cut(extent, length))
           : all.slice(0, EXTENT_LIMIT);
       const done = index === contexts.length - 1 ? CHUNK_DONE : 0;
-      const reply = chunk(cookie, CHUNK.blockStatus, done, 4 + extents.length * 8).u32be(id);
-      for (const extent of extents) reply.u32be(extent.length).u32be(extent.flags);
-      this.#send(reply.finish());
+      this.#send(blockStatusChunk(cookie, done, id, extents));
     }
   }
 
   #done({ cookie }: Request): void {
-    this.#send(
-      this.#negotiated.structured ? chunk(cookie, CHUNK.none, CHUNK_DONE, 0).finish() : simpleReply(cookie, 0),
-    );
+    this.#send(this.#negotiated.structured ? doneChunk(cookie) : simpleReply(cookie, 0));
   }
 
   #fail({ cookie }: Request, error: number, message: string): void {
     this.#counters.errors++;
-    if (!this.#negotiated.structured) {
-      this.#send(simpleReply(cookie, error));
-      return;
-    }
-    const text = Buffer.from(message.slice(0, 512));
-    this.#send(
-      chunk(cookie, CHUNK.error, CHUNK_DONE, 6 + text.length)
-        .u32be(error)
-        .u16be(text.length)
-        .bytes(text)
-        .finish(),
-    );
+    this.#send(this.#negotiated.structured ? errorChunk(cookie, error, message) : simpleReply(cookie, error));
   }
 
   /** @param onSent called once nobody reads `data` any more, or with an error where that is not known */
@@ -393,24 +368,6 @@ export class Transmission {
   };
 }
 
-function cut(extent: NbdExtent, length: number): NbdExtent {
-  return { length: Math.min(extent.length, length), flags: extent.flags };
-}
-
-function simpleReply(cookie: bigint, error: number): Buffer {
-  return new ByteWriter(16).u32be(SIMPLE_REPLY_MAGIC).u32be(error).u64be(cookie).finish();
-}
-
-function chunk(cookie: bigint, type: number, flags: number, length: number): ByteWriter {
-  return new ByteWriter(64).u32be(STRUCTURED_REPLY_MAGIC).u16be(flags).u16be(type).u64be(cookie).u32be(length);
-}
-
-function dataHead(cookie: bigint, flags: number, offset: number, length: number): Buffer {
-  return chunk(cookie, CHUNK.offsetData, flags, 8 + length)
-    .u64be(BigInt(offset))
-    .finish();
-}
-
 function errno(error: unknown): number {
   switch (errorCode(error)) {
     case "DISK_SEALED":
@@ -422,4 +379,8 @@ function errno(error: unknown): number {
     default:
       return ERRNO.io;
   }
+}
+
+function cut(extent: NbdExtent, length: number): NbdExtent {
+  return { length: Math.min(extent.length, length), flags: extent.flags };
 }
