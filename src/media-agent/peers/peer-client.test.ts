@@ -88,6 +88,11 @@ test.each<[string, string, (response: ServerResponse) => void]>([
   ["that it has nothing of it", "PEER_LACKS", (response) => response.writeHead(404).end("x".repeat(100_000))],
   ["that it is not to be asked", "PEER_REFUSED", (response) => response.writeHead(403, { "content-length": 0 }).end()],
   [
+    "that it speaks something else from now on",
+    "PEER_REFUSED",
+    (response) => response.socket?.write("HTTP/1.1 101 Other\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"),
+  ],
+  [
     "another place to ask",
     "PEER_REFUSED",
     (response) => response.writeHead(302, { location: "https://127.0.0.1" }).end(),

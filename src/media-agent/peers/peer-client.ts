@@ -95,6 +95,8 @@ export class PeerClient implements BlobClient {
           () => undefined,
         );
       });
+      // Where the other agent begins to speak something else, Node closes the connection and tells nobody.
+      outgoing.on("close", () => reject(new Error("closed")));
       outgoing.on("response", resolve).on("error", reject).end();
     });
   }

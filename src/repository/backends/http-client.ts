@@ -140,6 +140,10 @@ export class HttpClient {
       });
       sent.setTimeout(stall, () => give("HTTP_STALLED", `${url.host} sent nothing for ${stall} ms`));
       sent.on("error", fail);
+      // Where a server begins to speak something else, Node closes the connection and tells nobody.
+      sent.once("close", () => {
+        if (!answered) fail(undefined);
+      });
       sent.once("response", (response) => {
         answered = true;
         const count = (bytes: number): void => {
