@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
@@ -80,6 +80,53 @@ test("a damaged or cut-off entry is a miss, never wrong bytes", async () => {
   expect(cache.corrupted).toBe(2);
   await cache.put(id, content);
   expect((await cache.read(id, 8192, 4096))?.equals(content.subarray(8192, 12_288))).toBe(true);
+  await cache.close();
+});
+
+test.each([0, 1, 4099, 12_000])("an entry of which the power left %i bytes is fetched again, once", async (left) => {
+  const { id, content } = blob(1, 20_000);
+  let cache = await BlockCache.open(directory, 1e6, () => 0);
+  await cache.put(id, content);
+  await cache.close();
+  await truncate(join(directory, id), left);
+  cache = await BlockCache.open(directory, 1e6, () => 0);
+  expect(await cache.read(id, 16_384, 3000)).toBeUndefined();
+  expect(cache.has(id)).toBe(false);
+  await cache.put(id, content);
+  expect((await cache.read(id, 16_384, 3000))?.equals(content.subarray(16_384, 19_384))).toBe(true);
+  await cache.close();
+  expect(await bytesOnDisk()).toBeLessThanOrEqual(cache.bytes);
+});
+
+test("nothing is said to be here whose file is empty", async () => {
+  const { id, content } = blob(1, 20_000);
+  let cache = await BlockCache.open(directory, 1e6, () => 0);
+  await cache.put(id, content);
+  await cache.close();
+  await truncate(join(directory, id), 0);
+  cache = await BlockCache.open(directory, 1e6, () => 0);
+  expect(cache.has(id)).toBe(false);
+  await cache.close();
+});
+
+test("a file system that takes only a part of a blob is one that has no room for it", async () => {
+  const cache = await BlockCache.open(directory, 1e6, () => 0);
+  const any = await open(join(directory, "any.part"), "w");
+  const handles = Object.getPrototypeOf(any) as { writev(buffers: Buffer[]): Promise<{ bytesWritten: number }> };
+  await any.close();
+  const { id, content } = blob(1, 20_000);
+  const whole = handles.writev;
+  handles.writev = function (buffers) {
+    return whole.call(this, [(buffers[0] as Buffer).subarray(0, 8192)]);
+  };
+  try {
+    await cache.put(id, content);
+  } finally {
+    handles.writev = whole;
+  }
+  expect(cache.has(id)).toBe(false);
+  await cache.put(id, content);
+  expect((await cache.read(id, 0, 20_000))?.equals(content)).toBe(true);
   await cache.close();
 });
 

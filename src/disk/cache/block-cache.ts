@@ -63,6 +63,10 @@ export class BlockCache {
         }
         const handle = await open(path, "r");
         const { size } = await handle.stat().finally(() => handle.close());
+        if (contentLength(size) === 0) {
+          await rm(path, { force: true });
+          continue;
+        }
         cache.#entries.set(entry.name, cache.#entry(size, contentLength(size)));
         cache.#bytes += onDisk(size);
       }
@@ -102,7 +106,9 @@ export class BlockCache {
    */
   async read(id: string, offset: number, length: number, into?: Buffer): Promise<Buffer | undefined> {
     const entry = this.#entries.get(id);
-    if (entry === undefined || offset + length > entry.length) return undefined;
+    if (entry === undefined) return undefined;
+    // Cut off, as files are that were not on the device yet when the power failed.
+    if (offset + length > entry.length) return this.#giveUp(id, entry);
     entry.used = ++this.#uses;
     const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafe(length);
     try {
@@ -110,12 +116,7 @@ export class BlockCache {
       await (await file).read(offset, bytes);
       return bytes;
     } catch {
-      // Evicted while it was read, or damaged: either way it is fetched anew.
-      if (this.#entries.get(id) === entry) {
-        this.corrupted++;
-        await this.#drop(id);
-      }
-      return undefined;
+      return this.#giveUp(id, entry);
     }
   }
 
@@ -157,7 +158,9 @@ export class BlockCache {
     try {
       const handle = await open(`${path}.part`, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
       try {
-        await handle.writev([content, checksumsOf(content)]);
+        const { bytesWritten } = await handle.writev([content, checksumsOf(content)]);
+        // A file system that fills up takes a part, and says nothing else of it.
+        if (bytesWritten !== size) throw new Error("cut off");
       } finally {
         await handle.close();
       }
@@ -171,6 +174,13 @@ export class BlockCache {
       await rm(`${path}.part`, { force: true });
       throw error;
     }
+  }
+
+  /** An entry was evicted while it was read, or is damaged: either way the blob is fetched anew. */
+  async #giveUp(id: string, entry: Entry): Promise<undefined> {
+    if (this.#entries.get(id) !== entry) return;
+    this.corrupted++;
+    await this.#drop(id);
   }
 
   async #makeRoom(bytes: number): Promise<void> {
