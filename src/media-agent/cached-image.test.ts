@@ -7,13 +7,14 @@ import { systemClock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
+import { mayPass } from "../repository/errors.ts";
 import { Repository } from "../repository/repository.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
 import { BlobTracker } from "./blob-tracker.ts";
 import { CachedImage } from "./cached-image.ts";
 import { AgentMetrics } from "./metrics.ts";
 import { ReadScheduler } from "./read-scheduler.ts";
-import { isTransient, RepositoryReader } from "./repository-reader.ts";
+import { RepositoryReader } from "./repository-reader.ts";
 
 const MIB = 1024 * 1024;
 const content = Buffer.concat([noise(7 * MIB, 1), Buffer.alloc(20 * MIB), noise(3 * MIB + 512, 2)]);
@@ -47,7 +48,7 @@ beforeEach(async () => {
     clock: systemClock,
     fetch: (id) => reader.read(id),
     store: (id, bytes) => cache.put(id, bytes),
-    isTransient,
+    isTransient: mayPass,
     observer: new AgentMetrics(),
   });
   reads = [];
@@ -126,7 +127,7 @@ test("altered data is an error that names the blob, never served", async () => {
     const blob = file?.blob(0).id ?? "";
     const error = await reader.read(blob).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "REPOSITORY_BLOB_DAMAGED", message: expect.stringContaining(blob) });
-    expect(isTransient(error)).toBe(false);
+    expect(mayPass(error)).toBe(false);
     expect(reader).toMatchObject({ reachable: true, message: expect.stringContaining(blob) });
     await altered.close();
   } finally {

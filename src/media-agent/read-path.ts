@@ -5,6 +5,7 @@ import type { BootProfile } from "../api/boot-profile.ts";
 import type { Clock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
+import { mayPass } from "../repository/errors.ts";
 import { BlobTracker } from "./blob-tracker.ts";
 import { type BootSets, guessBootSets, learnedBootSets } from "./boot-set/choose.ts";
 import { BootSetStager } from "./boot-set/stager.ts";
@@ -19,7 +20,7 @@ import type { Peers } from "./peers/peers.ts";
 import { ReadScheduler } from "./read-scheduler.ts";
 import { Readahead } from "./readahead.ts";
 import { RelocationCursor } from "./relocation-cursor.ts";
-import { isTransient, RepositoryReader } from "./repository-reader.ts";
+import { RepositoryReader } from "./repository-reader.ts";
 import type { RepositorySource } from "./repository-source.ts";
 import type { SnapshotDisk } from "./snapshot-disk.ts";
 
@@ -100,7 +101,7 @@ export class ReadPath {
         if (cache.has(id)) tracker.stored(id, content.length, reason);
         tracker.prune(cache);
       },
-      isTransient,
+      isTransient: mayPass,
       observer: metrics,
     });
     this.scheduler = scheduler;

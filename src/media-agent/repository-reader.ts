@@ -1,20 +1,11 @@
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
-import { RepositoryError } from "../repository/errors.ts";
+import { mayPass, RepositoryError } from "../repository/errors.ts";
 
 /** Between two looks at the index. */
 const RELOAD_PAUSE_MS = 2000;
 /** Damaged blobs that are remembered; one of them is told of. */
 const DAMAGED_LIMIT = 1000;
-/** The blob or its pack is wrong or gone: a new index may know another copy. */
-const OUTDATED = new Set<string>([
-  "REPOSITORY_PACK_MISSING",
-  "REPOSITORY_BLOB_UNKNOWN",
-  "REPOSITORY_BLOB_DAMAGED",
-  "REPOSITORY_OBJECT_MISSING",
-  "REPOSITORY_OBJECT_DAMAGED",
-]);
-
 /** It is not where the newest index says: somebody has deleted it, and may delete more. */
 const MISSING = new Set<string>(["REPOSITORY_PACK_MISSING", "REPOSITORY_BLOB_UNKNOWN", "REPOSITORY_OBJECT_MISSING"]);
 
@@ -23,11 +14,6 @@ export interface BlobRepository {
   readBlob(id: string): Promise<Buffer>;
   /** Knows of all that the index says now. */
   refreshIndex(): Promise<void>;
-}
-
-/** Whether an error of {@link RepositoryReader.read} passes when somebody brings the repository back. */
-export function isTransient(error: unknown): boolean {
-  return !(error instanceof RepositoryError) || !OUTDATED.has(error.code);
 }
 
 /**
@@ -63,7 +49,7 @@ export class RepositoryReader {
     return this.#away ?? damaged ?? "";
   }
 
-  /** @throws RepositoryError; see {@link isTransient} */
+  /** @throws RepositoryError; see {@link mayPass} */
   async read(id: string): Promise<Buffer> {
     try {
       const content = await this.#readTwice(id);
@@ -71,7 +57,7 @@ export class RepositoryReader {
       this.#damaged.delete(id);
       return content;
     } catch (error) {
-      if (isTransient(error)) this.#away = errorMessage(error);
+      if (mayPass(error)) this.#away = errorMessage(error);
       else {
         this.#away = undefined;
         if (this.#damaged.size < DAMAGED_LIMIT) this.#damaged.set(id, errorMessage(error));
@@ -85,7 +71,7 @@ export class RepositoryReader {
     try {
       return await this.#repository.readBlob(id);
     } catch (error) {
-      if (isTransient(error)) throw error;
+      if (mayPass(error)) throw error;
     }
     await this.#reload();
     return this.#repository.readBlob(id);

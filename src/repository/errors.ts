@@ -29,3 +29,17 @@ export class RepositoryError extends VmRestoreError {
     super(code, message, options);
   }
 }
+
+/** What was asked for is wrong or gone, as far as the index says that was looked into. */
+const FINAL: ReadonlySet<RepositoryErrorCode> = new Set([
+  "REPOSITORY_PACK_MISSING",
+  "REPOSITORY_BLOB_UNKNOWN",
+  "REPOSITORY_BLOB_DAMAGED",
+  "REPOSITORY_OBJECT_MISSING",
+  "REPOSITORY_OBJECT_DAMAGED",
+]);
+
+/** Whether the same read may succeed later though nothing in the repository changes: when it is reached again, or may be read. */
+export function mayPass(error: unknown): boolean {
+  return !(error instanceof RepositoryError) || !FINAL.has(error.code);
+}

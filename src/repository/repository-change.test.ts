@@ -207,37 +207,41 @@ test("of a blob in two packs, the good copy is read", async () => {
   expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
 }, 120_000);
 
-test("a copy that cannot be reached now counts more than one that is missing: the read may still succeed", async () => {
-  const id = await restic.backUp({ "one.img": one });
-  const plain = new LocalBackend(restic.directory);
-  const key = await openMasterKey(plain, restic.password);
-  const [index = ""] = await plain.list("index");
-  const listed = (await readUnpackedJson(plain, key, { type: "index", name: index })) as { packs: { id: string }[] };
-  // Every pack is listed once more under a name that is nowhere.
-  const packs = listed.packs.map((each) => ({ ...each, id: each.id.replace(/.{4}$/, "0000") }));
-  await saveUnpackedJson(plain, key, 2, "index", { packs });
-  const genuine = new Set((await restic.files("data")).map((path) => basename(path)));
-  let isAway = false;
-  class AwayBackend extends LocalBackend {
-    override async readAll(file: FileName, limit: number): Promise<Buffer> {
-      const content = await super.readAll(file, limit);
-      // Read last, the good copies are tried first.
-      if (file.name === index) await delay(300);
-      return content;
-    }
+test.each(["REPOSITORY_UNREACHABLE", "REPOSITORY_FORBIDDEN"] as const)(
+  "a copy that is %s now counts more than one that is missing: the read may still succeed",
+  async (code) => {
+    const id = await restic.backUp({ "one.img": one });
+    const plain = new LocalBackend(restic.directory);
+    const key = await openMasterKey(plain, restic.password);
+    const [index = ""] = await plain.list("index");
+    const listed = (await readUnpackedJson(plain, key, { type: "index", name: index })) as { packs: { id: string }[] };
+    // Every pack is listed once more under a name that is nowhere.
+    const packs = listed.packs.map((each) => ({ ...each, id: each.id.replace(/.{4}$/, "0000") }));
+    await saveUnpackedJson(plain, key, 2, "index", { packs });
+    const genuine = new Set((await restic.files("data")).map((path) => basename(path)));
+    let isAway = false;
+    class AwayBackend extends LocalBackend {
+      override async readAll(file: FileName, limit: number): Promise<Buffer> {
+        const content = await super.readAll(file, limit);
+        // Read last, the good copies are tried first.
+        if (file.name === index) await delay(300);
+        return content;
+      }
 
-    override async readRange(file: FileName, offset: number, length: number): Promise<Buffer> {
-      if (isAway && genuine.has(file.name)) throw new RepositoryError("REPOSITORY_UNREACHABLE", "away");
-      return super.readRange(file, offset, length);
+      override async readRange(file: FileName, offset: number, length: number): Promise<Buffer> {
+        if (isAway && genuine.has(file.name)) throw new RepositoryError(code, "away");
+        return super.readRange(file, offset, length);
+      }
     }
-  }
-  repository = await Repository.open(new AwayBackend(restic.directory), restic.password, { threads: 1 });
-  const file = await openFile(repository, id, "/one.img");
-  isAway = true;
-  await expect(readRange(repository, file, 0, file.size)).rejects.toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
-  isAway = false;
-  expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
-}, 120_000);
+    repository = await Repository.open(new AwayBackend(restic.directory), restic.password, { threads: 1 });
+    const file = await openFile(repository, id, "/one.img");
+    isAway = true;
+    await expect(readRange(repository, file, 0, file.size)).rejects.toMatchObject({ code });
+    isAway = false;
+    expect((await readRange(repository, file, 0, file.size)).equals(one)).toBe(true);
+  },
+  120_000,
+);
 
 test("a process that waits for blobs stays until it has them, and not a moment longer", async () => {
   const id = await restic.backUp({ "one.img": one });
