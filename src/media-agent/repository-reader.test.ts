@@ -60,11 +60,11 @@ test.each(["REPOSITORY_BLOB_DAMAGED", "REPOSITORY_PACK_MISSING", "REPOSITORY_BLO
   },
 );
 
-test("many failing reads share one reload, and do not reload again at once", async () => {
+test("many failing reads share one reload, and those of damaged blobs do not reload again at once", async () => {
   let reloads = 0;
   const clock = new ManualClock();
   const subject = reader(
-    async () => fail("REPOSITORY_BLOB_UNKNOWN"),
+    async () => fail("REPOSITORY_BLOB_DAMAGED"),
     async () => {
       reloads++;
       await new Promise(setImmediate);
@@ -79,6 +79,59 @@ test("many failing reads share one reload, and do not reload again at once", asy
   await clock.advance(3000);
   await subject.read("a").catch(() => undefined);
   expect(reloads).toBe(2);
+});
+
+/** A prune that comes just after somebody has looked at the index. */
+class Pruned {
+  #isPruned = false;
+  #knows = false;
+  #looking = 0;
+  looks = 0;
+  whileLooking: (() => void) | undefined;
+
+  prune(): void {
+    this.#isPruned = true;
+  }
+
+  async readBlob(id: string): Promise<Buffer> {
+    if (id === "gone") fail("REPOSITORY_BLOB_UNKNOWN");
+    return !this.#isPruned || this.#knows ? Buffer.from("x") : fail("REPOSITORY_PACK_MISSING");
+  }
+
+  async refreshIndex(): Promise<void> {
+    this.looks++;
+    expect(++this.#looking).toBe(1);
+    const listed = this.#isPruned;
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    this.whileLooking?.();
+    await new Promise(setImmediate);
+    this.#knows = listed;
+    this.#looking--;
+  }
+}
+
+test("a pack that goes just after a look at the index is found by another look", async () => {
+  const repository = new Pruned();
+  const subject = new RepositoryReader(repository, new ManualClock(), () => void missed++);
+  await subject.read("gone").catch(() => undefined);
+  repository.prune();
+  expect(String(await subject.read("a"))).toBe("x");
+  expect(repository.looks).toBe(2);
+  expect(missed).toBe(1);
+});
+
+test("a pack that goes during a look at the index is found by the next look, which all share", async () => {
+  const repository = new Pruned();
+  const subject = new RepositoryReader(repository, new ManualClock(), () => void missed++);
+  const during: Promise<Buffer>[] = [];
+  repository.whileLooking = () => {
+    repository.whileLooking = undefined;
+    repository.prune();
+    during.push(...["a", "b", "c"].map((id) => subject.read(id)));
+  };
+  await subject.read("gone").catch(() => undefined);
+  expect((await Promise.all(during)).map(String)).toEqual(["x", "x", "x"]);
+  expect(repository.looks).toBe(2);
 });
 
 test("a damaged blob is told of until it can be read again, whatever else happens", async () => {

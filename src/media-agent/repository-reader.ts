@@ -2,7 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import { mayPass, RepositoryError } from "../repository/errors.ts";
 
-/** Between two looks at the index. */
+/** Between two looks at the index for what is damaged. */
 const RELOAD_PAUSE_MS = 2000;
 /** Damaged blobs that are remembered; one of them is told of. */
 const DAMAGED_LIMIT = 1000;
@@ -23,7 +23,9 @@ export interface BlobRepository {
 export class RepositoryReader {
   readonly #repository: BlobRepository;
   readonly #clock: Clock;
-  #reloading: Promise<void> | undefined;
+  /** The look at the index under way, and the one after it. */
+  #looking: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
   #lastReload = Number.NEGATIVE_INFINITY;
   /** Why requests fail that may succeed later. */
   #away: string | undefined;
@@ -61,7 +63,7 @@ export class RepositoryReader {
       else {
         this.#away = undefined;
         if (this.#damaged.size < DAMAGED_LIMIT) this.#damaged.set(id, errorMessage(error));
-        if (error instanceof RepositoryError && MISSING.has(error.code)) this.#onMissing();
+        if (isMissing(error)) this.#onMissing();
       }
       throw error;
     }
@@ -72,27 +74,51 @@ export class RepositoryReader {
       return await this.#repository.readBlob(id);
     } catch (error) {
       if (mayPass(error)) throw error;
+      await this.#reload(error);
     }
-    await this.#reload();
     return this.#repository.readBlob(id);
   }
 
-  /** One at a time; a reload that began just now is new enough. */
-  async #reload(): Promise<void> {
-    if (this.#reloading === undefined && this.#clock.monotonic() - this.#lastReload < RELOAD_PAUSE_MS) return;
-    this.#reloading ??= this.#repository.refreshIndex().then(
-      () => {
-        this.#lastReload = this.#clock.monotonic();
-      },
-      (cause: unknown) => {
-        throw new RepositoryError("REPOSITORY_UNREACHABLE", `the index cannot be read: ${errorMessage(cause)}`, {
-          cause,
-          hint: "See whether the repository's volume is mounted.",
-        });
-      },
-    );
-    await this.#reloading.finally(() => {
-      this.#reloading = undefined;
-    });
+  /**
+   * What is gone may have been moved by a prune a moment ago: only an index that was looked at since can say that it is gone for good. What
+   * is damaged stays so, most of the time: for that, a look just now is new enough.
+   */
+  async #reload(failure: unknown): Promise<void> {
+    if (!isMissing(failure)) {
+      if (this.#looking !== undefined) return this.#looking;
+      if (this.#clock.monotonic() - this.#lastReload < RELOAD_PAUSE_MS) return;
+    }
+    await this.#lookAgain();
   }
+
+  /** A look at the index that begins after the call, when the one under way is done. Who calls until then shares it. */
+  #lookAgain(): Promise<void> {
+    if (this.#next === undefined) {
+      const before = this.#looking?.catch(() => undefined) ?? Promise.resolve();
+      this.#next = before.then(() => {
+        this.#next = undefined;
+        this.#looking = this.#look();
+        return this.#looking;
+      });
+    }
+    return this.#next;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      await this.#repository.refreshIndex();
+      this.#lastReload = this.#clock.monotonic();
+    } catch (cause) {
+      throw new RepositoryError("REPOSITORY_UNREACHABLE", `the index cannot be read: ${errorMessage(cause)}`, {
+        cause,
+        hint: "See whether the repository's volume is mounted.",
+      });
+    } finally {
+      this.#looking = undefined;
+    }
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof RepositoryError && MISSING.has(error.code);
 }
