@@ -11,6 +11,7 @@ import { loadIndex } from "./blob-index.ts";
 import type { CryptoKey } from "./crypto.ts";
 import { Decoder } from "./decoder.ts";
 import { IdTable } from "./id-table.ts";
+import { IndexCache } from "./index-cache.ts";
 import { writeBigIndex, writeBigSnapshot } from "./testing/big-index.ts";
 import { writeCheapKey } from "./testing/keys.ts";
 import { saveUnpackedJson } from "./unpacked.ts";
@@ -71,6 +72,25 @@ describe("index files of every kind", () => {
     const places = table?.locations(bytes("1")).map(({ pack: name, offset }) => `${name[0]} ${offset}`);
     expect(new Set(places)).toEqual(new Set(["a 0", "c 160"]));
     expect(table?.locations(bytes("5"))).toEqual([{ pack: id("c"), offset: 100, length: 60, uncompressedLength: 400 }]);
+  });
+
+  test("what is kept is found again only by who wants what it is about, though more is wanted before it is written", async () => {
+    const backend = new LocalBackend(directory);
+    const cache = new IndexCache(join(directory, "kept"));
+    const kept = { cache, repository: "r" };
+    const wanted = await IdTable.of([bytes("1")]);
+    // What is kept beside it is written first.
+    for (let most = 0; most < 200; most++) {
+      void cache.save({ repository: "other", files: [], selection: "trees", most }, "tooMany");
+    }
+    await loadIndex(backend, decoder, wanted, { kept });
+    await wanted.addAll(bytes("4"));
+    await cache.settled();
+    for (const table of [wanted, await IdTable.of([bytes("1"), bytes("4")])]) {
+      const loaded = await loadIndex(backend, decoder, table, { kept });
+      expect([loaded?.has(bytes("1")), loaded?.has(bytes("4"))]).toEqual([true, true]);
+      await cache.settled();
+    }
   });
 
   test("stops where it would be too large", async () => {

@@ -5,7 +5,7 @@ import { BlobTable } from "./blob-table.ts";
 import { mapBounded } from "./bounded.ts";
 import type { Decoder } from "./decoder.ts";
 import { RepositoryError } from "./errors.ts";
-import type { IndexCache } from "./index-cache.ts";
+import type { IndexCache, IndexKey } from "./index-cache.ts";
 import type { IndexEntries, Selection } from "./index-file.ts";
 import { readAgainIfDamaged } from "./read-again.ts";
 
@@ -52,12 +52,16 @@ export async function loadIndex(
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const files = await backend.list("index");
     onListed(files);
-    const key = kept === undefined ? undefined : { repository: kept.repository, files, selection, most };
-    const known = key === undefined ? undefined : await kept?.cache.load(key);
+    const keyOfNow = (): IndexKey => {
+      const wanted = typeof selection === "string" ? selection : { ids: selection.ids };
+      return { repository: kept?.repository ?? "", files, selection: wanted, most };
+    };
+    const known = await kept?.cache.load(keyOfNow());
     if (known === "tooMany") return undefined;
     const of = typeof selection === "string" ? undefined : selection;
     if (known !== undefined) return BlobTable.from(known, of);
     const room = selection === "all" ? Math.min(most + BLOBS_PER_FILE, files.length * BLOBS_PER_FILE) : undefined;
+    const key = keyOfNow();
     const table = new BlobTable({ room, of });
     let adding: Promise<void> = Promise.resolve();
     let vanished = false;
@@ -77,7 +81,7 @@ export async function loadIndex(
       continue;
     }
     // Nobody waits for it, and a claim that is full costs no more than the time of the next start.
-    if (key !== undefined) void kept?.cache.save(key, isTooLarge ? "tooMany" : table.parts());
+    void kept?.cache.save(key, isTooLarge ? "tooMany" : table.parts());
     if (!isTooLarge) return table;
     table.release();
     return undefined;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import type { TableParts } from "./blob-table.ts";
 import { bytesOf } from "./grown.ts";
+import type { IdTable } from "./id-table.ts";
 import type { Selection } from "./index-file.ts";
 
 const MAGIC = Buffer.from("VMRIDX02");
@@ -26,7 +27,8 @@ export interface IndexKey {
   readonly repository: string;
   /** All index files: each is named by the hash of its content, so equal names are an equal index. */
   readonly files: readonly string[];
-  readonly selection: Selection;
+  /** Of a table that grows, the ids as they were: what is kept is about those, and no others. */
+  readonly selection: Exclude<Selection, IdTable> | { readonly ids: Uint8Array };
   /** With how many entries the reading was to be given up. */
   readonly most: number;
 }
