@@ -159,3 +159,26 @@ test("a damaged blob is told of until it can be read again, whatever else happen
   await subject.read("a");
   expect(subject).toMatchObject({ reachable: true, message: "" });
 });
+
+test("a blob that is waited for is told of until it comes, though all others do", async () => {
+  const broken = new Map<string, RepositoryErrorCode>([["a", "REPOSITORY_FORBIDDEN"]]);
+  const partly = new RepositoryReader(
+    {
+      async readBlob(id) {
+        const code = broken.get(id);
+        return code === undefined ? Buffer.from("x") : fail(code);
+      },
+      refreshIndex: async () => undefined,
+    },
+    new ManualClock(),
+  );
+  await partly.read("a").catch(() => undefined);
+  await partly.read("b");
+  expect(partly).toMatchObject({ reachable: false, message: "it is REPOSITORY_FORBIDDEN" });
+  broken.set("a", "REPOSITORY_PACK_MISSING");
+  await partly.read("a").catch(() => undefined);
+  expect(partly).toMatchObject({ reachable: true, message: "it is REPOSITORY_PACK_MISSING" });
+  broken.delete("a");
+  await partly.read("a");
+  expect(partly).toMatchObject({ reachable: true, message: "" });
+});

@@ -4,8 +4,8 @@ import { mayPass, RepositoryError } from "../repository/errors.ts";
 
 /** Between two looks at the index for what is damaged. */
 const RELOAD_PAUSE_MS = 2000;
-/** Damaged blobs that are remembered; one of them is told of. */
-const DAMAGED_LIMIT = 1000;
+/** Blobs that are remembered of each kind; one of them is told of. */
+const REMEMBERED = 1000;
 /** It is not where the newest index says: somebody has deleted it, and may delete more. */
 const MISSING = new Set<string>(["REPOSITORY_PACK_MISSING", "REPOSITORY_BLOB_UNKNOWN", "REPOSITORY_OBJECT_MISSING"]);
 
@@ -27,9 +27,9 @@ export class RepositoryReader {
   #looking: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   #lastReload = Number.NEGATIVE_INFINITY;
-  /** Why requests fail that may succeed later. */
-  #away: string | undefined;
-  /** Why blobs cannot be read, by their ids, until they can. */
+  /** Why blobs cannot be read now, though they may be later, by their ids; whoever wants one asks again until it is here. */
+  readonly #away = new Map<string, string>();
+  /** Why blobs cannot be read at all, until they can. */
   readonly #damaged = new Map<string, string>();
   readonly #onMissing: () => void;
 
@@ -40,31 +40,31 @@ export class RepositoryReader {
     this.#onMissing = onMissing;
   }
 
-  /** False while requests fail for a reason that may pass. */
+  /** False while a blob that is wanted cannot be read for a reason that may pass. */
   get reachable(): boolean {
-    return this.#away === undefined;
+    return this.#away.size === 0;
   }
 
   /** Why it is not reachable, or which blob is damaged; empty where all is well. */
   get message(): string {
     const [damaged] = this.#damaged.values();
-    return this.#away ?? damaged ?? "";
+    const [away = damaged ?? ""] = this.#away.values();
+    return away;
   }
 
   /** @throws RepositoryError; see {@link mayPass} */
   async read(id: string): Promise<Buffer> {
     try {
       const content = await this.#readTwice(id);
-      this.#away = undefined;
+      this.#away.delete(id);
       this.#damaged.delete(id);
       return content;
     } catch (error) {
-      if (mayPass(error)) this.#away = errorMessage(error);
-      else {
-        this.#away = undefined;
-        if (this.#damaged.size < DAMAGED_LIMIT) this.#damaged.set(id, errorMessage(error));
-        if (isMissing(error)) this.#onMissing();
-      }
+      const isAway = mayPass(error);
+      const [known, other] = isAway ? [this.#away, this.#damaged] : [this.#damaged, this.#away];
+      other.delete(id);
+      if (known.size < REMEMBERED) known.set(id, errorMessage(error));
+      if (isMissing(error)) this.#onMissing();
       throw error;
     }
   }
