@@ -122,6 +122,7 @@ test("what is not cached is fetched only where that is asked for; where it comes
   own().waiting = 1000;
   expect(await ask("Now")).toBe("PEER_NOT_NOW");
   expect(own().staged).toEqual([ID]);
+  own().waiting = 0;
   own().staging = deferred();
   const fetched = ask("Fetch");
   while (own().staged.length < 2) await systemClock.sleep(5);
@@ -221,6 +222,19 @@ test("an asker that goes away is waited for no longer", async () => {
   own().cached = true;
   // The connections' ends come in their own time.
   for (let answer: unknown; answer !== "content"; answer = await ask("Cached")) await systemClock.sleep(5);
+});
+
+test("who asks and goes away, again and again, does not have everything fetched: more than all may wait for does not wait", async () => {
+  own().staging = deferred();
+  own().waiting = 8 * 16;
+  expect(await ask("Fetch")).toBe("PEER_REFUSED");
+  expect(own().staged).toEqual([]);
+  own().running = deferred();
+  const fetching = ask("Fetch");
+  await systemClock.sleep(50);
+  own().cached = true;
+  own().running?.resolve();
+  expect(await fetching).toBe("content");
 });
 
 test("a token is another for each pair, and tells nothing of the key", () => {

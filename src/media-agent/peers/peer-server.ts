@@ -16,6 +16,8 @@ const PIECE = 256 * 1024;
 const IDLE_MS = 60_000;
 /** Blobs that wait to be fetched for others, of those that nobody waits for. */
 const AHEAD_LIMIT = 32;
+/** The same with those that others wait for, who may have gone since: more than all of them can wait for at once. */
+const WAITING_LIMIT = PEERS_LIMIT * ASKS_PER_PEER;
 
 /** The blobs of an agent's disks, as others may have them. */
 export interface SharedBlobs {
@@ -121,7 +123,8 @@ async function isHere(
   response: ServerResponse,
 ): Promise<boolean> {
   if (blobs.has(id)) return true;
-  const fetching = quick === undefined ? blobs.stage(id) : blobs.fetching(id);
+  const mayStage = quick === undefined && blobs.waiting < WAITING_LIMIT;
+  const fetching = mayStage ? blobs.stage(id) : blobs.fetching(id);
   if (fetching === undefined) {
     // Others of the group will want it, too: the next one finds it.
     if (quick === "now" && blobs.waiting < AHEAD_LIMIT) blobs.stage(id).catch(() => undefined);
