@@ -1,7 +1,7 @@
 import type { Extent } from "../../disk/block-device.ts";
 import type { Volume } from "./bounded-disk.ts";
 import { type LvmSection, type LvmValue, parseLvmText } from "./lvm-text.ts";
-import { type Segment, segmentedVolume } from "./segmented-volume.ts";
+import { pieceBudget, type Segment, segmentedVolume } from "./segmented-volume.ts";
 
 const SECTOR = 512;
 const LABEL_SECTORS = 4;
@@ -88,6 +88,7 @@ async function readArea(volume: Volume, area: Extent): Promise<{ text: string; e
 
 function logicalVolumes(volume: Volume, text: LvmSection, id: string): Volume[] {
   const found: Volume[] = [];
+  const budget = pieceBudget();
   for (const group of text.values()) {
     if (!isSection(group)) continue;
     const extentBytes = numberOf(group, "extent_size") * SECTOR;
@@ -101,7 +102,7 @@ function logicalVolumes(volume: Volume, text: LvmSection, id: string): Volume[] 
       const segments = segmentsOf(logical, name, start, extentBytes);
       const [first] = segments;
       if (first?.offset !== 0 || first.stripes[0] === undefined || found.length === VOLUMES) continue;
-      found.push(segmentedVolume(volume, segments));
+      found.push(segmentedVolume(volume, segments, budget));
     }
   }
   return found;
