@@ -108,6 +108,18 @@ static void fill(unsigned char *into, size_t from, size_t length)
 	memcpy(model + from, into, length);
 }
 
+/*
+ * Linux drops what it has cached of a file that seems to have changed (answers that came late, or from another life of the server) before it
+ * reads, writes or maps it, and gives up with EBUSY where pages are just being written: the same call succeeds a moment later.
+ */
+static int is_busy(void)
+{
+	if (errno != EBUSY)
+		return 0;
+	usleep(10000);
+	return 1;
+}
+
 static void do_write(int file, size_t most, size_t unit)
 {
 	size_t from, length;
@@ -115,6 +127,8 @@ static void do_write(int file, size_t most, size_t unit)
 	fill(buffer, from, length);
 	for (size_t done = 0; done < length;) {
 		ssize_t wrote = pwrite(file, buffer + done, length - done, base + from + done);
+		if (wrote < 0 && is_busy())
+			continue;
 		if (wrote <= 0)
 			fail("write");
 		done += wrote;
@@ -125,6 +139,8 @@ static void do_read(int file, size_t from, size_t length)
 {
 	for (size_t done = 0; done < length;) {
 		ssize_t got = pread(file, buffer + done, length - done, base + from + done);
+		if (got < 0 && is_busy())
+			continue;
 		if (got <= 0)
 			fail("read");
 		done += got;
@@ -144,12 +160,9 @@ static void through_mapping(int writes)
 	size_t from, length;
 	choose(BUFFERED_MOST, PAGE, &from, &length);
 	unsigned char *map;
-	/* Linux drops what it has cached of a file that seems to have changed before it maps it, and gives up where pages are being written. */
-	while ((map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, cached, base + from)) == MAP_FAILED) {
-		if (errno != EBUSY)
+	while ((map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, cached, base + from)) == MAP_FAILED)
+		if (!is_busy())
 			fail("mmap");
-		usleep(10000);
-	}
 	for (int count = writes ? 1 + next(4) : 0; count > 0; count--) {
 		size_t at = next(length), bytes = 1 + next(length - at);
 		fill(map + at, from + at, bytes);
