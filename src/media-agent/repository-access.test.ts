@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { type BackendConfig, REPOSITORY_FILES } from "../api/agent-config.ts";
+import { systemClock } from "../base/clock.ts";
 import { testAuthority } from "../base/testing/certificates.ts";
 import { ManualClock } from "../base/testing/manual-clock.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
@@ -79,6 +80,10 @@ describe("S3", () => {
     "AWS_EC2_METADATA_DISABLED",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL_STS",
   ] as const;
   const before = names.map((name) => process.env[name]);
   beforeEach(() => {
@@ -147,7 +152,46 @@ describe("S3", () => {
     await backend.close();
     await new Promise((resolve) => node.close(resolve));
   });
+
+  test("with the pod's identity, a role from who does not answer once, as its connection was lost: it is asked again", async () => {
+    let asked = 0;
+    const roles = createServer((_, response) => {
+      if (++asked > 1) response.end(assumedRole());
+    });
+    await new Promise<void>((resolve) => roles.listen(0, "127.0.0.1", resolve));
+    for (const name of names) delete process.env[name];
+    await writeFile(join(scratch, "token"), "a token of this pod");
+    process.env.AWS_EC2_METADATA_DISABLED = "true";
+    process.env.AWS_WEB_IDENTITY_TOKEN_FILE = join(scratch, "token");
+    process.env.AWS_ROLE_ARN = "arn:aws:iam::123456789012:role/backups";
+    process.env.AWS_REGION = "us-east-1";
+    process.env.AWS_ENDPOINT_URL_STS = `http://127.0.0.1:${(roles.address() as AddressInfo).port}`;
+    const clock = new ManualClock();
+    answer = () => (seen.at(-1)?.includes("Credential=ASIAROLE/") === true ? 200 : 403);
+    const backend = await open({ s3: { ...place.s3, podIdentity: true } }, clock);
+    let isDone = false;
+    const reading = backend.readAll(config, 10).finally(() => {
+      isDone = true;
+    });
+    for (let tries = 0; !isDone && tries < 1000; tries++) {
+      if (asked > 0) await clock.advance(1000);
+      await systemClock.sleep(5);
+    }
+    expect(isDone).toBe(true);
+    expect((await reading).toString()).toBe("x");
+    expect(asked).toBe(2);
+    await backend.close();
+    roles.closeAllConnections();
+    await new Promise((resolve) => roles.close(resolve));
+  }, 20_000);
 });
+
+function assumedRole(): string {
+  const expiration = new Date(Date.now() + 3_600_000).toISOString();
+  const keys = `<AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>s3cret</SecretAccessKey><SessionToken>t</SessionToken>`;
+  const result = `<Credentials>${keys}<Expiration>${expiration}</Expiration></Credentials>`;
+  return `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult>${result}</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`;
+}
 
 test.each([
   ["a REST server", (url: string): BackendConfig => ({ rest: { url } })],

@@ -13,6 +13,8 @@ import { AgentError } from "./errors.ts";
 
 /** How old credentials may be; those that are refused are read again at once. */
 const KEEP_MS = 60_000;
+/** Who lends credentials answers within that, or is asked anew: AWS's own client waits for good where an answer was lost. */
+const LENT_WITHIN_MS = 30_000;
 
 /** What pods are given to reach a repository. */
 export interface RepositoryAccess {
@@ -76,7 +78,7 @@ export async function openBackend(config: BackendConfig, access: RepositoryAcces
       ca,
       clock,
       credentials: kept(clock, (renew) =>
-        s3.podIdentity === true ? environmentCredentials(renew) : s3Credentials(files),
+        s3.podIdentity === true ? environmentCredentials(clock, renew) : s3Credentials(files),
       ),
     });
   }
@@ -114,15 +116,28 @@ type Chain = (options?: { forceRefresh?: boolean }) => Promise<S3Credentials>;
 let chain: Promise<Chain> | undefined;
 
 /** What AWS's own clients find in a pod: variables, a web identity, the container's or the node's. Loaded only where needed. */
-async function environmentCredentials(renew: boolean): Promise<S3Credentials> {
+async function environmentCredentials(clock: Clock, renew: boolean): Promise<S3Credentials> {
   chain ??= import("@aws-sdk/credential-provider-node").then(({ defaultProvider }) => defaultProvider() as Chain);
+  const own = chain;
+  const answered = new AbortController();
+  const late = clock.sleep(LENT_WITHIN_MS, answered.signal).then(() => {
+    // Who asks it again would wait for the same answer.
+    if (chain === own) chain = undefined;
+    throw new RepositoryError("REPOSITORY_UNREACHABLE", "credentials for S3 are not given in time", {
+      hint: "See whether the pods reach who lends their role: AWS's token service, or the node's agent.",
+    });
+  });
+  const asked = own.then((provider) => provider({ forceRefresh: renew }));
   try {
-    return await (await chain)({ forceRefresh: renew });
+    return await Promise.race([asked, late]);
   } catch (cause) {
+    if (cause instanceof RepositoryError) throw cause;
     throw new RepositoryError("REPOSITORY_FORBIDDEN", "there are no credentials for S3", {
       cause,
       hint: "Name a Secret in spec.s3.credentialsSecretRef, or give the pods' service account a role.",
     });
+  } finally {
+    answered.abort();
   }
 }
 
