@@ -145,7 +145,8 @@ function statefulSet(
                 { name: "NODE_NAME", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } },
               ],
               ports: Object.entries(AGENT_PORTS).map(([name, containerPort]) => ({ name, containerPort })),
-              startupProbe: { ...probe("/readyz"), failureThreshold: 120 },
+              // Not by /readyz: it waits for a repository for as long as that takes, and kubelet would kill it meanwhile.
+              startupProbe: { ...probe("/healthz"), failureThreshold: 120 },
               readinessProbe: probe("/readyz"),
               livenessProbe: { ...probe("/healthz"), failureThreshold: 6 },
               ...TELL_FAILURE,
