@@ -11,7 +11,7 @@ import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
-import { claimsTowards } from "./served-claims.ts";
+import { claimsTowards, lostItsLabel } from "./served-claims.ts";
 import { haltMarks, strategyAfterwards, strategyToGoOn, whyItStaysHalted } from "./start-again.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
@@ -121,7 +121,12 @@ export function awaitTarget(observed: Observed): Outcome {
     status,
   });
   if (machine === undefined || !isOurs(restore, machine))
-    return done("Switched", "The machine was deleted after its disks were switched.");
+    return done(
+      "Switched",
+      lostItsLabel(observed)
+        ? "The machine's disks were switched to the target."
+        : "The machine was deleted after its disks were switched.",
+    );
   const runStrategy = machine.spec?.runStrategy ?? "Always";
   if (["Halted", "Manual"].includes(runStrategy) && instance === undefined) {
     const why = whyItStaysHalted(machine) ?? `It is not running: its run strategy is ${runStrategy}.`;

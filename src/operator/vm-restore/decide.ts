@@ -27,6 +27,7 @@ import { removeReferences } from "./reference-step.ts";
 import { relocate, removeRelocation } from "./relocation-step.ts";
 import { isUndone, keptDisks, putBack, undoLoss } from "./replace-step.ts";
 import { rollBack } from "./rollback.ts";
+import { howToPutItsLabelBack, lostItsLabel } from "./served-claims.ts";
 import { tellPeers } from "./sharing-step.ts";
 import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
 import { giveStrategyBack } from "./start-again.ts";
@@ -245,6 +246,8 @@ function discard(observed: Observed, reason: string, message: string): Outcome {
   }
   if (machine === undefined && isOurs(restore, instance))
     return waits(waiting("The machine is shutting down."), POLL_MS);
+  // It would be left without its disks.
+  if (lostItsLabel(observed)) return waits(no("TornDown", "LabelLost", howToPutItsLabelBack(observed)), 5000);
   const place = putBack(observed);
   if (!place.passes) return { ...place, conditions: [discarded, ...(place.conditions ?? [])] };
   const gone = release(observed, () => passed(discarded, AGENT_GONE, yes("Completed", "Discarded", discarded.message)));
@@ -325,6 +328,8 @@ function decideDeletion(observed: Observed): Outcome {
     if (!relocation.done) return { ...acts(relocation.actions, depends), againMs: POLL_MS };
     return keepServing(observed, plan, depends);
   }
+  if (lostItsLabel(observed))
+    return keepServing(observed, plan, no("TornDown", "LabelLost", howToPutItsLabelBack(observed)));
   const place = putBack(observed);
   return place.passes ? release(observed, letGo) : place;
 }
@@ -341,7 +346,7 @@ function serving(plan: Plan): Step[] {
 /** For as long as the machine needs it, the agent is cared for as before. */
 function keepServing(observed: Observed, plan: Plan, depends: ConditionDraft): Outcome {
   const steps = serving(plan);
-  if (observed.machine !== undefined) steps.push((seen) => makeMachine(seen, plan));
+  if (isOurs(observed.restore, observed.machine)) steps.push((seen) => makeMachine(seen, plan));
   const kept = runSteps(steps, observed);
   return {
     ...kept,

@@ -13,6 +13,7 @@ import type { Plan } from "./plan.ts";
 import { recreated } from "./recreated.ts";
 import { missingMessage, planReferences, type ReferencePlan } from "./reference-step.ts";
 import { keptDisks, takePlace } from "./replace-step.ts";
+import { howToPutItsLabelBack, lostItsLabel } from "./served-claims.ts";
 import { servedVolume } from "./served-volume.ts";
 import { takeOverState } from "./state-handover.ts";
 import { carriesState, restoreState, stateToCopy } from "./state-step.ts";
@@ -39,6 +40,7 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
       const lost = cutoverBegun(observed) ? [] : missingVolumes(observed);
       return lost.length > 0 ? acts(lost, created(observed)) : passed(created(observed));
     }
+    if (lostItsLabel(observed)) return waits(no(CREATED, "LabelLost", howToPutItsLabelBack(observed)), 10_000);
     const message = `There is a VirtualMachine ${name} that this restore did not make. Delete one of the two.`;
     // Nobody tells when a machine of somebody else goes.
     return waits(no(CREATED, "VirtualMachineExists", message), 10_000);

@@ -36,7 +36,7 @@ const UNDER_WAY = ["Preparing", "Staging", "Launching", "Running", "Relocating",
 /** It waits for people or a time, and reads little or nothing meanwhile: it must not hold up all others for as long. */
 const AT_REST = [
   ...["AwaitingBegin", "Paused", "RolledBack", "RollBackDecided", "AwaitingApproval", "AwaitingTime"],
-  ...["LiveMigrationNotPossible", "LiveMigrationGivenUp", "VolumesChanged", "MachineDependsOnAgent"],
+  ...["LiveMigrationNotPossible", "LiveMigrationGivenUp", "VolumesChanged", "MachineDependsOnAgent", "LabelLost"],
 ];
 
 export function repositoryKey(namespace: string, name: string): string {

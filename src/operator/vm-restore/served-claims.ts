@@ -1,4 +1,5 @@
-import { restoreNames } from "./names.ts";
+import { LABELS } from "../../api/group.ts";
+import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 
 /** The claims that the agent serves, by the targets that take their place. */
@@ -12,6 +13,28 @@ export function claimsTowards(observed: Observed, place: "Target" | "Served"): R
   return new Map(
     claimPairs(observed).map(({ served, target }) => (place === "Target" ? [served, target] : [target, served])),
   );
+}
+
+/**
+ * Whether there is a machine without this restore's label whose disks are claims of this restore. People replace a machine's whole manifest,
+ * and the label goes with it; its disks are where they were.
+ */
+export function lostItsLabel({ restore, machine, disks }: Observed): boolean {
+  if (machine === undefined || isOurs(restore, machine)) return false;
+  const own = new Set<string | undefined>(
+    disks.flatMap(({ claim, targetClaim }) =>
+      [claim, targetClaim].flatMap((each) => (each !== undefined && isOurs(restore, each) ? [each.metadata.name] : [])),
+    ),
+  );
+  const volumes = machine.spec?.template?.spec?.volumes ?? [];
+  return volumes.some(({ persistentVolumeClaim: claim }) => own.has(claim?.claimName));
+}
+
+/** For people, where {@link lostItsLabel}. */
+export function howToPutItsLabelBack({ restore, spec }: Observed): string {
+  const { name } = spec.virtualMachine;
+  const { namespace, uid } = restore.metadata;
+  return `VirtualMachine ${name} uses disks of this restore, and lost the label that says so. Put it back: \`kubectl label virtualmachine ${name} --namespace ${namespace} ${LABELS.restoreUid}=${uid}\`.`;
 }
 
 /** Whether the machine refers to a claim that the agent serves. */

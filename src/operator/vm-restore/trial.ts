@@ -6,7 +6,7 @@ import { isGuestReady } from "./guest.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import type { Plan } from "./plan.ts";
-import { refersToServed } from "./served-claims.ts";
+import { howToPutItsLabelBack, lostItsLabel, refersToServed } from "./served-claims.ts";
 import { no, type Outcome, passed, waits, yes } from "./step.ts";
 
 const COMMITTED = "Committed";
@@ -52,7 +52,9 @@ export function verdictOf(observed: Observed): Verdict {
   // nothing can go back any more → commit
   if (restore.metadata.deletionTimestamp !== undefined)
     return { is: "commit", reason: "Deleted", message: "The VMRestore was deleted: the machine stays on its target." };
-  if (!isOurs(restore, machine))
+  if (lostItsLabel(observed) && trial.decision !== "Commit")
+    return { is: "wait", endsAt: undefined, message: howToPutItsLabelBack(observed).replace(/\.$/, "") };
+  if (!isOurs(restore, machine) && !lostItsLabel(observed))
     return {
       is: "commit",
       reason: "MachineDeleted",
@@ -152,8 +154,10 @@ function keepForMachine(observed: Observed, plan: Plan): Outcome {
 }
 
 /** What is lost by going back, in words. */
-export function lossOf({ machine }: Observed): string {
-  const switched = switchedAt(machine);
+export function lossOf(observed: Observed): string {
+  const switched = switchedAt(observed.machine);
+  // Its marks may have gone with its label.
+  if (switched === undefined && lostItsLabel(observed)) return "Going back loses what the machine wrote on its target.";
   if (switched === undefined) return "It never ran from its target: going back loses nothing.";
   return `Going back loses what the machine wrote since ${switched}.`;
 }
