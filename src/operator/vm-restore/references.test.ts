@@ -7,10 +7,12 @@ import {
   JOBS,
   type Job,
   NETWORK_ATTACHMENTS,
+  PODS,
   SECRETS,
   VIRTUAL_MACHINES,
   VM_RESTORES,
 } from "../kinds.ts";
+import { settle } from "./testing/course.ts";
 import { fullManifest, LAN, revision } from "./testing/full-manifest.ts";
 import { Crash, phaseIs, play, restoreIn } from "./testing/run.ts";
 import { TENANT, World } from "./testing/world.ts";
@@ -330,6 +332,32 @@ test("a machine does not start with another TPM because its state could not be p
   await play(world, () => stateJob() !== undefined && stateJob()?.metadata.uid !== first);
   expect(machine()).toBeUndefined();
   world.stateJobFails = false;
+  await play(world, phaseIs("Completed"));
+});
+
+test("no machine starts while a pod of the Job that puts state back is still ending: it could write old state over new", async () => {
+  world.objects = EVERYTHING;
+  world.stateFiles = STATE;
+  world.restore();
+  await play(world, () => stateJob() !== undefined);
+  const job = stateJob();
+  expect(job).toMatchObject({ spec: { podReplacementPolicy: "Failed" } });
+  const base = job?.metadata.name ?? "";
+  const name = `${base}-9`;
+  world.cluster.put(PODS, {
+    ...{ apiVersion: "v1", kind: "Pod", spec: {}, status: { phase: "Running" } },
+    metadata: {
+      ...{ name, namespace: TENANT, finalizers: ["example.org/node-does-not-answer"] },
+      labels: { ...job?.metadata.labels, "job-name": base },
+    },
+  });
+  await settle(world, 30);
+  expect(stateJob()).toBeUndefined();
+  expect(machine()).toBeUndefined();
+  world.cluster.change(PODS, TENANT, name, ({ metadata }) => {
+    metadata.finalizers = [];
+  });
+  world.cluster.erase(PODS, TENANT, name);
   await play(world, phaseIs("Completed"));
 });
 

@@ -54,6 +54,12 @@ test("a filesystem target has room for its overhead, a block target is the disk,
   expect(bytesOf(world, "archive")).toBe(2 ** 30);
 });
 
+test("a pod of the Job that is ending is not replaced before it has ended: two would write to one target", async () => {
+  const world = await relocating();
+  const [job] = world.cluster.all(JOBS).filter(({ metadata }) => metadata.name.endsWith("-copy"));
+  expect(job).toMatchObject({ spec: { podReplacementPolicy: "Failed" } });
+});
+
 test("one Job copies to all of them, to a device or to a file system as each is", async () => {
   const world = await relocating();
   const job = world.cluster.all(JOBS).find(({ metadata }) => metadata.name.endsWith("-copy")) as unknown as {

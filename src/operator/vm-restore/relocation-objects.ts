@@ -105,6 +105,9 @@ export function relocationJob(options: {
     spec: {
       // A pod that died is replaced by the Job; a Job that gave up is replaced by the operator.
       backoffLimit: 3,
+      // The default makes the next one beside a pod that is ending still, on a node that does not answer perhaps: what that read long ago
+      // could come to a shared target after what the next one has copied since.
+      podReplacementPolicy: "Failed",
       template: {
         metadata: { labels: { ...labels, "app.kubernetes.io/name": "vmrestore-relocation" } },
         spec: {

@@ -45,16 +45,17 @@ export function stateToCopy(observed: Observed, made: VirtualMachine): string | 
 
 /**
  * Puts TPM and firmware state onto the claim before the machine's first start, by a Job beside the claim: a guest that sealed its
- * disk's key to its TPM cannot begin with another one. Job → done → that it is done → Job gone → machine, each seen before the next.
+ * disk's key to its TPM cannot begin with another one. Job → done → that it is done → Job and its pods gone → machine, each seen before the next.
  *
  * @param from the claim to copy it from; undefined for what the backup holds, which the agent gives
  */
 export function restoreState(observed: Observed, plan: Plan, from?: string): Outcome {
-  const { restore, now, stateJob: job, stateSecret: secret } = observed;
+  const { restore, now, stateJob: job, stateSecret: secret, statePods } = observed;
   const machine = restore.status?.machine;
   const done = machine?.stateRestored === true;
   if (done) {
-    if (job === undefined && secret === undefined) return passed();
+    // A Job is gone before its pods are.
+    if (job === undefined && secret === undefined && statePods.length === 0) return passed();
     return {
       ...waits(RESTORING, 500),
       actions: [...removeIfThere(JOBS, job), ...removeIfThere(SECRETS, secret)],
@@ -128,6 +129,8 @@ function jobOf({ restore, spec, settings }: Observed, plan: Plan, { args, mount,
     metadata: { name: names.stateJob, namespace: restore.metadata.namespace ?? "", labels },
     spec: {
       backoffLimit: 3,
+      // A pod that is ending still, on a node that does not answer perhaps, has the claim to itself.
+      podReplacementPolicy: "Failed",
       template: {
         metadata: { labels: { ...labels, "app.kubernetes.io/name": "vmrestore-state" } },
         spec: {
