@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net";
 import { AGENT_PORTS } from "../../api/agent-config.ts";
 import { LABELS } from "../../api/group.ts";
 import type { VMRestore } from "../../api/vm-restore.ts";
@@ -30,7 +31,7 @@ export function servedVolume(
         volumeMode: "Filesystem",
         persistentVolumeReclaimPolicy: "Retain",
         storageClassName: "",
-        mountOptions: mountOptions(AGENT_PORTS.nfs),
+        mountOptions: mountOptions(AGENT_PORTS.nfs, isIPv6(server.address)),
         claimRef: { apiVersion: "v1", kind: "PersistentVolumeClaim", namespace, name: names.claim },
         nfs: { server: server.address, path: server.exportPath },
       },
@@ -52,6 +53,8 @@ export function servedVolume(
 }
 
 /** One port for everything: no portmapper, no lock manager. */
-function mountOptions(port: number): string[] {
-  return ["nfsvers=3", "tcp", "nolock", `port=${port}`, `mountport=${port}`, "mountproto=tcp", "hard"];
+function mountOptions(port: number, isVersion6: boolean): string[] {
+  // Linux refuses a `mountproto` that is not of the server's family; `tcp` stands for either.
+  const mountProtocol = isVersion6 ? "tcp6" : "tcp";
+  return ["nfsvers=3", "tcp", "nolock", `port=${port}`, `mountport=${port}`, `mountproto=${mountProtocol}`, "hard"];
 }
