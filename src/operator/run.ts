@@ -41,8 +41,8 @@ export interface OperatorOptions {
   readonly checkNodes?: boolean;
   /** Default: the pod's service account. */
   readonly kubeconfig?: string;
-  /** IP address and port of `/healthz`, `/readyz` and `/metrics`; port 0 is any free one. */
-  readonly listen: { readonly host: string; readonly port: number };
+  /** IP address (every one unless given) and port of `/healthz`, `/readyz` and `/metrics`; port 0 is any free one. */
+  readonly listen: { readonly host?: string; readonly port: number };
   readonly logger?: Logger;
   readonly connector?: AgentConnector;
 }

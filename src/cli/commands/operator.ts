@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
+import { listenAddress } from "../listen-address.ts";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
@@ -31,7 +32,7 @@ export function operatorCommand(): Command {
     .option("--kubeconfig <file>", "how to reach the cluster; by default the pod's service account")
     .option(
       "--listen <address>",
-      "ip:port of health and metrics; by default 0.0.0.0:9464, and outside a cluster any free port",
+      "ip:port of health and metrics; by default :9464, which is every address, and outside a cluster any free port",
     )
     .action(
       async ({
@@ -45,13 +46,12 @@ export function operatorCommand(): Command {
         listen,
       }: Options) => {
         const { runOperator } = await import("../../operator/run.ts");
-        const [host, port] = (listen ?? (kubeconfig === undefined ? "0.0.0.0:9464" : "127.0.0.1:0")).split(/:(?=\d+$)/);
         await runOperator(
           {
             namespace,
             image,
             shareBlobs,
-            listen: { host: host ?? "0.0.0.0", port: Number(port ?? 9464) },
+            listen: listenAddress(listen ?? (kubeconfig === undefined ? ":9464" : "127.0.0.1:0")),
             ...(s3ServiceAccount === undefined ? {} : { s3ServiceAccount }),
             ...(maxRestoresPerNamespace === undefined ? {} : { maxRestoresPerNamespace }),
             ...(checkNodes === undefined ? {} : { checkNodes }),

@@ -2,7 +2,8 @@ import { createServer, type Server } from "node:http";
 import type { Registry } from "prom-client";
 
 export interface HealthServerOptions {
-  readonly host: string;
+  /** Every address of the machine unless given. */
+  readonly host?: string | undefined;
   /** 0: any free one. */
   readonly port: number;
   readonly registry: Registry;
@@ -30,7 +31,7 @@ export async function serveHealth(options: HealthServerOptions): Promise<Server>
   server.requestTimeout = 10_000;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(options.port, options.host, resolve);
+    server.listen({ port: options.port, ...(options.host === undefined ? {} : { host: options.host }) }, resolve);
   });
   return server;
 }
