@@ -42,3 +42,14 @@ test("lies in the last page, whole, and nowhere on a small disk", () => {
     }),
   );
 });
+
+test("never reaches beyond a disk that ends within a sector", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 64 * 1024, max: 2 ** 43 }), (size) => {
+      const from = heldBackFrom(size);
+      expect(from % 4096).toBe(0);
+      expect(size - from).toBeGreaterThanOrEqual(MARKER_BYTES);
+      expect(size - from).toBeLessThan(4096 + MARKER_BYTES);
+    }),
+  );
+});

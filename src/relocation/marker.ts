@@ -20,9 +20,12 @@ export interface Marker {
   readonly size: number;
 }
 
-/** Where the page begins whose content is held back until the end; `size` where nothing is. */
+/**
+ * Where the page begins whose content is held back until the end; `size` where nothing is. Where the disk ends so soon after the
+ * beginning of its last page that a marker would reach beyond it, the page before is held back too.
+ */
 export function heldBackFrom(size: number): number {
-  return size < SMALLEST ? size : Math.floor((size - 1) / PAGE) * PAGE;
+  return size < SMALLEST ? size : Math.floor((size - MARKER_BYTES) / PAGE) * PAGE;
 }
 
 export function newTargetId(): string {

@@ -106,7 +106,7 @@ describe("a fresh image in a directory", () => {
     expect((await readFile(join(scratch, "disk.img"))).equals(root.content)).toBe(true);
   });
 
-  test.each([512, 4096, 65_536, 65_536 + 512])("of %i bytes", async (size) => {
+  test.each([512, 4096, 65_536, 65_536 + 512, 65_536 + 100])("of %i bytes", async (size) => {
     await start(new ModelDisk("root", randomBytes(size)));
     root.seal();
     await relocate({ verify: true });
