@@ -229,3 +229,18 @@ test("a write that was given up before anything was written marks nothing, so th
   await later.freezeGeneration();
   expect([...later.frozenExtents(0, SIZE)]).toEqual([{ offset: PAGE, length: PAGE }]);
 });
+
+test("zeros that are given up while their mark is made durable never take effect", async () => {
+  const directory = new SimulatedDirectory();
+  const overlay = await open(directory);
+  await overlay.write(0, Buffer.alloc(PAGE, 1), { durable: true });
+  const { id } = await overlay.freezeGeneration();
+  await overlay.dropGeneration(id);
+  const late = new AbortController();
+  const given = overlay.write(0, Buffer.alloc(PAGE), { durable: true, signal: late.signal });
+  while (overlay.dirtyBytes === 0) await Promise.resolve();
+  late.abort(new Error("too late"));
+  await expect(given).rejects.toThrow("too late");
+  expect(await overlay.read(0, PAGE, "guest")).toEqual(Buffer.alloc(PAGE, 1));
+  await overlay.close();
+});

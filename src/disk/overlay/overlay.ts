@@ -330,6 +330,8 @@ export class Overlay implements BlockDevice {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     if (this.#isZero(from, offset, data)) {
+      // It may have waited for its mark, or for what came before it in the same write.
+      signal?.throwIfAborted();
       this.#record({ op: OP.zero, a: from, b: to - from });
       return;
     }
