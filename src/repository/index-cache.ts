@@ -7,7 +7,7 @@ import { bytesOf } from "./grown.ts";
 import type { IdTable } from "./id-table.ts";
 import type { Selection } from "./index-file.ts";
 
-const MAGIC = Buffer.from("VMRIDX02");
+const MAGIC = Buffer.from("VMRIDX03");
 /** Magic, then the length of each part in bytes; the checksum comes last. */
 const HEADER_BYTES = 32;
 const HASH_BYTES = 32;
