@@ -1,10 +1,10 @@
 import type { VMRestoreSpec } from "../../api/vm-restore.ts";
-import { conditionOf } from "../conditions.ts";
+import { conditionOf, isTrue } from "../conditions.ts";
 import type { VirtualMachine } from "../kinds.ts";
 import { LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
-import { refersToServed } from "./served-claims.ts";
+import { claimsOf, refersToServed } from "./served-claims.ts";
 
 /** On the machine while it is cut over, so that a new operator knows what it was like before. RFC 3339 times. */
 export const CUTOVER_ANNOTATIONS = {
@@ -22,6 +22,9 @@ export const ROLLBACK_ANNOTATIONS = {
   lostSince: "vmrestore.io/rollback-lost-since",
   runStrategy: "vmrestore.io/rollback-run-strategy",
 } as const;
+
+/** Reason of the condition CutOver while the disks are about to be switched. */
+export const SWITCHING = "Switching";
 
 /** Whether the machine was halted for cutover and not switched yet: from here it goes forward, unless people take it back. */
 export function cutoverBegun({ restore, machine }: Pick<Observed, "restore" | "machine">): boolean {
@@ -59,6 +62,18 @@ export function isSwitchTold(observed: Observed): boolean {
 }
 
 /**
+ * Whether the status says that the disks are about to be switched: every byte is on the target then, and nothing else is written. That is
+ * so of the very claims that were copied to: one that was made anew has nothing on it.
+ */
+export function isSwitchForetold(observed: Observed): boolean {
+  const { restore, disks } = observed;
+  const conditions = conditionsBefore(observed);
+  if (conditionOf(conditions, "CutOver")?.reason !== SWITCHING || !isTrue(conditions, "Relocated")) return false;
+  const copied = new Map(restore.status?.targetClaims?.map(({ disk, uid }) => [disk, uid]));
+  return disks.every(({ name, targetClaim: claim }) => claim !== undefined && copied.get(name) === claim.metadata.uid);
+}
+
+/**
  * Whether the machine's disks are the target claims, so that it needs the agent no more. Told by the mark that this operator sets in
  * the same write as the claims: claims alone prove nothing, because people edit machines, and may do so while half is copied.
  */
@@ -66,7 +81,17 @@ export function isSwitched(observed: Observed): boolean {
   const { restore, machine } = observed;
   // The machine may be deleted afterwards.
   if (isSwitchTold(observed)) return true;
+  // It may be deleted, or lose its marks, before anybody saw what became of the switch.
+  if (isSwitchForetold(observed) && (machine === undefined || isOnTargets(observed))) return true;
   return isOurs(restore, machine) && switchedAt(machine) !== undefined && !refersToServed(observed);
+}
+
+function isOnTargets(observed: Observed): boolean {
+  const { restore, machine, disks } = observed;
+  const claims = claimsOf(machine);
+  return (
+    isOurs(restore, machine) && disks.every(({ target }) => claims.has(target.claimName)) && !refersToServed(observed)
+  );
 }
 
 /** When the machine's disks were switched to the target, as it bears the mark. */
@@ -74,14 +99,36 @@ export function switchedAt(machine: VirtualMachine | undefined): string | undefi
   return machine?.metadata.annotations?.[CUTOVER_ANNOTATIONS.switched];
 }
 
-/** Whether the machine was halted to be taken back to the media agent, and is not there yet. From here there is no way but back. */
-export function rollbackBegun({ restore, machine }: Observed): boolean {
-  return isOurs(restore, machine) && machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] !== undefined;
+/**
+ * Since when the machine has been writing to its target; undefined where it never did. One that lost its mark has done so since no earlier
+ * than its cutover began.
+ */
+export function onTargetSince(observed: Observed): string | undefined {
+  const { restore, machine } = observed;
+  const marked = switchedAt(machine);
+  if (marked !== undefined || machine === undefined || refersToServed(observed)) return marked;
+  const step = restore.status?.timeline?.find((each) => each.step === "CuttingOver");
+  return step?.resumedAt ?? step?.startedAt ?? restore.metadata.creationTimestamp;
 }
 
-/** Whether the machine was taken back to the media agent, since whatever time. */
+/**
+ * Whether the machine was halted to be taken back to the media agent, and is not there yet. From here there is no way but back. The
+ * status says so for a machine that lost its marks.
+ */
+export function rollbackBegun(observed: Observed): boolean {
+  const { restore, machine } = observed;
+  if (!isOurs(restore, machine)) return false;
+  const { [ROLLBACK_ANNOTATIONS.runStrategy]: runStrategy, [ROLLBACK_ANNOTATIONS.rolledBack]: rolledBack } =
+    machine?.metadata.annotations ?? {};
+  if (runStrategy !== undefined) return true;
+  return rolledBack === undefined && conditionOf(conditionsBefore(observed), "CutOver")?.reason === "RollingBack";
+}
+
+/** Whether the machine was taken back to the media agent, since whatever time. The status says so for one that lost its marks. */
 export function wasRolledBack({ restore, machine }: Pick<Observed, "restore" | "machine">): boolean {
-  return isOurs(restore, machine) && machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.rolledBack] !== undefined;
+  if (!isOurs(restore, machine)) return false;
+  if (machine?.metadata.annotations?.[ROLLBACK_ANNOTATIONS.rolledBack] !== undefined) return true;
+  return isTrue(restore.status?.conditions, "RolledBack");
 }
 
 /**

@@ -4,7 +4,14 @@ import { type Action, removeIfThere } from "../actions.ts";
 import { conditionOf } from "../conditions.ts";
 import { JOBS, type VirtualMachine } from "../kinds.ts";
 import { dirtyBytes, diskStatus, progressOf } from "./copy-progress.ts";
-import { CUTOVER_ANNOTATIONS, cutoverBegun, pinOf } from "./cutover-state.ts";
+import {
+  CUTOVER_ANNOTATIONS,
+  cutoverBegun,
+  isSwitchForetold,
+  onTargetSince,
+  pinOf,
+  SWITCHING,
+} from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { launcherTrouble } from "./launcher-trouble.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
@@ -65,11 +72,13 @@ export function cutOver(observed: Observed): Outcome {
   if (disks.some(({ name }) => progressOf(observed, name)?.state !== "Done")) {
     return waits(no("CutOver", "FinalPass", whatRemains(observed)), POLL_MS);
   }
-  const switching = no("CutOver", "Switching", "The machine's disks are being switched to the target.");
+  const switching = no("CutOver", SWITCHING, "The machine's disks are being switched to the target.");
   if (job !== undefined || jobPods.length > 0) {
     return { ...acts(removeIfThere(JOBS, job), switching), againMs: POLL_MS };
   }
   if (instance !== undefined || mountingPods.length > 0) return waits(halting, POLL_MS);
+  // It is written down first: the machine may be deleted, or lose its marks, before anybody saw that it was switched.
+  if (!isSwitchForetold(observed)) return waits(switching, 0);
   return acts([switchDisks(observed, machine)], switching);
 }
 
@@ -125,14 +134,14 @@ export function awaitTarget(observed: Observed): Outcome {
       "Switched",
       lostItsLabel(observed)
         ? "The machine's disks were switched to the target."
-        : "The machine was deleted after its disks were switched.",
+        : "The machine was deleted; its disks are on the target.",
     );
   const runStrategy = machine.spec?.runStrategy ?? "Always";
   if (["Halted", "Manual"].includes(runStrategy) && instance === undefined) {
     const why = whyItStaysHalted(machine) ?? `It is not running: its run strategy is ${runStrategy}.`;
     return done("Switched", `The machine's disks are on the target. ${why}`);
   }
-  const { began, switched } = CUTOVER_ANNOTATIONS;
+  const { began } = CUTOVER_ANNOTATIONS;
   const annotations = machine.metadata.annotations ?? {};
   if (isGuestReady(observed)) {
     const downtime = formatDuration(now - Date.parse(annotations[began] ?? ""));
@@ -144,7 +153,7 @@ export function awaitTarget(observed: Observed): Outcome {
       annotations[began] === undefined ? {} : { cutoverDowntime: downtime },
     );
   }
-  if (now - Date.parse(annotations[switched] ?? "") > parseDuration(spec.launch.guestReady.timeout)) {
+  if (now - Date.parse(onTargetSince(observed) ?? "") > parseDuration(spec.launch.guestReady.timeout)) {
     return done(
       "GuestNotReady",
       "The machine's disks are on the target, but the guest did not get ready there in time. See its console.",

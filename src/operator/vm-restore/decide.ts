@@ -14,6 +14,7 @@ import { holdDrains } from "./drain-step.ts";
 import { tellPlan, toldPlan } from "./dry-run.ts";
 import { afterRollback } from "./held-back.ts";
 import { keepProfile } from "./learned-profile.ts";
+import { markAgain } from "./live-marks.ts";
 import { isExpired, liveMount, liveMountStatus, neverExpires } from "./live-mount.ts";
 import { liveBegun, releaseInstance } from "./live-state.ts";
 import { migrateLive } from "./live-step.ts";
@@ -48,6 +49,8 @@ const AGENT_GONE = yes("TornDown", "Gone", "The media agent is gone.");
  */
 export function decide(observed: Observed): Outcome {
   const { restore, plan, machine } = observed;
+  const marked = markAgain(observed);
+  if (marked.length > 0) return acts(marked);
   // That it was switched is written down first: with its instance a machine that is being deleted goes.
   const isGoing = machine?.metadata.deletionTimestamp !== undefined;
   const released = isGoing && isSwitched(observed) && !isSwitchTold(observed) ? [] : releaseInstance(observed);

@@ -24,7 +24,7 @@ export function afterRollback(observed: Observed): ConditionDraft[] {
   const { machine, disks } = observed;
   const before = conditionsBefore(observed);
   const annotations = machine?.metadata.annotations ?? {};
-  if (annotations[ROLLBACK_ANNOTATIONS.rolledBack] === undefined) return [];
+  if (!wasRolledBack(observed)) return [];
   if (conditionOf(before, "CutOver")?.reason === "RollingBack") {
     const since = annotations[ROLLBACK_ANNOTATIONS.lostSince];
     const claims = disks.map(({ target }) => target.claimName).join(", ");

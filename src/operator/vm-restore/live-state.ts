@@ -130,11 +130,16 @@ function placeOf(observed: Observed, volumes: readonly VirtualMachineVolume[] | 
   return pairs.every(({ served, target }) => claims.has(target) && !claims.has(served)) ? "Target" : "Neither";
 }
 
-/** Gives or takes the instance's finalizer. */
-export function holdInstance(instance: VirtualMachineInstance, held: boolean): Action {
+/**
+ * Gives or takes the instance's finalizer.
+ *
+ * @param targets where its disks go, as the machine bears it; kept on the instance, too
+ */
+export function holdInstance(instance: VirtualMachineInstance, held: boolean, targets = ""): Action {
   const others = (instance.metadata.finalizers ?? []).filter((name) => name !== INSTANCE_FINALIZER);
   const finalizers = held ? [...others, INSTANCE_FINALIZER] : others;
-  const object = { ...instance, metadata: { ...instance.metadata, finalizers } };
+  const marks = held ? { annotations: { ...instance.metadata.annotations, [LIVE_ANNOTATIONS.targets]: targets } } : {};
+  const object = { ...instance, metadata: { ...instance.metadata, ...marks, finalizers } };
   return { do: "replace", type: INSTANCES, object: object as unknown as Manifest };
 }
 

@@ -37,7 +37,7 @@ export function migrateLive(observed: Observed): Outcome {
   if (machine === undefined || machine.metadata.deletionTimestamp !== undefined)
     return waits(no("Relocated", "Migrating", "The machine is being deleted."), POLL_MS);
   const cause = endCause(observed, live);
-  if (!live.began) return cause === undefined ? pointAtTargets(observed, machine, live) : cleanUp(machine, cause);
+  if (!live.began) return cause === undefined ? pointAtTargets(observed, machine, live) : cleanUp(machine, live, cause);
   if (live.instance === undefined && live.machineOn !== "Served") return unclear(observed);
   return cause === undefined ? progress(observed, live) : takeBack(observed, machine, live, cause);
 }
@@ -88,7 +88,8 @@ function preparing() {
 }
 
 function pointAtTargets(observed: Observed, machine: VirtualMachine, { instance }: LiveState): Outcome {
-  if (instance !== undefined && !isHeld(instance)) return acts([holdInstance(instance, true)], preparing());
+  if (instance !== undefined && !isHeld(instance))
+    return acts([holdInstance(instance, true, machine.metadata.annotations?.[LIVE_ANNOTATIONS.targets])], preparing());
   const annotations = { [LIVE_ANNOTATIONS.began]: new Date(observed.now).toISOString() };
   const migrating = no("Relocated", "Migrating", "KubeVirt is about to take over the target claims.");
   return acts([point(observed, machine, "Target", annotations)], migrating);
@@ -159,10 +160,13 @@ function takeBack(observed: Observed, machine: VirtualMachine, live: LiveState, 
   const isBack = live.instance === undefined || live.isOver || (!live.isMoving && live.instanceOn === "Served");
   const isOpen = live.instance !== undefined && !live.isOver && live.open !== undefined;
   if (!isBack || isOpen || running.length > 0) return waits(cancelling, POLL_MS);
-  return cleanUp(machine, cause);
+  return cleanUp(machine, live, cause);
 }
 
-function cleanUp(machine: VirtualMachine, { message }: Cause): Outcome {
+/** The marks go last: an instance that is held and a machine without them are one that somebody replaced. */
+function cleanUp(machine: VirtualMachine, { instance }: LiveState, { message }: Cause): Outcome {
+  if (instance !== undefined && isHeld(instance))
+    return acts([holdInstance(instance, false)], no("Relocated", "Cancelled", sentence(message)));
   const change = { annotations: WITHOUT_MARKS, spec: { updateVolumesStrategy: undefined } };
   return acts([updateMachine(machine, change)], no("Relocated", "Cancelled", sentence(message)));
 }

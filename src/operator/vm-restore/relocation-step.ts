@@ -15,7 +15,9 @@ import { beginLive, migrateLive } from "./live-step.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { pauseRelocation, withoutCutover, withoutJob } from "./pause.ts";
+import { hasEnded } from "./pods.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
+import { claimPairs, refersToTarget } from "./served-claims.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 import { type Choice, chooseStrategy } from "./strategy.ts";
 import { targetProblem } from "./target-check.ts";
@@ -109,6 +111,18 @@ function copyDisks(observed: Observed, choice: Choice): Outcome {
   return runJob(observed, progress);
 }
 
+/** Whether the machine writes to a target, or would as soon as it starts: nobody else may. One that is halted for cutover does not start. */
+function isTargetInUse(observed: Observed): boolean {
+  return observed.targetPods.some((pod) => !hasEnded(pod)) || (refersToTarget(observed) && !cutoverBegun(observed));
+}
+
+function targetInUse(observed: Observed): ConditionDraft {
+  const pairs = claimPairs(observed);
+  const list = (claims: string[]): string => claims.join(", ");
+  const message = `The machine uses its target (${list(pairs.map(({ target }) => target))}), though it was not switched there: nothing is copied for as long as it does. What is on the target and what is in the media agent may differ, and the next copy replaces what is on the target. To run it from the media agent, stop it and set its volumes to ${list(pairs.map(({ served }) => served))}.`;
+  return no("Relocated", "TargetInUse", message);
+}
+
 /** Claims and certificate; undefined once they stand and the agent's progress is about these very claims. */
 function prepareTargets(observed: Observed, { reason }: Choice): Outcome | undefined {
   const preparing = preparingTargets(reason);
@@ -119,6 +133,7 @@ function prepareTargets(observed: Observed, { reason }: Choice): Outcome | undef
   }
   const claims = prepareClaims(observed, preparing);
   if (claims !== undefined) return claims;
+  if (isTargetInUse(observed)) return withoutJob(observed, targetInUse(observed));
   const fresh = bindProgress(observed, preparing);
   if (fresh !== undefined) return fresh;
   if (observed.jobSecret === undefined && observed.keys !== undefined) {

@@ -7,9 +7,9 @@ import {
   CUTOVER_ANNOTATIONS,
   cutoverBegun,
   isSwitched,
+  onTargetSince,
   ROLLBACK_ANNOTATIONS,
   rollbackBegun,
-  switchedAt,
 } from "./cutover-state.ts";
 import { missingVolumes } from "./machine-step.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
@@ -48,7 +48,10 @@ function goBack(observed: Observed, plan: Plan): Outcome {
   const before = conditionOf(conditionsBefore(observed), "CutOver");
   const halting = rollingBack("The machine is being shut down, to go back to the media agent.");
   if (machine === undefined || before?.reason !== halting.reason) return waits(halting, 0);
-  if (isOverlayLost(observed) && switchedAt(machine) !== undefined) return stayOnTarget(machine);
+  if (isOverlayLost(observed) && onTargetSince(observed) !== undefined) return stayOnTarget(machine);
+  const isMarked = machine.metadata.annotations?.[ROLLBACK_ANNOTATIONS.runStrategy] !== undefined;
+  // Somebody replaced it.
+  if (!isMarked && machine.spec?.runStrategy !== "Halted") return acts([halt(observed, machine)], halting);
   if (machine.spec?.runStrategy !== "Halted")
     return acts([updateMachine(machine, { spec: { runStrategy: "Halted" } })], halting);
   if (instance !== undefined) return waits(halting, POLL_MS);
@@ -122,7 +125,7 @@ function switchBack(observed: Observed, machine: VirtualMachine): Action {
   return updateMachine(machine, {
     annotations: {
       [ROLLBACK_ANNOTATIONS.rolledBack]: new Date(observed.now).toISOString(),
-      [ROLLBACK_ANNOTATIONS.lostSince]: switchedAt(machine),
+      [ROLLBACK_ANNOTATIONS.lostSince]: onTargetSince(observed),
       [ROLLBACK_ANNOTATIONS.runStrategy]: undefined,
       [CUTOVER_ANNOTATIONS.began]: undefined,
       [CUTOVER_ANNOTATIONS.switched]: undefined,

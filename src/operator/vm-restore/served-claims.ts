@@ -1,4 +1,5 @@
 import { LABELS } from "../../api/group.ts";
+import type { VirtualMachine } from "../kinds.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 
@@ -26,8 +27,7 @@ export function lostItsLabel({ restore, machine, disks }: Observed): boolean {
       [claim, targetClaim].flatMap((each) => (each !== undefined && isOurs(restore, each) ? [each.metadata.name] : [])),
     ),
   );
-  const volumes = machine.spec?.template?.spec?.volumes ?? [];
-  return volumes.some(({ persistentVolumeClaim: claim }) => own.has(claim?.claimName));
+  return [...claimsOf(machine)].some((claim) => own.has(claim));
 }
 
 /** For people, where {@link lostItsLabel}. */
@@ -39,7 +39,18 @@ export function howToPutItsLabelBack({ restore, spec }: Observed): string {
 
 /** Whether the machine refers to a claim that the agent serves. */
 export function refersToServed(observed: Observed): boolean {
-  const served = new Set<string | undefined>(claimPairs(observed).map((pair) => pair.served));
-  const volumes = observed.machine?.spec?.template?.spec?.volumes ?? [];
-  return volumes.some(({ persistentVolumeClaim: claim }) => served.has(claim?.claimName));
+  const claims = claimsOf(observed.machine);
+  return claimPairs(observed).some(({ served }) => claims.has(served));
+}
+
+/** Whether the machine refers to a target claim. */
+export function refersToTarget({ machine, disks }: Observed): boolean {
+  const claims = claimsOf(machine);
+  return disks.some(({ target }) => claims.has(target.claimName));
+}
+
+/** The claims that a machine refers to, by name. */
+export function claimsOf(machine: VirtualMachine | undefined): ReadonlySet<string | undefined> {
+  const volumes = machine?.spec?.template?.spec?.volumes ?? [];
+  return new Set(volumes.map(({ persistentVolumeClaim: claim }) => claim?.claimName));
 }

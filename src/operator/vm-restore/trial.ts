@@ -1,7 +1,7 @@
 import { parseDuration } from "../../api/duration.ts";
 import { type ConditionDraft, conditionOf, isTrue } from "../conditions.ts";
 import { runAgent } from "./agent-step.ts";
-import { switchedAt } from "./cutover-state.ts";
+import { onTargetSince } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
@@ -155,9 +155,7 @@ function keepForMachine(observed: Observed, plan: Plan): Outcome {
 
 /** What is lost by going back, in words. */
 export function lossOf(observed: Observed): string {
-  const switched = switchedAt(observed.machine);
-  // Its marks may have gone with its label.
-  if (switched === undefined && lostItsLabel(observed)) return "Going back loses what the machine wrote on its target.";
+  const switched = onTargetSince(observed);
   if (switched === undefined) return "It never ran from its target: going back loses nothing.";
   return `Going back loses what the machine wrote since ${switched}.`;
 }
