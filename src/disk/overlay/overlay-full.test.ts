@@ -303,3 +303,61 @@ test("writes that are ended give up waiting for space, those behind them too, an
   const firsts = await Promise.all([0, 1, 2].map((page) => overlay.read(page * PAGE, 1, "guest")));
   expect(firsts.map(([first]) => first)).toEqual([7, 7, 5]);
 });
+
+/** What waits for the repository, which never answers, and what waits behind it. */
+async function waitForRepository(change: Partial<OverlayOptions> = {}): Promise<{
+  readonly overlay: Overlay;
+  readonly writes: readonly Promise<void>[];
+  readonly answer: () => void;
+}> {
+  const base = memorySource(Buffer.alloc(SIZE, 7));
+  let answer: () => void = () => undefined;
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const slow = { ...base, read: (...args: Parameters<typeof base.read>) => answered.then(() => base.read(...args)) };
+  const { overlay } = await open(new SimulatedDirectory(), { base: slow, ...change });
+  // Part of a sector, what waits behind it, and zeros that begin and end within sectors.
+  const writes = [
+    overlay.write(PAGE + 1, Buffer.alloc(1, 1), { durable: true }),
+    overlay.write(PAGE, Buffer.alloc(2 * PAGE, 2), { durable: true }),
+    overlay.writeZeroes(5 * PAGE + 1, PAGE, { durable: true }),
+  ];
+  for (const write of writes) write.catch(() => undefined);
+  await new Promise(setImmediate);
+  return { overlay, writes, answer };
+}
+
+test("sealing does not wait for the repository: what waits for it is refused, and never takes effect", async () => {
+  const { overlay, writes, answer } = await waitForRepository();
+  await overlay.seal();
+  for (const write of writes) await expect(write).rejects.toMatchObject({ code: "DISK_SEALED" });
+  const { bytes, final } = await overlay.freezeGeneration();
+  expect([bytes, final]).toEqual([0, true]);
+  answer();
+  await new Promise(setImmediate);
+  expect((await overlay.read(0, SIZE, "guest")).every((byte) => byte === 7)).toBe(true);
+  await overlay.unseal();
+  await overlay.write(PAGE + 1, Buffer.alloc(1, 3), { durable: true });
+  expect((await overlay.read(PAGE, 3, "guest")).toString("hex")).toBe("070307");
+});
+
+test("nor does another writer wait for it, also where a page has to become whole", async () => {
+  const { overlay, writes, answer } = await waitForRepository({ partialLimit: 0 });
+  const sectors = overlay.write(9 * PAGE, Buffer.alloc(SECTOR, 4), { durable: true });
+  sectors.catch(() => undefined);
+  await new Promise(setImmediate);
+  const error = new DiskError("WRITER_FENCED", "somebody else writes");
+  await overlay.endWrites(error);
+  for (const write of [...writes, sectors]) await expect(write).rejects.toBe(error);
+  await overlay.write(PAGE, Buffer.alloc(PAGE, 5), { durable: true });
+  answer();
+  await new Promise(setImmediate);
+  expect((await overlay.read(PAGE, PAGE, "guest")).every((byte) => byte === 5)).toBe(true);
+});
+
+test("nor does closing", async () => {
+  const { overlay, writes } = await waitForRepository();
+  await overlay.close();
+  for (const write of writes) await expect(write).rejects.toMatchObject({ code: "DISK_CLOSED" });
+});

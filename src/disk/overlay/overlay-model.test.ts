@@ -1,7 +1,10 @@
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { deferred } from "../../base/deferred.ts";
 import { errorCode } from "../../base/errors.ts";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
+import type { BlockSource } from "../block-device.ts";
+import { DiskError } from "../errors.ts";
 import { memorySource } from "../testing/memory-source.ts";
 import { type Fault, SimulatedDirectory, WentDown } from "../testing/simulated-directory.ts";
 import { Overlay } from "./overlay.ts";
@@ -10,7 +13,7 @@ import { Overlay } from "./overlay.ts";
  * The overlay against a plain array, and a copy that is made of it by generations against both.
  *
  * Covered: writes of any offset and length (bytes, sectors, pages; several at once, over one another), zeros, flushes, reads that race
- * them, writes that are given up, seals, generations, a copying Job that reads while writes are under way, closing and opening; in a disk whose last page and
+ * them, writes that are given up, seals and changes of the writer while the repository is away, generations, a copying Job that reads while writes are under way, closing and opening; in a disk whose last page and
  * last sector are cut off, with a journal so small that checkpoints come all the time. Faults, each at any operation on the files,
  * those of opening included: the process dies (the page cache stays), the power goes (any sector that was not synced is any of its
  * versions, any change of a name happened or not), EIO (of a write after any part of it, of a sync with any part of the data lost),
@@ -51,6 +54,7 @@ interface Change {
 type Step =
   | { readonly kind: "changes"; readonly changes: readonly Change[] }
   | { readonly kind: "copy"; readonly changes: readonly Change[]; readonly drops: boolean }
+  | { readonly kind: "seal away" | "end away"; readonly changes: readonly Change[] }
   | { readonly kind: "flush" | "seal" | "unseal" | "reopen" | "fill up" };
 
 type Trouble = { readonly fault: Fault; readonly power: boolean; readonly whileOpening: number | undefined };
@@ -79,6 +83,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.tuple(changes, fc.boolean()).map(([all, drops]) => ({ kind: "copy" as const, changes: all, drops })),
+  },
+  {
+    weight: 2,
+    arbitrary: fc
+      .tuple(fc.constantFrom("seal away" as const, "end away" as const, "end away" as const), changes)
+      .map(([kind, all]) => ({ kind, changes: all })),
   },
   {
     weight: 4,
@@ -186,6 +196,11 @@ function sectorsOf({ offset, length }: Change): number[] {
 
 class GivenUp extends Error {}
 
+/** What a write may be told that was taken before the disk was sealed, or somebody else wrote. */
+function isGivenUp(error: unknown): boolean {
+  return error instanceof GivenUp || ["DISK_SEALED", "WRITER_FENCED"].includes(errorCode(error) ?? "");
+}
+
 function givenUpAfter(turns: number): AbortSignal {
   const controller = new AbortController();
   const turn = (left: number): unknown =>
@@ -201,6 +216,9 @@ class Run {
   readonly #model = new Model();
   /** What the copying Job has made durable elsewhere. */
   readonly #target = Buffer.from(base);
+  readonly #source = memorySource(base);
+  /** While the repository is away: resolves when it is back. */
+  #back: Promise<void> | undefined;
   #overlay: Overlay | undefined;
   crashes = 0;
 
@@ -248,7 +266,9 @@ class Run {
 
   #open(): Promise<Overlay> {
     const directory = this.#directory.mount();
-    const options = { directory, disk: "root", base: memorySource(base), epoch: 1 };
+    const read: BlockSource["read"] = (...args) =>
+      this.#back?.then(() => this.#source.read(...args)) ?? this.#source.read(...args);
+    const options = { directory, disk: "root", base: { ...this.#source, read }, epoch: 1 };
     return this.#settled(Overlay.open({ ...options, clock: this.#clock, journalBytes: 2048, partialLimit: 4 }));
   }
 
@@ -268,6 +288,10 @@ class Run {
         expect(final && !model.sealed).toBe(false);
         return;
       }
+      case "seal away":
+      case "end away":
+        await this.#whileAway(todo.changes, todo.kind === "seal away");
+        return;
       case "flush":
         await overlay.flush();
         model.settle(model.now);
@@ -300,7 +324,7 @@ class Run {
     const model = this.#model;
     const isSealed = model.sealed;
     if (!isSealed) model.change(all);
-    let isGivenUp = false;
+    let isLeft = false;
     const writes = all.map(async (one) => {
       const { offset, length, fill, asZeroes, durable, patience } = one;
       const signal = patience === undefined ? undefined : givenUpAfter(patience);
@@ -315,14 +339,37 @@ class Run {
     for (const write of await Promise.allSettled(writes)) {
       if (isSealed && write.status === "fulfilled") throw new Error("a write was taken in spite of the seal");
       if (write.status === "fulfilled" || (isSealed && errorCode(write.reason) === "DISK_SEALED")) continue;
-      if (!(write.reason instanceof GivenUp)) throw write.reason;
-      isGivenUp = true;
+      if (!isGivenUp(write.reason)) throw write.reason;
+      isLeft = true;
     }
-    if (!isGivenUp) return;
+    // Where a crash came in between, what has been opened since is looked at already.
+    if (!isLeft || overlay !== this.#overlay) return;
     const check = model.checker();
     const left = await overlay.read(0, SIZE, "guest");
     check(left);
     model.observe(left);
+  }
+
+  /** Seals, or lets somebody else write, while there are writes under way and the repository is away: neither waits for it. */
+  async #whileAway(all: readonly Change[], seals: boolean): Promise<void> {
+    const overlay = this.#live;
+    const back = deferred();
+    this.#back = back.promise;
+    const changed = this.#change(all);
+    changed.catch(() => undefined);
+    try {
+      for (let turn = 0; turn < (all[0]?.fill ?? 0) % 4; turn++) await new Promise(setImmediate);
+      if (seals) await overlay.seal();
+      else await overlay.endWrites(new DiskError("WRITER_FENCED", "somebody else writes"));
+    } finally {
+      this.#back = undefined;
+      back.resolve();
+      await Promise.allSettled([changed]);
+    }
+    await changed;
+    if (!seals) return;
+    this.#model.sealed = true;
+    this.#model.settle(this.#model.now);
   }
 
   /** Looks what is there after opening: it is what it may be, and from now on durable. */
@@ -366,7 +413,7 @@ class Run {
         if (attempt > 0 || whileOpening === undefined || errorCode(error) === "OVERLAY_CORRUPT") throw error;
       }
     }
-    if (during.kind === "seal" || during.kind === "unseal") this.#model.sealed = this.#live.sealed;
+    if (["seal", "unseal", "seal away"].includes(during.kind)) this.#model.sealed = this.#live.sealed;
     expect(this.#live.sealed).toBe(this.#model.sealed);
   }
 

@@ -149,8 +149,8 @@ export class Overlay implements BlockDevice {
   }
 
   /**
-   * After it resolves no write will ever be acknowledged, in this process or a later one, until {@link unseal}. What waits for space is
-   * refused with the others: on a full claim, moving the disk is the way out.
+   * After it resolves no write will ever be acknowledged, in this process or a later one, until {@link unseal}. What waits for space, or for
+   * the backup's bytes around it, is refused with the others: on a full claim, moving the disk is the way out.
    */
   async seal(): Promise<void> {
     this.#refusing = true;
@@ -161,8 +161,8 @@ export class Overlay implements BlockDevice {
   }
 
   /**
-   * When it resolves, every write that has begun has taken effect or never will: what waits for space is given up with this error. What
-   * begins meanwhile is refused with it.
+   * When it resolves, every write that has begun has taken effect or never will: what waits for space, or for the backup's bytes around it,
+   * is given up with this error. What begins meanwhile is refused with it.
    */
   async endWrites(error: DiskError): Promise<void> {
     this.#ending = error;
@@ -356,11 +356,19 @@ export class Overlay implements BlockDevice {
     const start = isWhole ? page * PAGE : Math.floor(from / SECTOR) * SECTOR;
     const end = isWhole ? pageEnd : Math.min(pageEnd, Math.ceil(to / SECTOR) * SECTOR);
     const isAligned = start === from && end === to;
-    const content = isAligned ? bytes : Buffer.from(await this.read(start, end - start, "guest"));
+    const content = isAligned ? bytes : Buffer.from(await this.#readAround(start, end - start));
     if (!isAligned) content.set(bytes, from - start);
     await this.#store(content, start, signal);
     if (isWhole) this.#record({ op: OP.full, a: page, b: 1 });
     else this.#record({ op: OP.partial, a: page, b: sectorMask(page, start, end, this.size) });
+  }
+
+  /** What a write needs of the bytes around it. Given up with what waits for space: it may wait for the repository, which may be away. */
+  async #readAround(offset: number, length: number): Promise<Buffer> {
+    const around = await this.#space.orGiveUp(() => this.read(offset, length, "guest"));
+    // After a sync that failed they may be older than what was written there.
+    this.#commit.throwIfFailed();
+    return around;
   }
 
   /** Puts bytes into the data file. Waits, for as long as it takes, while there is no space. */

@@ -1,4 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
+import { deferred } from "../../base/deferred.ts";
 import { isOutOfSpace } from "./files.ts";
 
 const RETRY_MS = 1000;
@@ -21,7 +22,10 @@ export class SpaceWait {
     return this.#waiting > 0;
   }
 
-  /** Those who wait give up with this reason, and whoever else finds no space until {@link resume}: nobody can come after this and wait. */
+  /**
+   * Those who wait, for something else too, give up with this reason, and whoever comes to wait until {@link resume}: nobody can come
+   * after this and wait.
+   */
   end(reason: Error): void {
     this.#ending.abort(reason);
   }
@@ -49,6 +53,20 @@ export class SpaceWait {
       }
     } finally {
       if (isWaiting) this.#waiting--;
+    }
+  }
+
+  /** Waits for something else than space; rejects with the same reasons as {@link retry}. What comes of it then, nobody uses. */
+  async orGiveUp<T>(body: () => Promise<T>): Promise<T> {
+    const signal = AbortSignal.any([this.#signal, this.#ending.signal]);
+    signal.throwIfAborted();
+    const ended = deferred<never>();
+    const giveUp = (): void => ended.reject(signal.reason);
+    signal.addEventListener("abort", giveUp);
+    try {
+      return await Promise.race([body(), ended.promise]);
+    } finally {
+      signal.removeEventListener("abort", giveUp);
     }
   }
 }
