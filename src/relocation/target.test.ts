@@ -1,5 +1,6 @@
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtemp, readFile, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readFile, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
@@ -75,6 +76,31 @@ describe("a device", () => {
       }),
       { numRuns: 30 },
     );
+  });
+
+  // What a failed write-back leaves, the page cache showing what the device does not have, is made by writing behind a loop device's back.
+  const withLoop = spawnSync("losetup", ["--find"]).status === 0 ? test : test.skip;
+  withLoop("is looked at past a page cache that shows zeros it does not have", async () => {
+    const backing = join(scratch, "backing");
+    await writeFile(backing, Buffer.alloc(SIZE));
+    const loop = execFileSync("losetup", ["--find", "--show", backing], { encoding: "utf8" }).trim();
+    // While somebody has it open, as kubelet does, its page cache outlives each Job.
+    const holder = await open(loop, "r+");
+    try {
+      await holder.read(Buffer.alloc(SIZE), 0, SIZE, 0);
+      await writeFile(backing, Buffer.alloc(SIZE, 7), { flag: "r+" });
+      expect((await holder.read(Buffer.alloc(1), 0, 1, 0)).buffer[0]).toBe(0);
+      const target = await Target.open(loop, SIZE, "copy");
+      await target.writeZeroes(0, SIZE / 2);
+      await target.write(SIZE / 2, Buffer.alloc(SIZE / 4), false);
+      await target.sync();
+      await target.close();
+    } finally {
+      await holder.close();
+      execFileSync("losetup", ["--detach", loop]);
+    }
+    const found = await readFile(backing);
+    expect(found.equals(Buffer.concat([Buffer.alloc((SIZE / 4) * 3), Buffer.alloc(SIZE / 4, 7)]))).toBe(true);
   });
 
   test("stays thin where it reads as zeros", async () => {

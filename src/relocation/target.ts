@@ -2,7 +2,7 @@ import { constants, type Stats } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode, errorMessage } from "../base/errors.ts";
-import { isPageAligned } from "./buffer-pool.ts";
+import { BufferPool, isPageAligned } from "./buffer-pool.ts";
 import { RelocationError } from "./errors.ts";
 import { encodeMarker, heldBackFrom, MARKER_BYTES, type Marker, parseMarker } from "./marker.ts";
 import { isZero, zeroRuns } from "./zero-runs.ts";
@@ -17,6 +17,8 @@ const CHUNK = 1024 * 1024;
 /** What O_DIRECT wants offsets and lengths to be multiples of, whatever the device. */
 const DIRECT_UNIT = 4096;
 const ZEROS = Buffer.alloc(CHUNK);
+/** For looking at what is there. */
+const looks = new BufferPool(CHUNK);
 
 /**
  * Where a disk is copied to. A directory (a mounted claim) gets the file `disk.img`, sized exactly to the disk, sparse. Anything
@@ -30,7 +32,10 @@ export class Target {
   /** Where the page begins that {@link finish} writes; nothing else touches it. */
   readonly heldBackFrom: number;
   readonly #handle: FileHandle;
-  /** The same file without the page cache, where that exists: data that nobody here reads again goes to the device uncopied. */
+  /**
+   * The same file without the page cache, where that exists: data that nobody here reads again goes to the device uncopied, and what is on
+   * the device is seen as it is.
+   */
   readonly #direct: FileHandle | undefined;
   readonly #isImage: boolean;
   #failed: RelocationError | undefined;
@@ -129,16 +134,20 @@ export class Target {
     }
   }
 
-  /** Makes a range read as zeros. Looks first: a thin volume stays thin, and reading one costs nothing. */
+  /**
+   * Makes a range read as zeros. Looks first: a thin volume stays thin, and reading one costs nothing. It looks past the page cache, which
+   * may show zeros that an earlier Job could not write.
+   */
   async writeZeroes(offset: number, length: number): Promise<void> {
-    const buffer = Buffer.allocUnsafe(Math.min(CHUNK, length));
-    for (let at = offset; at < offset + length; at += CHUNK) {
-      const wanted = Math.min(CHUNK, offset + length - at);
-      const found = buffer.subarray(0, wanted);
-      await this.#readInto(found, at);
-      if (isZero(found)) continue;
-      await this.#attempt("writing", () => this.#writeAll(ZEROS.subarray(0, wanted), at));
-    }
+    await looks.use(async (buffer) => {
+      for (let at = offset; at < offset + length; at += CHUNK) {
+        const wanted = Math.min(CHUNK, offset + length - at);
+        const found = buffer.subarray(0, wanted);
+        await this.#look(found, at);
+        if (isZero(found)) continue;
+        await this.#attempt("writing", () => this.#writeAll(ZEROS.subarray(0, wanted), at));
+      }
+    });
   }
 
   async read(offset: number, length: number): Promise<Buffer> {
@@ -174,6 +183,12 @@ export class Target {
     await this.#handle.close();
   }
 
+  /** Reads past the page cache, where that can be. */
+  async #look(into: Buffer, offset: number): Promise<void> {
+    const done = await this.#attempt("reading", () => this.#readDirect(into, offset));
+    if (done < into.length) await this.#readInto(into.subarray(done), offset + done);
+  }
+
   async #readInto(into: Buffer, offset: number): Promise<void> {
     await this.#attempt("reading", async () => {
       for (let done = 0; done < into.length; ) {
@@ -191,14 +206,27 @@ export class Target {
     }
   }
 
-  /** Gives back how many bytes were written past the page cache: all, or less where that cannot be. */
-  async #writeDirect(data: Buffer, offset: number): Promise<number> {
-    const isFit = isPageAligned(data) && offset % DIRECT_UNIT === 0 && data.length % DIRECT_UNIT === 0;
+  /** Gives back how many bytes were read past the page cache: all, or less where that cannot be. */
+  #readDirect(into: Buffer, offset: number): Promise<number> {
+    return this.#directly(into, offset, async (direct) => (await direct.read(into, 0, into.length, offset)).bytesRead);
+  }
+
+  /** The same of writing. */
+  #writeDirect(data: Buffer, offset: number): Promise<number> {
+    return this.#directly(
+      data,
+      offset,
+      async (direct) => (await direct.write(data, 0, data.length, offset)).bytesWritten,
+    );
+  }
+
+  async #directly(bytes: Buffer, offset: number, move: (direct: FileHandle) => Promise<number>): Promise<number> {
+    const isFit = isPageAligned(bytes) && offset % DIRECT_UNIT === 0 && bytes.length % DIRECT_UNIT === 0;
     if (this.#direct === undefined || !isFit) return 0;
     try {
-      return (await this.#direct.write(data, 0, data.length, offset)).bytesWritten;
+      return await move(this.#direct);
     } catch (error) {
-      // The file system took the flag, but not such a write.
+      // The file system took the flag, but not this use of it.
       if (errorCode(error) !== "EINVAL") throw error;
       return 0;
     }
@@ -231,7 +259,7 @@ export class Target {
 /** @returns undefined where the file system has no such thing, or the name leads to another file by now */
 async function openDirect(path: string, handle: FileHandle, follow: number): Promise<FileHandle | undefined> {
   try {
-    const direct = await open(path, constants.O_WRONLY | constants.O_DIRECT | follow);
+    const direct = await open(path, constants.O_RDWR | constants.O_DIRECT | follow);
     const [expected, found] = [await handle.stat(), await direct.stat()];
     if (expected.dev === found.dev && expected.ino === found.ino) return direct;
     await direct.close();
