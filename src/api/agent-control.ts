@@ -96,6 +96,7 @@ export const diskStatus = z.strictObject({
 /** How much of what the disks need is in the agent's cache, in bytes. */
 export const hydration = z.strictObject({
   needed: z.int().nonnegative(),
+  /** What is in the cache, and outlasts a power failure of its node there. */
   safe: z.int().nonnegative(),
   /** What neither the cache has nor the repository can give any more. */
   lost: z.int().nonnegative(),

@@ -22,7 +22,11 @@ class Bench {
   readonly asked: string[] = [];
   readonly hydrator: Hydrator;
   readonly #letters = new Map<string, string>();
+  readonly durable = new Set<string>();
+  readonly unsyncable = new Set<string>();
+  readonly damaged = new Set<string>();
   hold: Deferred<void> | undefined;
+  holdSyncs: Deferred<void> | undefined;
   underWay = 0;
   mostUnderWay = 0;
 
@@ -40,6 +44,14 @@ class Bench {
       })),
       cache: {
         has: (id) => cached.has(letter(id)),
+        isDurable: (id) => this.durable.has(letter(id)) && cached.has(letter(id)),
+        makeDurable: async (id) => {
+          await this.holdSyncs?.promise;
+          if (this.damaged.delete(letter(id))) cached.delete(letter(id));
+          if (!cached.has(letter(id)) || this.unsyncable.has(letter(id))) return false;
+          this.durable.add(letter(id));
+          return true;
+        },
         get free() {
           return (room - cached.size) * BLOB * 1.01;
         },
@@ -153,4 +165,38 @@ test("asks for no more at once than it may", async () => {
   await bench.settle();
   expect(bench.mostUnderWay).toBe(3);
   expect(bench.hydrator.progress).toMatchObject({ safe: 8 * BLOB });
+});
+
+test("counts as safe what is durable: neither what was cached before, nor what just came, is before its sync", async () => {
+  const bench = new Bench([{ letters: "abcd" }], 10, 3);
+  for (const letter of "ab") bench.cached.add(letter);
+  bench.holdSyncs = deferred();
+  bench.hydrator.active = true;
+  expect(await bench.settle()).toBe("cd");
+  expect(bench.hydrator.progress).toMatchObject({ needed: 4 * BLOB, safe: 0, lost: 0, done: false });
+  bench.holdSyncs.resolve();
+  await bench.settle();
+  expect(bench.hydrator.progress).toMatchObject({ safe: 4 * BLOB, lost: 0, done: true });
+});
+
+test("what cannot be made durable is neither safe nor lost, and is tried again", async () => {
+  const bench = new Bench([{ letters: "abc" }], 10);
+  bench.cached.add("a");
+  for (const letter of "ab") bench.unsyncable.add(letter);
+  bench.hydrator.active = true;
+  await bench.settle();
+  expect(bench.hydrator.progress).toMatchObject({ safe: BLOB, lost: 0, done: true });
+  bench.unsyncable.clear();
+  await clock.advance(MINUTE);
+  expect(await bench.settle()).toBe("");
+  expect(bench.hydrator.progress).toMatchObject({ safe: 3 * BLOB });
+});
+
+test("what turns out damaged when it is made durable is fetched", async () => {
+  const bench = new Bench([{ letters: "abc" }], 10);
+  for (const letter of "abc") bench.cached.add(letter);
+  bench.damaged.add("b");
+  bench.hydrator.active = true;
+  expect(await bench.settle()).toBe("b");
+  expect(bench.hydrator.progress).toMatchObject({ safe: 3 * BLOB, lost: 0, done: true });
 });

@@ -14,12 +14,14 @@ const LOST_MS = 10 * 60_000;
 /** Of a blob's length, what its place in the cache takes at most. */
 const IN_CACHE = 1.002;
 const BLOCK = 4096;
+/** Blobs at once that were cached before, and are made durable. */
+const SYNCS_AT_ONCE = 4;
 
 /** How much of what the disks need is safe, in bytes. A blob that is at several places of the disks counts at each. */
 export interface Hydration {
   /** Everything but zeros. */
   readonly needed: number;
-  /** Of them, what is in the cache. */
+  /** Of them, what is in the cache, and outlasts a power failure there. */
   readonly safe: number;
   /** Of them, what the repository cannot give any more. */
   readonly lost: number;
@@ -38,7 +40,13 @@ export interface HydratedPart {
 
 export interface HydratorOptions {
   readonly parts: readonly HydratedPart[];
-  readonly cache: { has(id: string): boolean; readonly free: number };
+  readonly cache: {
+    has(id: string): boolean;
+    isDurable(id: string): boolean;
+    /** Whether it is there, and outlasts a power failure; never rejects. */
+    makeDurable(id: string): Promise<boolean>;
+    readonly free: number;
+  };
   readonly scheduler: { stage(id: string, reason: "hydrate"): Promise<void> };
   readonly clock: Clock;
   /** Blobs asked for at once. */
@@ -60,9 +68,16 @@ interface Place extends HydratedPart {
   lost: Bitmap;
 }
 
+interface Found {
+  readonly place: Place;
+  readonly index: number;
+  readonly blob: FileBlob;
+}
+
 /**
  * Brings everything that the disks need into the cache while the backup may vanish at any time: what relocation has yet to copy
- * comes first. It never puts anything out of the cache: what would have to go is needed just as much.
+ * comes first. It never puts anything out of the cache: what would have to go is needed just as much. A blob counts as safe only once
+ * its entry is durable: the cache may be the only copy.
  */
 export class Hydrator {
   readonly #options: HydratorOptions;
@@ -129,9 +144,9 @@ export class Hydrator {
         const blob = file.blob(index);
         if (blob.zero) continue;
         counts.needed += blob.length;
-        if (cache.has(blob.id)) {
+        if (cache.has(blob.id)) place.lost.delete(index);
+        if (cache.isDurable(blob.id)) {
           place.safe.add(index);
-          place.lost.delete(index);
           counts.safe += blob.length;
         } else if (place.lost.has(index)) counts.lost += blob.length;
       }
@@ -140,21 +155,38 @@ export class Hydrator {
   }
 
   async #fetchAll(signal: AbortSignal): Promise<void> {
-    const missing = this.#missing();
+    const { cache } = this.#options;
+    const missing = this.#unsafe((id) => !cache.has(id));
     let isFull = false;
-    const worker = async (): Promise<void> => {
+    const fetcher = async (): Promise<void> => {
       for await (const { place, index, blob } of missing) {
         if (signal.aborted || !this.#isActive) return;
         if (!(await this.#fetch(place, index, blob))) isFull = true;
       }
     };
-    // The generator's requests queue up, so that workers may share it.
-    await Promise.all(Array.from({ length: this.#options.atOnce }, worker));
+    // Beside it: what is missing may be gone at any moment, what is cached only when the power fails.
+    const syncAll = async (): Promise<void> => {
+      const cached = this.#unsafe((id) => cache.has(id));
+      await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, () => syncer(cached)));
+    };
+    const syncer = async (cached: AsyncIterable<Found>): Promise<void> => {
+      for await (const { place, index, blob } of cached) {
+        if (signal.aborted || !this.#isActive) return;
+        await this.#secure(place, index, blob);
+        // It was damaged.
+        if (!cache.has(blob.id) && !(await this.#fetch(place, index, blob))) isFull = true;
+      }
+    };
+    // A generator's requests queue up, so that workers may share it.
+    const fetching = Array.from({ length: this.#options.atOnce }, fetcher);
+    await Promise.all([...fetching, syncAll()]);
+    // Where a blob is at several places, the fetchers pass by those that came after it was fetched for the first.
+    await syncAll();
     if (!signal.aborted) this.#counts.cacheFull = isFull;
   }
 
   /** What is not safe, the first thing first that relocation has yet to copy; then what it left behind, which only the guest reads. */
-  async *#missing(): AsyncGenerator<{ place: Place; index: number; blob: FileBlob }> {
+  async *#unsafe(isWanted: (id: string) => boolean): AsyncGenerator<Found> {
     let looks = 0;
     for (const part of ["ahead", "behind"] as const) {
       for (const place of this.#places) {
@@ -166,7 +198,7 @@ export class Hydrator {
           if (++looks % LOOKS_AT_ONCE === 0) await nextTurn();
           if (place.safe.has(index) || place.lost.has(index)) continue;
           const blob = file.blob(index);
-          if (!blob.zero) yield { place, index, blob };
+          if (!blob.zero && isWanted(blob.id)) yield { place, index, blob };
         }
       }
     }
@@ -192,8 +224,14 @@ export class Hydrator {
       this.#landed = deferred();
       if (!isFetched && place.lost.add(index)) this.#counts.lost += blob.length;
     }
-    if (cache.has(blob.id) && place.safe.add(index)) this.#counts.safe += blob.length;
+    await this.#secure(place, index, blob);
     return true;
+  }
+
+  /** Counts a blob once it is durable, not before: what was told to be safe outlasts a power failure. */
+  async #secure(place: Place, index: number, blob: FileBlob): Promise<void> {
+    const isSafe = await this.#options.cache.makeDurable(blob.id);
+    if (isSafe && place.safe.add(index)) this.#counts.safe += blob.length;
   }
 }
 

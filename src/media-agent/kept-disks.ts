@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import * as z from "zod";
+import { makeDurable, syncPath } from "../base/durable-file.ts";
 import { ID_BYTES } from "../repository/blob-id.ts";
 import { IdTable } from "../repository/id-table.ts";
 import { RepositoryFile } from "../repository/repository-file.ts";
@@ -48,7 +49,9 @@ export class KeptDisks {
     const temporary = `${path}.part`;
     try {
       await mkdir(this.#directory, { recursive: true });
-      if (await isWhole(path)) return;
+      await syncPath(dirname(this.#directory));
+      // Who put it there may have died before it was durable.
+      if (await isWhole(path)) return await makeDurable(path);
       const handle = await open(temporary, "w", 0o600);
       try {
         const hash = createHash("sha256");
@@ -63,6 +66,7 @@ export class KeptDisks {
         await handle.close();
       }
       await rename(temporary, path);
+      await syncPath(this.#directory);
     } catch {
       await rm(temporary, { force: true }).catch(() => undefined);
     }

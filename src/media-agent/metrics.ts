@@ -142,7 +142,11 @@ export class AgentMetrics implements SchedulerObserver, DiskObserver, PeersObser
     this.#gauge("hydration_needed_bytes", "What the disks need of a backup that may vanish, else 0", () => {
       return hydration()?.needed ?? 0;
     });
-    this.#gauge("hydration_safe_bytes", "Of that, what is in the cache", () => hydration()?.safe ?? 0);
+    this.#gauge(
+      "hydration_safe_bytes",
+      "Of that, what is in the cache and outlasts a power failure",
+      () => hydration()?.safe ?? 0,
+    );
     this.#gauge("hydration_lost_bytes", "Of that, what is gone for good", () => hydration()?.lost ?? 0);
     this.#gauge("cache_bytes", "Bytes in the cache", () => cache().bytes);
     this.#gauge("cache_limit_bytes", "Bytes that the cache may take", () => cache().limit);

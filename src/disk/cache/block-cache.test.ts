@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { BlockCache } from "./block-cache.ts";
@@ -227,5 +229,47 @@ test("many long reads at once give their bytes, or a miss where the entry is dam
   const others = Array.from({ length: 6 }, (_, index) => cache.put(String(index).repeat(64), randomBytes(3_400_000)));
   for (const result of await underWay) expect(result).not.toBe(false);
   await Promise.all(others);
+  await cache.close();
+});
+
+test("a process that has no descriptor left loses no entry by it", async () => {
+  const { id, content } = blob(1, 20_000);
+  let cache = await BlockCache.open(directory, 1e6, () => 0);
+  await cache.put(id, content);
+  await cache.close();
+  const module = new URL("./block-cache.ts", import.meta.url).href;
+  const script = `
+    import { closeSync, openSync } from "node:fs";
+    const { BlockCache } = await import(${JSON.stringify(module)});
+    const cache = await BlockCache.open(${JSON.stringify(directory)}, 1e6, () => 0);
+    const taken = [];
+    try { for (;;) taken.push(openSync("/dev/null")); } catch {}
+    const told = async () => [(await cache.read("${id}", 0, 20000))?.length, await cache.makeDurable("${id}"), cache.corrupted];
+    const without = await told();
+    setTimeout(() => { for (const one of taken) closeSync(one); }, 10);
+    const waited = await told();
+    process.stdout.write(JSON.stringify([without, waited]));`;
+  const node = [process.execPath, "--input-type=module", "-e", script];
+  const { stdout } = await promisify(execFile)("sh", ["-c", 'ulimit -n 64; exec "$@"', "sh", ...node], {
+    env: { ...process.env, NODE_OPTIONS: "" },
+  });
+  expect(JSON.parse(stdout)).toEqual([
+    [null, false, 0],
+    [20_000, true, 0],
+  ]);
+  cache = await BlockCache.open(directory, 1e6, () => 0);
+  expect((await cache.read(id, 0, 20_000))?.equals(content)).toBe(true);
+  await cache.close();
+});
+
+test("a damaged entry that cannot be removed is a miss all the same", async () => {
+  const cache = await BlockCache.open(directory, 1e6, () => 0);
+  const { id, content } = blob(1, 20_000);
+  await cache.put(id, content);
+  await rm(join(directory, id));
+  // Nor can a directory.
+  await mkdir(join(directory, id));
+  expect(await cache.read(id, 0, 1)).toBeUndefined();
+  expect(cache.has(id)).toBe(false);
   await cache.close();
 });

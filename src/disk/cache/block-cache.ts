@@ -1,9 +1,12 @@
 import { constants } from "node:fs";
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode } from "../../base/errors.ts";
+import { Semaphore } from "../../base/semaphore.ts";
 import { DiskError } from "../errors.ts";
-import { EntryFile } from "./entry-file.ts";
+import { DirectorySyncs } from "./directory-syncs.ts";
+import { EntryFile, isPassing } from "./entry-file.ts";
 import { EvictionOrder, type EvictionRank } from "./eviction-order.ts";
 import { checksumsOf, PIECE } from "./piece-checksums.ts";
 import { Residency, type ResidentPieces, readFromDevice } from "./residency.ts";
@@ -11,6 +14,11 @@ import { restoreUses, saveUses, useOrderBytes } from "./use-order.ts";
 
 /** Entries whose file and checksums are held open: a descriptor and about 1 KiB each. */
 const OPEN_ENTRIES = 2048;
+/** Entries that are made durable at once: each keeps a thread, and takes of the device what a guest's reads would have. */
+const SYNCS = 4;
+/** How often a read is tried that the system had nothing left for, and what passes in between, in milliseconds. */
+const TRIES = 4;
+const PAUSE_MS = 20;
 const NAME = /^[0-9a-f]{64}$/;
 
 interface Entry {
@@ -20,11 +28,15 @@ interface Entry {
   /** Counts up with every use. */
   used: number;
   readonly resident: ResidentPieces;
+  /** When it was given its name (see {@link DirectorySyncs}); 0: an earlier process did that. */
+  readonly name: number;
+  durability: "unknown" | "durable" | "failed";
 }
 
 /**
  * Blobs of the repository on the agent's own disk: bounded in bytes, shared by all disks (the key is the blob's id), warm
- * again after a restart. Disposable: whatever is wrong with an entry makes it a miss. One file an entry.
+ * again after a restart. Disposable: whatever is wrong with an entry makes it a miss. One file an entry, which outlasts a power
+ * failure only once {@link BlockCache.makeDurable} said so.
  */
 export class BlockCache {
   readonly #directory: string;
@@ -33,6 +45,9 @@ export class BlockCache {
   readonly #entries = new Map<string, Entry>();
   readonly #open = new Map<string, Promise<EntryFile>>();
   readonly #writing = new Map<string, Promise<void>>();
+  readonly #syncing = new Map<string, Promise<boolean>>();
+  readonly #syncs = new Semaphore(SYNCS);
+  readonly #names: DirectorySyncs;
   readonly #residency = new Residency(() => performance.now(), readFromDevice);
   #bytes = 0;
   #uses = 0;
@@ -43,6 +58,7 @@ export class BlockCache {
 
   private constructor(directory: string, limit: number, rank: EvictionRank) {
     this.#directory = directory;
+    this.#names = new DirectorySyncs(directory);
     this.#limit = limit - useOrderBytes(limit);
     this.#eviction = new EvictionOrder(this.#entries, rank);
   }
@@ -67,7 +83,7 @@ export class BlockCache {
           await rm(path, { force: true });
           continue;
         }
-        cache.#entries.set(entry.name, cache.#entry(size, contentLength(size)));
+        cache.#entries.set(entry.name, cache.#entry(size, contentLength(size), 0));
         cache.#bytes += onDisk(size);
       }
       cache.#uses = await restoreUses(directory, cache.#entries);
@@ -111,13 +127,41 @@ export class BlockCache {
     if (offset + length > entry.length) return this.#giveUp(id, entry);
     entry.used = ++this.#uses;
     const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafe(length);
-    try {
+    for (let tries = 1; ; tries++) {
       const file = this.#openEntry(id, entry);
-      await (await file).read(offset, bytes);
-      return bytes;
-    } catch {
-      return this.#giveUp(id, entry);
+      try {
+        await (await file).read(offset, bytes);
+        return bytes;
+      } catch (error) {
+        if (!isPassing(error)) return this.#giveUp(id, entry);
+        // Nobody else is to meet what could not be opened.
+        if (this.#open.get(id) === file) await this.#shut(id);
+        if (tries === TRIES) return undefined;
+      }
+      await sleep(PAUSE_MS);
+      if (this.#entries.get(id) !== entry) return undefined;
     }
+  }
+
+  /** Whether an entry is known to outlast a power failure. */
+  isDurable(id: string): boolean {
+    return this.#entries.get(id)?.durability === "durable";
+  }
+
+  /**
+   * Makes an entry outlast a power failure, and resolves to whether it does; never rejects. What an earlier process put there is read
+   * first: the power may have failed since, and left something else. Few at a time; what is not here, or damaged, is not durable.
+   */
+  makeDurable(id: string): Promise<boolean> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || entry.durability !== "unknown") return Promise.resolve(this.isDurable(id));
+    const under = this.#syncing.get(id);
+    if (under !== undefined) return under;
+    const syncing = this.#sync(id, entry)
+      .catch(() => false)
+      .finally(() => this.#syncing.delete(id));
+    this.#syncing.set(id, syncing);
+    return syncing;
   }
 
   /** Puts a blob in; one that is in already, or that does not fit, is left. Failures to write are no one's concern. */
@@ -140,7 +184,7 @@ export class BlockCache {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#writing.values());
+    await Promise.all([...this.#writing.values(), ...this.#syncing.values()]);
     await this.saveUses();
     await Promise.all([...this.#open.keys()].map((id) => this.#shut(id)));
   }
@@ -165,7 +209,7 @@ export class BlockCache {
         await handle.close();
       }
       await rename(`${path}.part`, path);
-      const entry = this.#entry(size, content.length);
+      const entry = this.#entry(size, content.length, this.#names.given());
       entry.used = ++this.#uses;
       this.#residency.note(entry.resident, 0, Math.ceil(content.length / PIECE));
       this.#entries.set(id, entry);
@@ -176,11 +220,43 @@ export class BlockCache {
     }
   }
 
+  /** Its bytes, then its name, and only then it counts: either without the other is nothing after a power failure. */
+  async #sync(id: string, entry: Entry): Promise<boolean> {
+    await this.#syncs.use(() => this.#syncBytes(id, entry));
+    await this.#names.cover(entry.name);
+    // What was evicted meanwhile, and perhaps put in again, is another file.
+    if (this.#entries.get(id) !== entry) return false;
+    entry.durability = "durable";
+    return true;
+  }
+
+  async #syncBytes(id: string, entry: Entry): Promise<void> {
+    // A descriptor and a belief of its own: guests' reads keep theirs.
+    const resident = this.#residency.none(Math.ceil(entry.length / PIECE));
+    try {
+      const file = await EntryFile.open(join(this.#directory, id), entry.length, resident, this.#residency);
+      try {
+        if (entry.name === 0) await file.verify();
+        await file.sync().catch((error: unknown) => {
+          // The kernel tells it once; the next sync would succeed, whatever is on the device.
+          entry.durability = "failed";
+          throw error;
+        });
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      if (entry.durability === "unknown" && !isPassing(error)) await this.#giveUp(id, entry);
+      throw error;
+    }
+  }
+
   /** An entry was evicted while it was read, or is damaged: either way the blob is fetched anew. */
   async #giveUp(id: string, entry: Entry): Promise<undefined> {
     if (this.#entries.get(id) !== entry) return;
     this.corrupted++;
-    await this.#drop(id);
+    // A file that cannot be removed keeps its room.
+    await this.#drop(id).catch(() => undefined);
   }
 
   async #makeRoom(bytes: number): Promise<void> {
@@ -202,8 +278,9 @@ export class BlockCache {
   }
 
   /** @param size bytes of its file. @param length bytes of its blob */
-  #entry(size: number, length: number): Entry {
-    return { bytes: onDisk(size), length, used: 0, resident: this.#residency.none(Math.ceil(length / PIECE)) };
+  #entry(size: number, length: number, name: number): Entry {
+    const resident = this.#residency.none(Math.ceil(length / PIECE));
+    return { bytes: onDisk(size), length, used: 0, resident, name, durability: "unknown" };
   }
 
   #openEntry(id: string, entry: Entry): Promise<EntryFile> {

@@ -1,10 +1,12 @@
-import { close, open, read, readSync, readv, readvSync } from "node:fs";
+import { close, fsync, open, read, readSync, readv, readvSync } from "node:fs";
 import { promisify } from "node:util";
+import { errorCode } from "../../base/errors.ts";
 import { isIntact, PIECE } from "./piece-checksums.ts";
 import type { Residency, ResidentPieces } from "./residency.ts";
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
+const syncFile = promisify(fsync);
 
 const NOTHING = Buffer.alloc(0);
 /** A longer read is left to a thread: it would keep the event loop for more than half a millisecond. */
@@ -16,6 +18,17 @@ const SCRATCH = Buffer.allocUnsafeSlow(SMALL + 2 * PIECE);
 /** The same for a long read: only the ends of the pieces that it cuts. */
 const BEFORE = Buffer.allocUnsafeSlow(PIECE);
 const AFTER = Buffer.allocUnsafeSlow(PIECE);
+
+/** What the system lacked for a moment. It says nothing of the file. */
+const PASSING = new Set(["EMFILE", "ENFILE", "EINTR", "EAGAIN", "ENOMEM", "ENOBUFS"]);
+
+/** The file was closed before it could be read: whoever opens it again may read it. */
+class ClosedError extends Error {}
+
+/** Whether the same may succeed a moment later: what failed says nothing of the entry. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof ClosedError || PASSING.has(errorCode(error) ?? "");
+}
 
 /** A blob as it lies in the cache's directory: its bytes, then a CRC-32 for each 4 KiB of it. No byte leaves unchecked. */
 export class EntryFile {
@@ -64,7 +77,7 @@ export class EntryFile {
    * @throws where they are not what was put there
    */
   async read(offset: number, into: Buffer): Promise<void> {
-    if (this.#isClosing) throw new Error("closed");
+    if (this.#isClosing) throw new ClosedError("closed");
     if (into.length === 0) return;
     const { start, end } = this.#around(offset, into.length);
     const [first, count] = [start / PIECE, Math.ceil((end - start) / PIECE)];
@@ -91,6 +104,27 @@ export class EntryFile {
       this.#reading--;
       if (this.#isClosing && this.#reading === 0) await closeFile(this.#descriptor);
     }
+  }
+
+  /**
+   * Reads all of it, piece by piece.
+   *
+   * @throws where it is not what was put there
+   */
+  async verify(): Promise<void> {
+    const bytes = Buffer.allocUnsafe(Math.min(this.#length, AT_ONCE));
+    for (let at = 0; at < this.#length; at += bytes.length) {
+      await this.read(at, bytes.subarray(0, Math.min(bytes.length, this.#length - at)));
+    }
+  }
+
+  /**
+   * Makes its bytes durable, not its name.
+   *
+   * @throws where that fails; what a sync that failed leaves on the device is unknown, whatever a later one says
+   */
+  sync(): Promise<void> {
+    return syncFile(this.#descriptor);
   }
 
   /** Reads under way are let run out. */

@@ -62,6 +62,7 @@ test.each([
   [{}, ["Of the 10.0 GiB", "4.0 GiB are in", "being fetched", "do not prune"], ["too small", "gone:", "All that"]],
   [{ done: true, cacheFull: true }, ["4.0 GiB are in", "too small", "do not prune"], ["being fetched", "gone:"]],
   [{ done: true, safe: 10 * GIB }, ["All that the disks need (10.0 GiB)"], ["do not prune", "too small", "gone:"]],
+  [{ done: true, safe: 7 * GIB, lost: GIB }, ["7.0 GiB are in", "cannot keep the rest", "do not prune"], ["too small"]],
   [{ done: true, safe: 7 * GIB, lost: 3 * GIB }, ["7.0 GiB are in", "3.0 GiB are gone"], ["do not prune", "too small"]],
 ])("a backup that may vanish, hydrated like %j: how much is safe, and what to do", (change, said, unsaid) => {
   const repository = { pinned: false, message: "pack abc is missing", hydration: { ...hydration, ...change } };

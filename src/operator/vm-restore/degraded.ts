@@ -112,6 +112,8 @@ function vanishing({ needed, safe, lost, done, cacheFull }: Hydration): string {
   if (cacheFull)
     told.push("The cache is too small for the rest (spec.mediaAgent.cache.size); do not prune the repository.");
   else if (!done) told.push("The rest is being fetched; do not prune the repository.");
+  else if (safe + lost < needed)
+    told.push("The cache's claim cannot keep the rest through a power failure; do not prune the repository.");
   told.push("Relocate now: let the relocation begin and the cutover happen, and keep the agent's cache until then.");
   return told.join(" ");
 }
