@@ -83,6 +83,14 @@ test("an entry that is torn ends the log before it; one that lies is refused", a
   await expect(folder.open("endless", "vhdx")).rejects.toMatchObject({ code: "IMAGE_UNSUPPORTED" });
 });
 
+test("one that writes the same pages again and again is refused before it has taken long", async () => {
+  const zeros: LogWrite = { page: firstPage, value: undefined, pages: 60_000 };
+  await folder.write("again", withLog(image, [Array.from({ length: 3000 }, () => zeros)], 0, 0));
+  const begun = performance.now();
+  await expect(folder.open("again", "vhdx")).rejects.toMatchObject({ code: "IMAGE_UNSUPPORTED" });
+  expect(performance.now() - begun).toBeLessThan(3000);
+});
+
 test("a patched file is as long as it is said to be, and zeros where neither file nor page is", async () => {
   const file = new MemoryFile("/a", Buffer.alloc(6000, 1));
   const patched = new PatchedFile(file, 20_000, PAGE, new Map([[2, Buffer.alloc(PAGE, 2)]]));

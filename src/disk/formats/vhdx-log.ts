@@ -12,6 +12,8 @@ const MIB = 1024 * 1024;
 const LOG_LIMIT = 16 * MIB;
 /** Pages that a log writes, those of zeros included, which take no memory of their own. */
 const PAGES_LIMIT = 65_536;
+/** Writes of pages in all, the same page again included: zeros cost a log nothing, and are written one page after the other. */
+const WRITES_LIMIT = 16 * PAGES_LIMIT;
 /** A log is a few times as large as what is looked at to find its entries, unless somebody made it to take long. */
 const LOOKS = 4;
 const ENTRY_HEADER_BYTES = 64;
@@ -50,7 +52,11 @@ export async function replayVhdxLog(file: ImageFile, header: VhdxHeader, request
   if (newest.flushedSize > file.size) throw corrupt(file, "it is shorter than its log says: the file is not whole");
 
   const pages = new Map<number, Buffer>();
-  for (const entry of sequence) applyEntry(file, entry, pages);
+  let writes = 0;
+  for (const entry of sequence) {
+    writes = applyEntry(file, entry, pages, writes);
+    await nextTurn();
+  }
   const size = Math.max(file.size, newest.lastSize);
   return new PatchedFile(file, size, SECTOR, pages);
 }
@@ -120,7 +126,9 @@ function parseEntry(log: Buffer, at: number, logId: string): Entry | undefined {
   };
 }
 
-function applyEntry(file: ImageFile, { bytes, sequence }: Entry, pages: Map<number, Buffer>): void {
+/** @param writes of pages, by the entries before. @returns with those of this one */
+function applyEntry(file: ImageFile, { bytes, sequence }: Entry, pages: Map<number, Buffer>, writes: number): number {
+  let written = writes;
   const count = bytes.readUInt32LE(24);
   let data = Math.ceil((ENTRY_HEADER_BYTES + count * DESCRIPTOR_BYTES) / SECTOR) * SECTOR;
   for (let index = 0; index < count; index++) {
@@ -132,6 +140,8 @@ function applyEntry(file: ImageFile, { bytes, sequence }: Entry, pages: Map<numb
     if (kind === "zero") {
       const length = u64le(bytes, at + 8);
       if (length % SECTOR !== 0 || length / SECTOR > PAGES_LIMIT) throw unsupported(file, "a log too large", REPAIR);
+      written += length / SECTOR;
+      if (written > WRITES_LIMIT) throw unsupported(file, "a log too large", REPAIR);
       for (let page = 0; page < length / SECTOR; page++) pages.set(offset / SECTOR + page, ZEROS);
     } else if (kind === "desc" && data + SECTOR <= bytes.length) {
       pages.set(offset / SECTOR, dataPage(file, bytes, at, data, sequence));
@@ -139,6 +149,7 @@ function applyEntry(file: ImageFile, { bytes, sequence }: Entry, pages: Map<numb
     } else throw corrupt(file, "an entry of its log is wrong");
     if (pages.size > PAGES_LIMIT) throw unsupported(file, "a log too large", REPAIR);
   }
+  return written;
 }
 
 const ZEROS = Buffer.alloc(SECTOR);
