@@ -1,5 +1,4 @@
 import { Command, InvalidArgumentError } from "commander";
-import { listenAddress } from "../listen-address.ts";
 import { terminationSignal } from "../termination.ts";
 
 interface Options {
@@ -45,7 +44,10 @@ export function operatorCommand(): Command {
         kubeconfig,
         listen,
       }: Options) => {
-        const { runOperator } = await import("../../operator/run.ts");
+        const [{ runOperator }, { listenAddress }] = await Promise.all([
+          import("../../operator/run.ts"),
+          import("../listen-address.ts"),
+        ]);
         await runOperator(
           {
             namespace,
