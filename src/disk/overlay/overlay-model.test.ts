@@ -30,6 +30,8 @@ const SIZE = 12 * PAGE + 3 * SECTOR + 200;
 const RUNS = Number(process.env.VMRESTORE_OVERLAY_RUNS ?? 700);
 /** Beyond it, or while it shrinks, the test ends by itself and tells its seed: jest's own limit would not. Two hundred times what it needs. */
 const LIMIT_MS = 60_000 + RUNS * 2000;
+/** Older versions of a sector that are thought of. */
+const FALLEN_BACK = 32;
 /** Of a failure, `path` too: that case alone is run again. */
 const SEED = process.env.VMRESTORE_OVERLAY_SEED;
 const PATH = process.env.VMRESTORE_OVERLAY_PATH;
@@ -142,16 +144,27 @@ class Model {
     return this.#now;
   }
 
-  /** Changes made at once, in this order. Any of them may fail alone: a part of a sector is read before it is written. */
-  change(all: readonly Change[]): void {
+  /**
+   * Changes made at once, in this order. Any of them may fail alone: a part of a sector is read before it is written.
+   *
+   * @param mayFallBack a sync that fails may have lost what was written before: what is read may then be any older version
+   */
+  change(all: readonly Change[], mayFallBack: boolean): void {
     const before = this.#now;
+    const older = [...this.#sectors];
     for (let choice = 1; choice < 2 ** all.length; choice++) {
       const by = new Set(all.filter((_, index) => (choice & (1 << index)) !== 0));
       const content = Buffer.from(before);
-      for (const { fill, offset, length } of by) content.fill(fill, offset, offset + length);
+      for (const each of by) fill(content, 0, each);
       for (const s of new Set([...by].flatMap(sectorsOf))) {
-        const version = { content: content.subarray(s * SECTOR, (s + 1) * SECTOR), by };
-        this.#sectors[s] = [...(this.#sectors[s] ?? []), version];
+        const fallenBack = mayFallBack ? (older[s] ?? []).slice(-FALLEN_BACK) : [];
+        const versions = fallenBack.map((version) => {
+          const altered = Buffer.from(version.content);
+          for (const each of by) fill(altered, s * SECTOR, each);
+          return { content: altered, by };
+        });
+        versions.push({ content: content.subarray(s * SECTOR, (s + 1) * SECTOR), by });
+        this.#sectors[s] = [...(this.#sectors[s] ?? []), ...versions];
       }
       this.#now = content;
     }
@@ -189,6 +202,13 @@ class Model {
   }
 }
 
+/** What of a change lies in `bytes`, which begin at `from`. */
+function fill(bytes: Buffer, from: number, change: Change): void {
+  const first = Math.max(0, change.offset - from);
+  const end = Math.min(bytes.length, change.offset + change.length - from);
+  if (first < end) bytes.fill(change.fill, first, end);
+}
+
 function sectorsOf({ offset, length }: Change): number[] {
   const first = Math.floor(offset / SECTOR);
   return Array.from({ length: Math.ceil((offset + length) / SECTOR) - first }, (_, index) => first + index);
@@ -220,6 +240,8 @@ class Run {
   /** While the repository is away: resolves when it is back. */
   #back: Promise<void> | undefined;
   #overlay: Overlay | undefined;
+  /** In this step, a sync may fail. */
+  #mayFallBack = false;
   crashes = 0;
 
   constructor(pick: () => boolean) {
@@ -232,6 +254,7 @@ class Run {
 
   async step(todo: Step, trouble: Trouble | undefined): Promise<void> {
     if (trouble !== undefined) this.#directory.fault = trouble.fault;
+    this.#mayFallBack = trouble?.fault.kind === "EIO";
     try {
       await this.#settled(this.#carryOut(todo));
       this.#directory.fault = undefined;
@@ -323,7 +346,7 @@ class Run {
     const overlay = this.#live;
     const model = this.#model;
     const isSealed = model.sealed;
-    if (!isSealed) model.change(all);
+    if (!isSealed) model.change(all, this.#mayFallBack);
     let isLeft = false;
     const writes = all.map(async (one) => {
       const { offset, length, fill, asZeroes, durable, patience } = one;
