@@ -17,6 +17,7 @@ const config: Config = {
   // hundreds of files add up to gigabytes: a worker that has grown so far is started anew.
   maxWorkers: 2,
   workerIdleMemoryLimit: "1500MB",
+  testSequencer: "<rootDir>/test/sequencer.ts",
   reporters: ["default", "<rootDir>/test/summary-reporter.ts"],
 };
 

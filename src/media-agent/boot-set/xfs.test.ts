@@ -223,6 +223,6 @@ test("a hostile file system ends within bounds", async () => {
       await gather().catch((error: Error) => expect(error.constructor.name).toBe("BudgetSpentError"));
       for (const { offset, length } of found) expect(offset >= 0 && length >= 0).toBe(true);
     }),
-    { numRuns: 150 },
+    { numRuns: 75 },
   );
 }, 180_000);
