@@ -7,6 +7,7 @@ import { listenAddress } from "./listen-address.ts";
 test.each([
   [":9464", { port: 9464 }],
   ["127.0.0.1:0", { host: "127.0.0.1", port: 0 }],
+  ["127.0.0.1", { host: "127.0.0.1", port: 9464 }],
   ["[::1]:9464", { host: "::1", port: 9464 }],
 ])("%s says where to listen", (text, address) => {
   expect(listenAddress(text)).toEqual(address);

@@ -4,9 +4,11 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-/** @param text `ip:port`, `[ip]:port` for IPv6, or `:port` for every address */
+const PORT = "9464";
+
+/** @param text `ip:port`, `[ip]:port` for IPv6, or `:port` for every address; without a port it is 9464 */
 export function listenAddress(text: string): ListenAddress {
-  const [address = "", port = "0"] = text.split(/:(?=\d+$)/);
+  const [address = "", port = PORT] = text.split(/:(?=\d+$)/);
   const host = address.replace(/^\[(.*)\]$/, "$1");
   return { port: Number(port), ...(host === "" ? {} : { host }) };
 }
