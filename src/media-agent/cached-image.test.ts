@@ -7,7 +7,7 @@ import { systemClock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
-import { mayPass } from "../repository/errors.ts";
+import { isTransient } from "../repository/errors.ts";
 import { Repository } from "../repository/repository.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
 import { BlobTracker } from "./blob-tracker.ts";
@@ -48,7 +48,7 @@ beforeEach(async () => {
     clock: systemClock,
     fetch: (id) => reader.read(id),
     store: (id, bytes) => cache.put(id, bytes),
-    isTransient: mayPass,
+    isTransient,
     observer: new AgentMetrics(),
   });
   reads = [];
@@ -127,7 +127,7 @@ test("altered data is an error that names the blob, never served", async () => {
     const blob = file?.blob(0).id ?? "";
     const error = await reader.read(blob).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "REPOSITORY_BLOB_DAMAGED", message: expect.stringContaining(blob) });
-    expect(mayPass(error)).toBe(false);
+    expect(isTransient(error)).toBe(false);
     expect(reader).toMatchObject({ reachable: true, message: expect.stringContaining(blob) });
     await altered.close();
   } finally {

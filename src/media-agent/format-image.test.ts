@@ -7,7 +7,7 @@ import { systemClock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
 import { LocalBackend } from "../repository/backends/local.ts";
-import { mayPass, RepositoryError } from "../repository/errors.ts";
+import { isTransient, RepositoryError } from "../repository/errors.ts";
 import { Repository } from "../repository/repository.ts";
 import type { FileBlob } from "../repository/repository-file.ts";
 import { noise, ResticRepository } from "../repository/testing/restic.ts";
@@ -88,7 +88,7 @@ beforeEach(async () => {
     fetch: (id) =>
       damaged ? Promise.reject(new RepositoryError("REPOSITORY_BLOB_DAMAGED", `blob ${id}`)) : reader.read(id),
     store: (id, bytes) => cache.put(id, bytes),
-    isTransient: mayPass,
+    isTransient,
     observer: new AgentMetrics(),
   });
   reads = [];

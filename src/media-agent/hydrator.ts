@@ -155,33 +155,32 @@ export class Hydrator {
   }
 
   async #fetchAll(signal: AbortSignal): Promise<void> {
-    const { cache } = this.#options;
-    const missing = this.#unsafe((id) => !cache.has(id));
+    const { cache, atOnce } = this.#options;
     let isFull = false;
-    const fetcher = async (): Promise<void> => {
-      for await (const { place, index, blob } of missing) {
-        if (signal.aborted || !this.#isActive) return;
-        if (!(await this.#fetch(place, index, blob))) isFull = true;
-      }
+    const fetch = async (found: Found): Promise<void> => {
+      if (!(await this.#fetch(found))) isFull = true;
     };
-    // Beside it: what is missing may be gone at any moment, what is cached only when the power fails.
-    const syncAll = async (): Promise<void> => {
-      const cached = this.#unsafe((id) => cache.has(id));
-      await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, () => syncer(cached)));
+    const secure = async (found: Found): Promise<void> => {
+      await this.#secure(found);
+      // It was damaged.
+      if (!cache.has(found.blob.id)) await fetch(found);
     };
-    const syncer = async (cached: AsyncIterable<Found>): Promise<void> => {
-      for await (const { place, index, blob } of cached) {
-        if (signal.aborted || !this.#isActive) return;
-        await this.#secure(place, index, blob);
-        // It was damaged.
-        if (!cache.has(blob.id) && !(await this.#fetch(place, index, blob))) isFull = true;
-      }
+    const each = async (isWanted: (id: string) => boolean, workers: number, work: typeof fetch): Promise<void> => {
+      // The generator's requests queue up, so that workers may share it.
+      const all = this.#unsafe(isWanted);
+      const worker = async (): Promise<void> => {
+        for await (const found of all) {
+          if (signal.aborted || !this.#isActive) return;
+          await work(found);
+        }
+      };
+      await Promise.all(Array.from({ length: workers }, worker));
     };
-    // A generator's requests queue up, so that workers may share it.
-    const fetching = Array.from({ length: this.#options.atOnce }, fetcher);
-    await Promise.all([...fetching, syncAll()]);
-    // Where a blob is at several places, the fetchers pass by those that came after it was fetched for the first.
-    await syncAll();
+    const secureCached = (): Promise<void> => each((id) => cache.has(id), SYNCS_AT_ONCE, secure);
+    // Side by side: what is missing may be gone at any moment, what is cached only when the power fails.
+    await Promise.all([each((id) => !cache.has(id), atOnce, fetch), secureCached()]);
+    // Where a blob is at several places, those that came after it was fetched for the first were passed by.
+    await secureCached();
     if (!signal.aborted) this.#counts.cacheFull = isFull;
   }
 
@@ -205,7 +204,8 @@ export class Hydrator {
   }
 
   /** Gives back whether there was room. */
-  async #fetch(place: Place, index: number, blob: FileBlob): Promise<boolean> {
+  async #fetch(found: Found): Promise<boolean> {
+    const { place, index, blob } = found;
     const { cache, scheduler } = this.#options;
     if (!cache.has(blob.id)) {
       const bytes = Math.ceil(blob.length * IN_CACHE) + BLOCK;
@@ -224,12 +224,12 @@ export class Hydrator {
       this.#landed = deferred();
       if (!isFetched && place.lost.add(index)) this.#counts.lost += blob.length;
     }
-    await this.#secure(place, index, blob);
+    await this.#secure(found);
     return true;
   }
 
   /** Counts a blob once it is durable, not before: what was told to be safe outlasts a power failure. */
-  async #secure(place: Place, index: number, blob: FileBlob): Promise<void> {
+  async #secure({ place, index, blob }: Found): Promise<void> {
     const isSafe = await this.#options.cache.makeDurable(blob.id);
     if (isSafe && place.safe.add(index)) this.#counts.safe += blob.length;
   }

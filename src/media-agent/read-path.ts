@@ -5,7 +5,7 @@ import type { BootProfile } from "../api/boot-profile.ts";
 import type { Clock } from "../base/clock.ts";
 import type { ReadClass } from "../disk/block-device.ts";
 import { BlockCache } from "../disk/cache/block-cache.ts";
-import { mayPass } from "../repository/errors.ts";
+import { isTransient } from "../repository/errors.ts";
 import { BlobTracker } from "./blob-tracker.ts";
 import { type BootSets, guessBootSets, learnedBootSets } from "./boot-set/choose.ts";
 import { BootSetStager } from "./boot-set/stager.ts";
@@ -101,7 +101,7 @@ export class ReadPath {
         if (cache.has(id)) tracker.stored(id, content.length, reason);
         tracker.prune(cache);
       },
-      isTransient: mayPass,
+      isTransient,
       observer: metrics,
     });
     this.scheduler = scheduler;

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { mayPass, RepositoryError, type RepositoryErrorCode } from "../repository/errors.ts";
+import { isTransient, RepositoryError, type RepositoryErrorCode } from "../repository/errors.ts";
 import { type GroupedRepository, RepositoryGroup } from "./repository-group.ts";
 
 function holding(answer: RepositoryErrorCode | "content" | undefined): GroupedRepository {
@@ -32,7 +32,7 @@ test.each(["REPOSITORY_UNREACHABLE", "REPOSITORY_FORBIDDEN", "REPOSITORY_NOT_FOU
       ]) {
         const error = await codeOf(group);
         expect(error).toMatchObject({ code });
-        expect(mayPass(error)).toBe(true);
+        expect(isTransient(error)).toBe(true);
       }
     }
   },

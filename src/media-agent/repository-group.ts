@@ -1,4 +1,4 @@
-import { mayPass, RepositoryError } from "../repository/errors.ts";
+import { isTransient, RepositoryError } from "../repository/errors.ts";
 import type { BlobPlace } from "../repository/repository.ts";
 import type { BlobRepository } from "./repository-reader.ts";
 
@@ -30,7 +30,7 @@ export class RepositoryGroup implements BlobRepository {
         return await repository.readBlob(id);
       } catch (error) {
         // Of several failures the one that may pass is told: the same read may succeed later.
-        if (failure === undefined || mayPass(error)) failure = error;
+        if (failure === undefined || isTransient(error)) failure = error;
       }
     }
     throw (

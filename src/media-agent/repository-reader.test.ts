@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from "@jest/globals";
 import { ManualClock } from "../base/testing/manual-clock.ts";
-import { mayPass, RepositoryError, type RepositoryErrorCode } from "../repository/errors.ts";
+import { isTransient, RepositoryError, type RepositoryErrorCode } from "../repository/errors.ts";
 import { RepositoryReader } from "./repository-reader.ts";
 
 function fail(code: RepositoryErrorCode): never {
@@ -36,7 +36,7 @@ test("a repository whose index is gone too is away, not damaged", async () => {
   );
   const error = await subject.read("a").catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code: "REPOSITORY_UNREACHABLE" });
-  expect(mayPass(error)).toBe(true);
+  expect(isTransient(error)).toBe(true);
   expect(subject.reachable).toBe(false);
   expect(subject.message).toContain("REPOSITORY_OBJECT_MISSING");
   expect(missed).toBe(0);
@@ -53,7 +53,7 @@ test.each(["REPOSITORY_BLOB_DAMAGED", "REPOSITORY_PACK_MISSING", "REPOSITORY_BLO
       async () => undefined,
     );
     const error = await subject.read("a").catch((thrown: unknown) => thrown);
-    expect(mayPass(error)).toBe(false);
+    expect(isTransient(error)).toBe(false);
     expect(subject).toMatchObject({ reachable: true, message: `it is ${code}` });
     // What is damaged was not deleted by anybody.
     expect(missed).toBe(code === "REPOSITORY_BLOB_DAMAGED" ? 0 : 1);

@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
-import { mayPass, RepositoryError } from "../repository/errors.ts";
+import { isTransient, RepositoryError } from "../repository/errors.ts";
 
 /** Between two looks at the index for what is damaged. */
 const RELOAD_PAUSE_MS = 2000;
@@ -52,7 +52,7 @@ export class RepositoryReader {
     return away;
   }
 
-  /** @throws RepositoryError; see {@link mayPass} */
+  /** @throws RepositoryError; see {@link isTransient} */
   async read(id: string): Promise<Buffer> {
     try {
       const content = await this.#readTwice(id);
@@ -60,7 +60,7 @@ export class RepositoryReader {
       this.#damaged.delete(id);
       return content;
     } catch (error) {
-      const isAway = mayPass(error);
+      const isAway = isTransient(error);
       const [known, other] = isAway ? [this.#away, this.#damaged] : [this.#damaged, this.#away];
       other.delete(id);
       if (known.size < REMEMBERED) known.set(id, errorMessage(error));
@@ -73,7 +73,7 @@ export class RepositoryReader {
     try {
       return await this.#repository.readBlob(id);
     } catch (error) {
-      if (mayPass(error)) throw error;
+      if (isTransient(error)) throw error;
       await this.#reload(error);
     }
     return this.#repository.readBlob(id);

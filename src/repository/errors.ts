@@ -40,6 +40,6 @@ const FINAL: ReadonlySet<RepositoryErrorCode> = new Set([
 ]);
 
 /** Whether the same read may succeed later though nothing in the repository changes: when it is reached again, or may be read. */
-export function mayPass(error: unknown): boolean {
+export function isTransient(error: unknown): boolean {
   return !(error instanceof RepositoryError) || !FINAL.has(error.code);
 }

@@ -8,7 +8,7 @@ import { beginIndex, loadIndex } from "./blob-index.ts";
 import { type BlobLocation, BlobTable } from "./blob-table.ts";
 import type { CryptoKey } from "./crypto.ts";
 import { Decoder } from "./decoder.ts";
-import { mayPass, RepositoryError } from "./errors.ts";
+import { isTransient, RepositoryError } from "./errors.ts";
 import { layOut, type NumberedFile } from "./file-layout.ts";
 import { GroupedReads } from "./grouped-reads.ts";
 import { IdTable } from "./id-table.ts";
@@ -362,7 +362,7 @@ export class Repository {
       } catch (cause) {
         const error = blobFailure(id, location.pack, cause);
         // Of several failures the one that may pass is told: the same read may succeed later.
-        if (failure === undefined || !mayPass(failure)) failure = error;
+        if (failure === undefined || !isTransient(failure)) failure = error;
       }
     }
     throw (

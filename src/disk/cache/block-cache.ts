@@ -155,25 +155,13 @@ export class BlockCache {
   makeDurable(id: string): Promise<boolean> {
     const entry = this.#entries.get(id);
     if (entry === undefined || entry.durability !== "unknown") return Promise.resolve(this.isDurable(id));
-    const under = this.#syncing.get(id);
-    if (under !== undefined) return under;
-    const syncing = this.#sync(id, entry)
-      .catch(() => false)
-      .finally(() => this.#syncing.delete(id));
-    this.#syncing.set(id, syncing);
-    return syncing;
+    return joined(this.#syncing, id, () => this.#sync(id, entry).catch(() => false));
   }
 
   /** Puts a blob in; one that is in already, or that does not fit, is left. Failures to write are no one's concern. */
   async put(id: string, content: Buffer): Promise<void> {
     if (this.#entries.has(id) || content.length === 0) return;
-    const under = this.#writing.get(id);
-    if (under !== undefined) return under;
-    const writing = this.#write(id, content)
-      .catch(() => undefined)
-      .finally(() => this.#writing.delete(id));
-    this.#writing.set(id, writing);
-    return writing;
+    return joined(this.#writing, id, () => this.#write(id, content).catch(() => undefined));
   }
 
   /** Makes the order in which blobs were used survive a restart. Failures are no one's concern. */
@@ -302,6 +290,15 @@ export class BlockCache {
     this.#open.delete(id);
     await opened?.then((file) => file.close()).catch(() => undefined);
   }
+}
+
+/** What is under way for an entry, or is begun now. */
+function joined<T>(underWay: Map<string, Promise<T>>, id: string, begin: () => Promise<T>): Promise<T> {
+  const known = underWay.get(id);
+  if (known !== undefined) return known;
+  const begun = begin().finally(() => underWay.delete(id));
+  underWay.set(id, begun);
+  return begun;
 }
 
 /** File systems give whole blocks. */

@@ -4,7 +4,7 @@ import type { VirtualMachine } from "../kinds.ts";
 import { LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
-import { claimsOf, refersToServed } from "./served-claims.ts";
+import { placeOf, refersToServed, volumesOf } from "./served-claims.ts";
 
 /** On the machine while it is cut over, so that a new operator knows what it was like before. RFC 3339 times. */
 export const CUTOVER_ANNOTATIONS = {
@@ -87,11 +87,8 @@ export function isSwitched(observed: Observed): boolean {
 }
 
 function isOnTargets(observed: Observed): boolean {
-  const { restore, machine, disks } = observed;
-  const claims = claimsOf(machine);
-  return (
-    isOurs(restore, machine) && disks.every(({ target }) => claims.has(target.claimName)) && !refersToServed(observed)
-  );
+  const { restore, machine } = observed;
+  return isOurs(restore, machine) && placeOf(observed, volumesOf(machine)) === "Target";
 }
 
 /** When the machine's disks were switched to the target, as it bears the mark. */

@@ -1,10 +1,10 @@
 import type { Action } from "../actions.ts";
 import { isTrue } from "../conditions.ts";
-import { INSTANCES, type Migration, type VirtualMachineInstance, type VirtualMachineVolume } from "../kinds.ts";
+import { INSTANCES, type Migration, type VirtualMachineInstance } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
-import { claimPairs } from "./served-claims.ts";
+import { type Place, placeOf, volumesOf } from "./served-claims.ts";
 
 /** On the machine while KubeVirt moves its disks, so that a new operator knows what was done. RFC 3339 times. */
 export const LIVE_ANNOTATIONS = {
@@ -30,8 +30,6 @@ export const VOLUME_MIGRATION_LABEL = "kubevirt.io/volume-update-migration";
 const CLOCKS_APART_MS = 5000;
 /** KubeVirt passes on what libvirt and QEMU say. */
 const REASON_LIMIT = 1024;
-
-type Place = "Served" | "Target" | "Neither";
 
 /** What there is of a live migration. */
 export interface LiveState {
@@ -91,7 +89,7 @@ export function liveState(observed: Observed): LiveState {
     began: annotations[LIVE_ANNOTATIONS.began] !== undefined,
     instance,
     isOver: instance?.metadata.deletionTimestamp !== undefined || phase === "Succeeded" || phase === "Failed",
-    machineOn: placeOf(observed, machine?.spec?.template?.spec?.volumes),
+    machineOn: placeOf(observed, volumesOf(machine)),
     instanceOn,
     isMoving,
     hasArrived: isArrivalRecorded || isSeen,
@@ -121,13 +119,6 @@ function hasArrived({ targetPods }: Observed, instance: VirtualMachineInstance |
   const state = instance?.status?.migrationState;
   if (state?.targetNodeDomainReadyTimestamp === undefined) return false;
   return targetPods.some(({ metadata }) => metadata.name === state.targetPod);
-}
-
-function placeOf(observed: Observed, volumes: readonly VirtualMachineVolume[] | undefined): Place {
-  const claims = new Set(volumes?.map(({ persistentVolumeClaim: claim }) => claim?.claimName));
-  const pairs = claimPairs(observed);
-  if (pairs.every(({ served, target }) => claims.has(served) && !claims.has(target))) return "Served";
-  return pairs.every(({ served, target }) => claims.has(target) && !claims.has(served)) ? "Target" : "Neither";
 }
 
 /**

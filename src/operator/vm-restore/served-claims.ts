@@ -1,5 +1,5 @@
 import { LABELS } from "../../api/group.ts";
-import type { VirtualMachine } from "../kinds.ts";
+import type { VirtualMachine, VirtualMachineVolume } from "../kinds.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
 
@@ -27,7 +27,7 @@ export function lostItsLabel({ restore, machine, disks }: Observed): boolean {
       [claim, targetClaim].flatMap((each) => (each !== undefined && isOurs(restore, each) ? [each.metadata.name] : [])),
     ),
   );
-  return [...claimsOf(machine)].some((claim) => own.has(claim));
+  return [...claimsIn(volumesOf(machine))].some((claim) => own.has(claim));
 }
 
 /** For people, where {@link lostItsLabel}. */
@@ -39,18 +39,32 @@ export function howToPutItsLabelBack({ restore, spec }: Observed): string {
 
 /** Whether the machine refers to a claim that the agent serves. */
 export function refersToServed(observed: Observed): boolean {
-  const claims = claimsOf(observed.machine);
+  const claims = claimsIn(volumesOf(observed.machine));
   return claimPairs(observed).some(({ served }) => claims.has(served));
 }
 
 /** Whether the machine refers to a target claim. */
-export function refersToTarget({ machine, disks }: Observed): boolean {
-  const claims = claimsOf(machine);
-  return disks.some(({ target }) => claims.has(target.claimName));
+export function refersToTarget(observed: Observed): boolean {
+  const claims = claimsIn(volumesOf(observed.machine));
+  return claimPairs(observed).some(({ target }) => claims.has(target));
 }
 
-/** The claims that a machine refers to, by name. */
-export function claimsOf(machine: VirtualMachine | undefined): ReadonlySet<string | undefined> {
-  const volumes = machine?.spec?.template?.spec?.volumes ?? [];
-  return new Set(volumes.map(({ persistentVolumeClaim: claim }) => claim?.claimName));
+/** Which claims the volumes of a machine or an instance refer to: all of one kind and none of the other, or neither. */
+export type Place = "Served" | "Target" | "Neither";
+
+export function placeOf(observed: Observed, volumes: Volumes): Place {
+  const claims = claimsIn(volumes);
+  const pairs = claimPairs(observed);
+  if (pairs.every(({ served, target }) => claims.has(served) && !claims.has(target))) return "Served";
+  return pairs.every(({ served, target }) => claims.has(target) && !claims.has(served)) ? "Target" : "Neither";
+}
+
+type Volumes = readonly VirtualMachineVolume[] | undefined;
+
+export function volumesOf(machine: VirtualMachine | undefined): Volumes {
+  return machine?.spec?.template?.spec?.volumes;
+}
+
+function claimsIn(volumes: Volumes): ReadonlySet<string | undefined> {
+  return new Set(volumes?.map(({ persistentVolumeClaim: claim }) => claim?.claimName));
 }
