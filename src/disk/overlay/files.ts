@@ -1,7 +1,9 @@
 import { constants } from "node:fs";
-import { open, readdir, rename, rm, statfs } from "node:fs/promises";
+import { type FileHandle, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode } from "../../base/errors.ts";
+import type { FileStep } from "./file-steps.ts";
+import { StepThread } from "./step-thread.ts";
 
 /** One file of an overlay. Reads and writes are complete or reject. */
 export interface OverlayFile {
@@ -25,14 +27,21 @@ export interface OverlayDirectory {
   remove(name: string): Promise<void>;
   /** Makes names durable. */
   sync(): Promise<void>;
+  /**
+   * Carries out a few steps on open files, each when the one before is over. Writes stay within what the file has.
+   *
+   * @throws StepError
+   */
+  inOrder(steps: readonly FileStep[]): Promise<void>;
   /** Bytes that can still be written; very many where that is not known. */
   free(): Promise<number>;
 }
 
 /** The real thing. */
 export function overlayDirectory(path: string): OverlayDirectory {
+  const thread = new StepThread((file) => (file instanceof HandleFile ? file.descriptor : undefined));
   return {
-    open: (name) => openFile(join(path, name)),
+    open: (name) => HandleFile.open(join(path, name)),
     exists: async (name) => (await readdir(path)).includes(name),
     list: () => readdir(path),
     rename: (from, to) => rename(join(path, from), join(path, to)),
@@ -41,6 +50,7 @@ export function overlayDirectory(path: string): OverlayDirectory {
       const handle = await open(path, "r");
       await handle.sync().finally(() => handle.close());
     },
+    inOrder: (steps) => thread.carryOut(steps),
     free: async () => {
       const { blocks, bavail, bsize } = await statfs(path);
       // Some file systems do not tell.
@@ -49,37 +59,60 @@ export function overlayDirectory(path: string): OverlayDirectory {
   };
 }
 
-async function openFile(path: string): Promise<OverlayFile> {
-  const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  let { size } = await handle.stat();
-  return {
-    get size() {
-      return size;
-    },
-    async read(into, offset) {
-      let done = 0;
-      while (done < into.length) {
-        const { bytesRead } = await handle.read(into, done, into.length - done, offset + done);
-        if (bytesRead === 0) break;
-        done += bytesRead;
-      }
-      into.fill(0, done);
-    },
-    async write(bytes, offset) {
-      let done = 0;
-      while (done < bytes.length) {
-        const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
-        done += bytesWritten;
-      }
-      size = Math.max(size, offset + bytes.length);
-    },
-    async truncate(length) {
-      await handle.truncate(length);
-      size = length;
-    },
-    datasync: () => handle.datasync(),
-    close: () => handle.close(),
-  };
+class HandleFile implements OverlayFile {
+  readonly #handle: FileHandle;
+  #size: number;
+
+  private constructor(handle: FileHandle, size: number) {
+    this.#handle = handle;
+    this.#size = size;
+  }
+
+  static async open(path: string): Promise<HandleFile> {
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    return new HandleFile(handle, (await handle.stat()).size);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Good until the file is closed. */
+  get descriptor(): number {
+    return this.#handle.fd;
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<void> {
+    let done = 0;
+    while (done < into.length) {
+      const { bytesRead } = await this.#handle.read(into, done, into.length - done, offset + done);
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    into.fill(0, done);
+  }
+
+  async write(bytes: Uint8Array, offset: number): Promise<void> {
+    let done = 0;
+    while (done < bytes.length) {
+      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, offset + done);
+      done += bytesWritten;
+    }
+    this.#size = Math.max(this.#size, offset + bytes.length);
+  }
+
+  async truncate(length: number): Promise<void> {
+    await this.#handle.truncate(length);
+    this.#size = length;
+  }
+
+  datasync(): Promise<void> {
+    return this.#handle.datasync();
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
 }
 
 /** Whether a write failed, or was not begun, for want of space, which passes when the claim grows. */

@@ -1,7 +1,8 @@
 import { type Deferred, deferred } from "../../base/deferred.ts";
 import { errorCode } from "../../base/errors.ts";
 import { DiskError } from "../errors.ts";
-import type { OverlayFile } from "./files.ts";
+import { type FileStep, StepError } from "./file-steps.ts";
+import type { OverlayDirectory, OverlayFile } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import type { JournalRecord } from "./page-map.ts";
 import type { SpaceWait } from "./space-wait.ts";
@@ -11,10 +12,22 @@ const RECORDS_PER_BATCH = 2048;
 /** With so many, they are made durable although nobody asks: what nobody ever commits does not pile up. */
 const RECORDS_QUEUED = 8192;
 
+/** A write to the data file that is to be durable, with the record that points to it. */
+export interface WriteThrough {
+  readonly bytes: Uint8Array;
+  readonly offset: number;
+  /** Undefined where nothing but bytes changes. */
+  readonly record: JournalRecord | undefined;
+  /** Called in the step in which both are durable: before anybody else commits. */
+  readonly onDurable: () => void;
+}
+
 export interface GroupCommitOptions {
   /** Undefined where there was no space for one: the first round makes it. */
   readonly journal: Journal | undefined;
   readonly data: OverlayFile;
+  /** Carries out steps on both. */
+  readonly inOrder: OverlayDirectory["inOrder"];
   /** Waits for space. */
   readonly space: SpaceWait;
   /**
@@ -74,10 +87,45 @@ export class GroupCommit {
     await waiter.promise;
   }
 
+  /**
+   * Writes into the data file and makes that and its record durable, in the order of a commit, without anything between. Only where nobody
+   * else waits or commits, and nothing is queued: else it gives false, and nothing has happened.
+   *
+   * @throws what the write found, which may have written a part; or DiskError OVERLAY_FAILED
+   */
+  async writeThrough({ bytes, offset, record, onDurable }: WriteThrough): Promise<boolean> {
+    const journal = this.#journal;
+    const isAlone = !this.#isRunning && this.#queued.length === 0 && this.#failure === undefined && !this.#closed;
+    if (!isAlone || journal === undefined || !journal.fits(1)) return false;
+    const { data } = this.#options;
+    const steps: FileStep[] = [
+      { kind: "write", file: data, bytes, offset },
+      { kind: "datasync", file: data },
+    ];
+    if (record !== undefined) steps.push(...journal.next([record]));
+    this.#isRunning = true;
+    // What others write from here on may come after the sync.
+    this.#touched = false;
+    try {
+      await this.#options.inOrder(steps);
+      if (record !== undefined) journal.appended(1);
+      onDurable();
+    } catch (error) {
+      if (!(error instanceof StepError) || error.step > 0) throw this.fail(error);
+      this.#touched = true;
+      throw error.cause;
+    } finally {
+      // Whoever has come meanwhile is seen by this, or begins anew.
+      this.#isRunning = false;
+      if (this.#waiters.length > 0) void this.#run();
+    }
+    return true;
+  }
+
   /** Nothing is acknowledged any more: what is on the disk is unknown. Gives back what everybody is told. */
   fail(cause: unknown): DiskError {
     if (this.#failure !== undefined) return this.#failure;
-    this.#failure = claimFailed(cause);
+    this.#failure = claimFailed(cause instanceof StepError ? cause.cause : cause);
     if (this.#failure.code === "OVERLAY_FAILED") this.#options.onFailed(this.#failure);
     return this.#failure;
   }
@@ -120,17 +168,24 @@ export class GroupCommit {
   }
 
   async #round(records: JournalRecord[]): Promise<void> {
-    if (this.#touched) {
-      this.#touched = false;
-      await syncData(this.#options.data);
-    }
-    if (this.#journal === undefined) return this.#makeRoom();
-    for (let at = 0; at < records.length; at += RECORDS_PER_BATCH) {
+    let steps = this.#syncOfData();
+    for (let at = 0; at < records.length || steps.length > 0 || this.#journal === undefined; at += RECORDS_PER_BATCH) {
       const batch = records.slice(at, at + RECORDS_PER_BATCH);
       // The state in memory holds every record there is, those queued since included: none need be appended.
-      if (!this.#journal.fits(batch.length)) return this.#makeRoom();
-      await this.#journal.append(batch);
+      const journal = this.#journal;
+      if (journal === undefined || (batch.length > 0 && !journal.fits(batch.length))) return this.#makeRoom();
+      if (batch.length > 0) steps.push(...journal.next(batch));
+      await this.#options.inOrder(steps);
+      if (batch.length > 0) journal.appended(batch.length);
+      steps = [];
     }
+  }
+
+  /** What was written there before the call is durable once it is carried out. */
+  #syncOfData(): FileStep[] {
+    if (!this.#touched) return [];
+    this.#touched = false;
+    return [{ kind: "datasync", file: this.#options.data }];
   }
 
   async #makeRoom(): Promise<void> {

@@ -1,5 +1,6 @@
 import { crc32 } from "../../base/crc32.ts";
 import { corrupt } from "./checkpoint.ts";
+import type { FileStep } from "./file-steps.ts";
 import type { OverlayDirectory, OverlayFile } from "./files.ts";
 import { type JournalRecord, OP, type Op } from "./page-map.ts";
 
@@ -67,13 +68,22 @@ export class Journal {
     return this.#end + batchBytes(records) <= this.#capacity;
   }
 
-  /** Durable when it resolves. The caller has checked that it {@link fits}. */
-  async append(records: readonly JournalRecord[]): Promise<void> {
-    const batch = encodeBatch(records, this.number, this.#sequence);
-    await this.#file.write(batch, this.#end);
-    await this.#file.datasync();
+  /**
+   * The steps that append a batch, durably. The caller has checked that it {@link fits}, carries them out before it asks for others, and
+   * tells then that the batch is {@link appended}.
+   */
+  next(records: readonly JournalRecord[]): FileStep[] {
+    const bytes = encodeBatch(records, this.number, this.#sequence);
+    return [
+      { kind: "write", file: this.#file, bytes, offset: this.#end },
+      { kind: "datasync", file: this.#file },
+    ];
+  }
+
+  /** The steps for a batch of so many records were carried out. */
+  appended(records: number): void {
     this.#sequence++;
-    this.#end += batch.length;
+    this.#end += batchBytes(records);
   }
 
   close(): Promise<void> {

@@ -78,7 +78,8 @@ export async function openOverlay(options: OverlayOptions): Promise<OpenedOverla
     const space = new SpaceWait(clock, closing.signal);
     const onFailed = options.onFailed ?? (() => undefined);
     const journalSpace = new SpaceWait(clock, closing.signal);
-    const commit = new GroupCommit({ journal, data, space: journalSpace, checkpoint, onFailed });
+    const { inOrder } = directory;
+    const commit = new GroupCommit({ journal, data, inOrder, space: journalSpace, checkpoint, onFailed });
     // Tells that the claim is full, and until when, even if nobody writes. Whoever does hears of a failure.
     if (journal === undefined) commit.commit().catch(() => undefined);
     return { map, data, commit, room, space, closing };

@@ -4,9 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { systemClock } from "../../base/clock.ts";
+import { deferred } from "../../base/deferred.ts";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { memorySource } from "../testing/memory-source.ts";
 import { SimulatedDirectory } from "../testing/simulated-directory.ts";
+import { type FileStep, stepByStep } from "./file-steps.ts";
 import { overlayDirectory } from "./files.ts";
 import { Overlay } from "./overlay.ts";
 
@@ -243,4 +245,32 @@ test("zeros that are given up while their mark is made durable never take effect
   await expect(given).rejects.toThrow("too late");
   expect(await overlay.read(0, PAGE, "guest")).toEqual(Buffer.alloc(PAGE, 1));
   await overlay.close();
+});
+
+test("a generation that is frozen while a write is on its way through does not take the write's mark along", async () => {
+  const simulated = new SimulatedDirectory();
+  const held = deferred();
+  const isOnClaim = deferred();
+  const directory = simulated.mount();
+  const inOrder = async (steps: readonly FileStep[]): Promise<void> => {
+    await stepByStep(steps);
+    isOnClaim.resolve();
+    await held.promise;
+  };
+  const options = { disk: "root", base: memorySource(base), epoch: 1, clock: new ManualClock() };
+  const overlay = await Overlay.open({ ...options, directory: { ...directory, inOrder } });
+  const written = overlay.write(0, Buffer.alloc(PAGE, 1), { durable: true });
+  await isOnClaim.promise;
+  // Bytes and record are on the claim; nobody can read them yet, and so the generation does not have them.
+  const frozen = overlay.freezeGeneration();
+  expect(await overlay.read(0, PAGE, "guest")).toEqual(base.subarray(0, PAGE));
+  held.resolve();
+  await written;
+  expect((await frozen).bytes).toBe(0);
+  await overlay.dropGeneration(1);
+  simulated.powerLoss();
+
+  const later = await open(simulated);
+  expect(await later.read(0, PAGE, "guest")).toEqual(Buffer.alloc(PAGE, 1));
+  expect(later.dirtyBytes).toBe(PAGE);
 });

@@ -1,18 +1,16 @@
 import { errorCode } from "../../base/errors.ts";
 import type { AllocatedExtent, BlockDevice, BlockSource, Extent, ReadClass } from "../block-device.ts";
 import { DiskError } from "../errors.ts";
-import type { ClaimRoom } from "./claim-room.ts";
+import { DataWriter } from "./data-writer.ts";
 import type { OverlayFile } from "./files.ts";
 import type { GroupCommit } from "./group-commit.ts";
 import { type OpenedOverlay, type OverlayOptions, openOverlay, PARTIAL_LIMIT } from "./open-overlay.ts";
 import { type JournalRecord, OP, PAGE, type PageMap, SECTOR } from "./page-map.ts";
 import { PageRanges } from "./page-ranges.ts";
-import { newBytes, sectorMask, sourcesOf } from "./page-sources.ts";
+import { sectorMask, sourcesOf } from "./page-sources.ts";
 import type { SpaceWait } from "./space-wait.ts";
 
 const ZERO_PAGE = Buffer.alloc(PAGE);
-/** What waits for space is told to give up with these; nothing has failed. */
-const GIVEN_UP: ReadonlySet<string | undefined> = new Set(["DISK_SEALED", "WRITER_FENCED"]);
 
 /** A frozen set of dirty pages. */
 export interface FrozenGeneration {
@@ -34,7 +32,7 @@ export class Overlay implements BlockDevice {
   readonly #ranges = new PageRanges();
   readonly #closing: AbortController;
   readonly #partialLimit: number;
-  readonly #room: ClaimRoom;
+  readonly #writer: DataWriter;
   readonly #space: SpaceWait;
   #refusing = false;
   /** Writes are being ended, with this error: see {@link endWrites}. */
@@ -47,7 +45,7 @@ export class Overlay implements BlockDevice {
     this.#map = opened.map;
     this.#data = opened.data;
     this.#commit = opened.commit;
-    this.#room = opened.room;
+    this.#writer = new DataWriter(opened, base.size, (record) => this.#record(record));
     this.#space = opened.space;
     this.#closing = opened.closing;
     this.#refusing = opened.map.sealed;
@@ -134,13 +132,14 @@ export class Overlay implements BlockDevice {
     options: { readonly durable: boolean; readonly signal?: AbortSignal },
   ): Promise<void> {
     this.#check(offset, data.length);
-    if (data.length > 0) await this.#change(offset, data.length, data, options.signal);
-    if (options.durable) await this.flush();
+    const isDurable =
+      data.length > 0 && (await this.#change(offset, data.length, data, options.durable, options.signal));
+    if (options.durable && !isDurable) await this.flush();
   }
 
   async writeZeroes(offset: number, length: number, options: { readonly durable: boolean }): Promise<void> {
     this.#check(offset, length);
-    if (length > 0) await this.#change(offset, length, undefined);
+    if (length > 0) await this.#change(offset, length, undefined, false);
     if (options.durable) await this.flush();
   }
 
@@ -241,8 +240,18 @@ export class Overlay implements BlockDevice {
     }
   }
 
-  /** @param data undefined means zeros */
-  async #change(offset: number, length: number, data: Uint8Array | undefined, signal?: AbortSignal): Promise<void> {
+  /**
+   * @param data undefined means zeros
+   * @param durable whether it may be made durable at once, where it is one piece and nobody else commits
+   * @returns whether it is durable
+   */
+  async #change(
+    offset: number,
+    length: number,
+    data: Uint8Array | undefined,
+    durable: boolean,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
     this.#commit.throwIfFailed();
     const first = Math.floor(offset / PAGE);
     const last = Math.floor((offset + length - 1) / PAGE);
@@ -257,19 +266,23 @@ export class Overlay implements BlockDevice {
       await this.#markAhead(first, last);
       isMarked = true;
       let page = first;
+      let isDurable = false;
       while (page <= last) {
         const from = Math.max(offset, page * PAGE);
         const isWhole = from === page * PAGE && (offset + length >= (page + 1) * PAGE || offset + length === this.size);
         if (!isWhole) {
           const to = Math.min(offset + length, (page + 1) * PAGE);
-          await this.#changePart(page, from, to, data?.subarray(from - offset, to - offset), signal);
+          const part = data?.subarray(from - offset, to - offset);
+          isDurable = await this.#changePart(page, from, to, part, durable && first === last, signal);
           page++;
           continue;
         }
         const end = this.#wholeRun(page, last, offset, length, data);
-        await this.#changeWhole(page, end, offset, length, data, signal);
+        const isAll = page === first && end > last;
+        isDurable = await this.#changeWhole(page, end, offset, length, data, durable && isAll, signal);
         page = end;
       }
+      return isDurable;
     } catch (error) {
       // Some of it may have been written in place. Before, nothing was: a mark that is not durable would keep the next from making one.
       if (isMarked) this.#mark(first, last, () => false);
@@ -327,17 +340,19 @@ export class Overlay implements BlockDevice {
     offset: number,
     length: number,
     data: Uint8Array | undefined,
+    durable: boolean,
     signal: AbortSignal | undefined,
-  ): Promise<void> {
+  ): Promise<boolean> {
     if (this.#isZero(from, offset, data)) {
       // It may have waited for its mark, or for what came before it in the same write.
       signal?.throwIfAborted();
       this.#record({ op: OP.zero, a: from, b: to - from });
-      return;
+      return false;
     }
     const end = Math.min(to * PAGE, offset + length);
-    await this.#store((data as Uint8Array).subarray(from * PAGE - offset, end - offset), from * PAGE, signal);
-    this.#record({ op: OP.full, a: from, b: to - from });
+    const bytes = (data as Uint8Array).subarray(from * PAGE - offset, end - offset);
+    const record: JournalRecord = { op: OP.full, a: from, b: to - from };
+    return this.#writer.store({ bytes, offset: from * PAGE, record, durable, signal });
   }
 
   /** A change to bytes `[from, to)` within one page. */
@@ -346,8 +361,9 @@ export class Overlay implements BlockDevice {
     from: number,
     to: number,
     data: Uint8Array | undefined,
+    durable: boolean,
     signal: AbortSignal | undefined,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const bytes = data ?? Buffer.alloc(to - from);
     const pageEnd = Math.min((page + 1) * PAGE, this.size);
     // A zero page has no sectors in the data file: write all of it. Otherwise whole sectors are enough, while there are few such pages.
@@ -358,9 +374,10 @@ export class Overlay implements BlockDevice {
     const isAligned = start === from && end === to;
     const content = isAligned ? bytes : Buffer.from(await this.#readAround(start, end - start));
     if (!isAligned) content.set(bytes, from - start);
-    await this.#store(content, start, signal);
-    if (isWhole) this.#record({ op: OP.full, a: page, b: 1 });
-    else this.#record({ op: OP.partial, a: page, b: sectorMask(page, start, end, this.size) });
+    const record: JournalRecord = isWhole
+      ? { op: OP.full, a: page, b: 1 }
+      : { op: OP.partial, a: page, b: sectorMask(page, start, end, this.size) };
+    return this.#writer.store({ bytes: content, offset: start, record, durable, signal });
   }
 
   /** What a write needs of the bytes around it. Given up with what waits for space: it may wait for the repository, which may be away. */
@@ -369,31 +386,6 @@ export class Overlay implements BlockDevice {
     // After a sync that failed they may be older than what was written there.
     this.#commit.throwIfFailed();
     return around;
-  }
-
-  /** Puts bytes into the data file. Waits, for as long as it takes, while there is no space. */
-  async #store(bytes: Uint8Array, offset: number, signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted();
-    try {
-      await this.#space.retry(() => this.#put(bytes, offset), signal);
-    } catch (error) {
-      const isGivenUp = error === signal?.reason || error === this.#closing.signal.reason;
-      if (isGivenUp || GIVEN_UP.has(errorCode(error))) throw error;
-      throw this.#commit.fail(error);
-    }
-  }
-
-  async #put(bytes: Uint8Array, offset: number): Promise<void> {
-    const over = await this.#room.take(newBytes(this.#map, offset, bytes.length, this.size));
-    let isDone = false;
-    try {
-      await this.#data.write(bytes, offset);
-      isDone = true;
-    } finally {
-      over(isDone);
-      // A part may be there, and be read, where there was no space for the rest: the next commit syncs it, whatever becomes of this write.
-      this.#commit.touch();
-    }
   }
 
   #record(record: JournalRecord): void {

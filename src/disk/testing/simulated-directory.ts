@@ -1,3 +1,4 @@
+import { type FileStep, stepByStep } from "../overlay/file-steps.ts";
 import type { OverlayDirectory, OverlayFile } from "../overlay/files.ts";
 import { SimulatedFile } from "./simulated-file.ts";
 
@@ -112,6 +113,7 @@ export class SimulatedDirectory implements OverlayDirectory {
           this.#durableNames = new Map(this.#names);
           this.#changes = [];
         }),
+      inOrder: stepByStep,
       free: async () => (this.limit === undefined ? Number.MAX_SAFE_INTEGER : Math.max(0, this.limit - this.#used())),
     };
   }
@@ -138,6 +140,10 @@ export class SimulatedDirectory implements OverlayDirectory {
 
   sync(): Promise<void> {
     return this.mount().sync();
+  }
+
+  inOrder(steps: readonly FileStep[]): Promise<void> {
+    return stepByStep(steps);
   }
 
   free(): Promise<number> {
