@@ -11,4 +11,4 @@ test("the media agent on a repository, killed, ended and killed again under a ha
   expect(sentAgain).toBeGreaterThan(0);
   for (const count of operations) expect(count).toBeGreaterThan(10);
   expect(console).not.toMatch(/Stale|I\/O error/i);
-}, 240_000);
+}, 600_000);

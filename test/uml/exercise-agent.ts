@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { TestAgent } from "../../src/media-agent/testing/agent-process.ts";
 import { noise, ResticRepository } from "../../src/repository/testing/restic.ts";
 import { SlowRepository } from "../bench/slow-repository.ts";
-import { runInUml } from "./run-in-uml.ts";
+import { runInUml, UmlFault } from "./run-in-uml.ts";
 
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
@@ -28,6 +28,7 @@ const NFS_ADDRESS = "10.77.0.1";
 const FAST = { delayMs: 0, bytesPerSecond: 1024 * MIB };
 /** For the boot, what is under way at the end, and reading all of the disk. */
 const MARGIN_MS = 180_000;
+const UML_ATTEMPTS = 3;
 
 export interface AgentExercise {
   readonly seed: number;
@@ -62,6 +63,17 @@ export interface Exercised {
  * @throws Error where a byte is not what was written last, or else the backup's; where the agent ends by itself
  */
 export async function exerciseAgent(exercise: AgentExercise): Promise<Exercised> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await exerciseNewAgent(exercise);
+    } catch (error) {
+      // All begins anew: another agent, over another backup.
+      if (!(error instanceof UmlFault) || attempt === UML_ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function exerciseNewAgent(exercise: AgentExercise): Promise<Exercised> {
   const { seed, seconds, trouble, mountOptions, isSlow } = exercise;
   const scratch = await mkdtemp(join(tmpdir(), "exercise-"));
   const repository = await ResticRepository.create(2);

@@ -24,6 +24,12 @@ interface UmlRun {
 }
 
 const LIMIT_MS = 170_000;
+
+/**
+ * User-mode Linux could not lay a process's memory anew, and killed it (arch/um/kernel/tlb.c; seen on a busy machine): that says
+ * nothing of what is tested.
+ */
+export class UmlFault extends Error {}
 const compile = promisify(execFile);
 
 /**
@@ -31,6 +37,7 @@ const compile = promisify(execFile);
  * Needs root, or unprivileged user namespaces.
  *
  * @returns the console; throws with it where the script fails
+ * @throws UmlFault
  */
 export async function runInUml(run: UmlRun): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "uml-"));
@@ -73,6 +80,9 @@ export async function runInUml(run: UmlRun): Promise<string> {
       });
     }
     const code = await new Promise((resolve) => child.once("close", resolve));
+    if (/^Failed to flush page for address/m.test(console)) {
+      throw new UmlFault(`user-mode Linux has killed one of its programs:\n${console.slice(-6000)}`);
+    }
     if (code !== 0) throw new Error(`the script failed in user-mode Linux:\n${console.slice(-6000)}`);
     return console;
   } finally {
