@@ -111,6 +111,6 @@ function startStepWorker(shared: SharedSteps): Worker {
   // It holds next to nothing.
   return new Worker(workerUrl(import.meta.url, "./step-worker"), {
     workerData: shared,
-    resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 8 },
+    resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 24 },
   });
 }
