@@ -13,7 +13,7 @@ const WITHIN_MS = 10 * 60_000;
 
 /**
  * From the same media agent, over the same mutual TLS, to a synced file: our copy Job against nbdcopy, interleaved. What the Job takes
- * to start is in it: of a disk of half a GiB it would be a fifth.
+ * to start is in it: of a disk of half a GiB it would be a fifth, of one of 2 GiB a sixteenth.
  */
 export async function benchRelocation(data: NoiseDisk, cliEntry: string, rounds: number): Promise<string> {
   const results = { ours: [] as number[], nbdcopy: [] as number[] };

@@ -96,10 +96,10 @@ export async function prepareNoise(directory: string): Promise<NoiseDisk> {
   return prepareDisk(directory, "noise", ["if=/dev/urandom", "bs=1M", "count=512"]);
 }
 
-/** The same bytes four times: as much to copy as takes a while, of which restic stores, and the cache holds, a quarter. */
+/** The same bytes twelve times: as much to copy as takes a while, of which restic stores, and the cache holds, a twelfth. */
 export async function prepareRepeatedNoise(directory: string): Promise<NoiseDisk> {
   const { disk } = await prepareNoise(directory);
-  return prepareDisk(directory, "repeated", [`if=${disk}`, "bs=1M", "oflag=append", "conv=notrunc"], 4);
+  return prepareDisk(directory, "repeated", [`if=${disk}`, "bs=1M", "oflag=append", "conv=notrunc"], 12);
 }
 
 /** A disk that `dd` makes, called so many times, and a repository that holds a backup of it. A second run uses the same. */
