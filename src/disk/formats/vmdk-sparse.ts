@@ -7,7 +7,7 @@ import { mapParent, type VirtualImage } from "./virtual-image.ts";
 
 const SECTOR = 512;
 export const VMDK_MAGIC = 0x564d444b;
-const FLAG = { redundantTable: 2, zeroGrains: 4, compressed: 1 << 16, markers: 1 << 17 } as const;
+const FLAG = { zeroGrains: 4, compressed: 1 << 16, markers: 1 << 17 } as const;
 /** The table of tables lies at the end, where the footer tells. */
 const AT_END = 2 ** 64;
 const FOOTER_MARKER = 3;
@@ -60,7 +60,8 @@ export async function readVmdkSparseHeader(
   if (compressed && (header.readUInt16LE(77) !== DEFLATE || (flags & FLAG.markers) === 0)) {
     throw unsupported(file, "a VMDK with an unknown compression", "Convert it with qemu-img.");
   }
-  const directoryOffset = u64le(header, (flags & FLAG.redundantTable) === 0 ? 56 : 48) * SECTOR;
+  // There may be a redundant one, for repairs. Whoever writes both writes this one first, and QEMU and others read this one only.
+  const directoryOffset = u64le(header, 56) * SECTOR;
   const directoryBytes = Math.ceil(capacity / (grain * tableEntries)) * 4;
   if (!(directoryOffset + directoryBytes <= file.size)) throw corrupt(file, "its directory does not lie in the file");
   return {

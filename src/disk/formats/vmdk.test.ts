@@ -89,6 +89,22 @@ test("a streamed disk whose tables only its footer finds, as VMware's tools writ
   await expect(folder.open("streamed.vmdk", "vmdk")).rejects.toMatchObject({ code: "IMAGE_CORRUPT" });
 });
 
+test("the first of the two directories counts, as for QEMU: the redundant one may be behind it, or not there", async () => {
+  await folder.qemuImg(`create -q -f vmdk disk.vmdk ${SIZE}`);
+  await folder.qemuIo("disk.vmdk", "vmdk", ["write -P 5 1M 1M"]);
+  const bytes = await folder.read("disk.vmdk");
+  const redundant = Number(bytes.readBigUInt64LE(48)) * 512;
+  bytes.fill(0, redundant, redundant + 512);
+  await folder.write("disk.vmdk", bytes);
+  const expected = await folder.converted("disk.vmdk", "vmdk");
+  expect(expected[MIB]).toBe(5);
+  await expectContent(await folder.open("disk.vmdk", "vmdk"), expected);
+  bytes.writeBigUInt64LE(0n, 48);
+  await folder.write("disk.vmdk", bytes);
+  expect((await folder.converted("disk.vmdk", "vmdk")).equals(expected)).toBe(true);
+  await expectContent(await folder.open("disk.vmdk", "vmdk"), expected);
+});
+
 test("one piece of a split disk is not the disk", async () => {
   await folder.qemuImg("create -q -f vmdk -o subformat=twoGbMaxExtentSparse split.vmdk 3M");
   await expect(folder.open("split-s001.vmdk", "vmdk")).rejects.toThrow("one extent of a disk");
