@@ -60,6 +60,18 @@ export class SegmentList {
     this.zero(length - there);
   }
 
+  /**
+   * As {@link data}, of a format whose writers make room for a whole block at once: where its end is missing, the file was cut off.
+   *
+   * @throws DiskError IMAGE_CORRUPT
+   */
+  wholeData(file: ImageFile, offset: number, length: number): void {
+    if (offset + length > file.size) {
+      throw corrupt(file, `data is said to lie up to ${offset + length}, beyond the file's ${file.size} bytes`);
+    }
+    this.data(file, offset, length);
+  }
+
   compressed(segment: Omit<CompressedSegment, "kind">): void {
     if (segment.length > 0) this.segments.push({ kind: "compressed", ...segment });
   }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { expectContent, IMAGE_RUNS, ImageFolder } from "./testing/image-folder.ts";
+import { expectContent, guestRequest, IMAGE_RUNS, ImageFolder } from "./testing/image-folder.ts";
 import { qemuCommands, qemuWrites } from "./testing/qemu-writes.ts";
 
 const MIB = 1024 * 1024;
@@ -38,6 +38,17 @@ test("the copy at the beginning counts where the footer is damaged", async () =>
   bytes.fill(7, 20, 30);
   await folder.write("disk", bytes);
   await expect(folder.open("disk", "vhd")).rejects.toThrow("checksum");
+});
+
+test("a dynamic disk whose last block is cut off, so that only the copy of its footer is left, is not read as zeros", async () => {
+  await folder.qemuImg(`create -q -f vpc -o force_size=on disk ${SIZE}`);
+  await folder.qemuIo("disk", "vpc", ["write -P 5 2M 2M"]);
+  const bytes = await folder.read("disk");
+  await folder.write("disk", bytes.subarray(0, bytes.length - 300_000));
+  const disk = await folder.open("disk", "vhd");
+  expect((await disk.read(0, 2 * MIB, guestRequest())).equals(Buffer.alloc(2 * MIB))).toBe(true);
+  await expect(disk.read(4 * MIB - 4096, 4096, guestRequest())).rejects.toMatchObject({ code: "IMAGE_CORRUPT" });
+  await expect(disk.read(4 * MIB - 299_500, 4096, guestRequest())).rejects.toMatchObject({ code: "IMAGE_CORRUPT" });
 });
 
 test("a fixed disk of which a part is missing is refused", async () => {

@@ -83,7 +83,7 @@ class VhdImage implements VirtualImage {
       const stop = Math.min(end, (block + 1) * blockSize);
       const place = await this.#place(block, request);
       if (place === undefined) await mapParent(this.#parent, list, at, stop - at, request);
-      else if (this.#parent === undefined) list.data(this.#file, place + (at - block * blockSize), stop - at);
+      else if (this.#parent === undefined) list.wholeData(this.#file, place + (at - block * blockSize), stop - at);
       else await this.#mapSectors(place, at, stop, list, request);
       at = stop;
     }
@@ -120,7 +120,7 @@ class VhdImage implements VirtualImage {
     for (const run of bitRuns(bitmap, first, last, "highest first")) {
       sector += run.length;
       const runEnd = Math.min(stop, blockStart + sector * SECTOR);
-      if (run.value) list.data(this.#file, place + (at - blockStart), runEnd - at);
+      if (run.value) list.wholeData(this.#file, place + (at - blockStart), runEnd - at);
       else await mapParent(this.#parent, list, at, runEnd - at, request);
       at = runEnd;
     }

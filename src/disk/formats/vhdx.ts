@@ -14,7 +14,8 @@ import { mapParent, type VirtualImage } from "./virtual-image.ts";
 const MIB = 1024 * 1024;
 /** Sectors whose bits one bitmap block of 1 MiB holds. */
 const SECTORS_PER_CHUNK = 2 ** 23;
-const STATE = { absent: 0, undefined: 1, zero: 2, unmapped: 3, present: 6, partial: 7 } as const;
+const STATE = { absent: 0, undefined: 1, zero: 2, unmapped: 3, unmappedInDrafts: 5, present: 6, partial: 7 } as const;
+const ZEROS: ReadonlySet<number> = new Set([STATE.undefined, STATE.zero, STATE.unmapped, STATE.unmappedInDrafts]);
 
 /**
  * A VHDX: fixed, dynamic or differencing. A log that was not replayed is replayed in memory.
@@ -93,9 +94,9 @@ class VhdxImage implements VirtualImage {
       const block = Math.floor(at / blockSize);
       const stop = Math.min(end, (block + 1) * blockSize);
       const { state, place } = await this.#entry(block + Math.floor(block / this.#chunk), request);
-      if (state === STATE.present) list.data(this.#file, place + (at - block * blockSize), stop - at);
+      if (state === STATE.present) list.wholeData(this.#file, place + (at - block * blockSize), stop - at);
       else if (state === STATE.absent) await mapParent(this.#parent, list, at, stop - at, request);
-      else if (state === STATE.zero || state === STATE.undefined || state === STATE.unmapped) list.zero(stop - at);
+      else if (ZEROS.has(state)) list.zero(stop - at);
       else if (state === STATE.partial && this.#parent !== undefined)
         await this.#mapSectors(block, place, at, stop, list, request);
       else throw corrupt(this.#file, `block ${block} has the state ${state}`);
@@ -136,7 +137,7 @@ class VhdxImage implements VirtualImage {
     for (const run of bitRuns(bits, first - byte * 8, last - byte * 8, "lowest first")) {
       sector += run.length;
       const runEnd = Math.min(stop, chunkStart + sector * logicalSector);
-      if (run.value) list.data(this.#file, place + (at - blockStart), runEnd - at);
+      if (run.value) list.wholeData(this.#file, place + (at - blockStart), runEnd - at);
       else await mapParent(this.#parent, list, at, runEnd - at, request);
       at = runEnd;
     }
