@@ -23,6 +23,8 @@ export const inspection = z.strictObject({
       snapshots: z.int(),
       /** When the newest snapshot was made, RFC 3339. */
       latest: z.string().optional(),
+      /** Snapshots beside those that cannot be read; left out where there are none. */
+      damagedSnapshots: z.int().optional(),
     })
     .optional(),
   snapshot: z

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
@@ -164,6 +164,22 @@ test.each([
   const found = await inspect(selector);
   expect(found.error?.code).toBe(code);
   expect(found.repository?.version).toBe(2);
+});
+
+test("where one snapshot is damaged, the others are had by their ids, and none is taken for the latest", async () => {
+  const copy = await mkdtemp(join(scratch, "damaged-"));
+  await cp(repository.directory, copy, { recursive: true });
+  // A host that died while it wrote it.
+  await writeFile(join(copy, "snapshots", `${first.slice(0, 8)}${"5".repeat(56)}`), "");
+  expect(await inspect(undefined, copy)).toMatchObject({ repository: { snapshots: 3, damagedSnapshots: 1 } });
+  const disks = [{ name: "system", path: "/vms/orders/disks/other.img" }];
+  const found = await inspect({ snapshot: { id: first }, disks }, copy);
+  expect(found).toMatchObject({ snapshot: { id: first, disks: [{ size: 4096 }] } });
+  expect(found.error).toBeUndefined();
+  const failure = async (snapshot: InspectionRequest["snapshot"]) => (await inspect({ snapshot, disks }, copy)).error;
+  expect(await failure({ id: `${first.slice(0, 8)}5555` })).toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
+  expect(await failure({ id: first.slice(0, 8) })).toMatchObject({ code: "SNAPSHOT_AMBIGUOUS" });
+  expect(await failure({ latest: { host: "orders" } })).toMatchObject({ code: "REPOSITORY_OBJECT_DAMAGED" });
 });
 
 test("a request that is none, a wrong password and a missing repository are data too", async () => {

@@ -49,12 +49,24 @@ async function inspect(options: InspectOptions, found: Inspection): Promise<void
   const repository = await Repository.open(backend, await readPassword(options));
   try {
     found.repository = { id: repository.id, version: repository.version, snapshots: 0 };
-    const snapshots = await repository.snapshots();
+    let damaged = 0;
+    let damage: unknown;
+    const snapshots = await repository.snapshots((error) => {
+      damaged++;
+      damage ??= error;
+    });
     const own = snapshots.filter((snapshot) => !snapshot.tags.includes("vmrestore-pin"));
     const latest = own.reduce<Snapshot | undefined>((a, b) => (a === undefined || b.time > a.time ? b : a), undefined);
     found.repository.snapshots = own.length;
     if (latest !== undefined) found.repository.latest = latest.timeText;
-    if (request !== undefined) await inspectSnapshot(repository, snapshots, request, found);
+    if (damaged > 0) found.repository.damagedSnapshots = damaged;
+    if (request === undefined) return;
+    const { id, latest: wanted = {} } = request.snapshot;
+    // One that is damaged may be the latest.
+    if (id === undefined && damaged > 0) throw damage;
+    const snapshot =
+      id === undefined ? selectSnapshot(snapshots, { latest: wanted }) : await repository.snapshotNamed(id);
+    await inspectSnapshot(repository, snapshot, request, found);
   } finally {
     await repository.close();
   }
@@ -62,12 +74,10 @@ async function inspect(options: InspectOptions, found: Inspection): Promise<void
 
 async function inspectSnapshot(
   repository: Repository,
-  snapshots: readonly Snapshot[],
+  snapshot: Snapshot,
   request: ParsedRequest,
   found: Inspection,
 ): Promise<void> {
-  const { id, latest } = request.snapshot;
-  const snapshot = selectSnapshot(snapshots, id === undefined ? { latest: latest ?? {} } : { id });
   const result: NonNullable<Inspection["snapshot"]> = {
     id: snapshot.id,
     time: snapshot.timeText,

@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { agentConfig } from "../api/agent-config.ts";
 import { systemClock } from "../base/clock.ts";
@@ -144,4 +146,18 @@ test("a blob is read from whichever repository has it and answers", async () => 
   expect(asked).toEqual(["a x", "b z", "c z", "b y"]);
   await expect(group.refreshIndex()).rejects.toBe(away);
   expect(asked.slice(4)).toEqual(["reload a", "reload c"]);
+});
+
+test("a snapshot that was forgotten is found by its pin, though somebody else's snapshot is damaged", async () => {
+  const single = { otherRepositories: [], otherSnapshots: [], disks: [disk("root", "/disk.img")] };
+  const source = await open(single);
+  await source.repository.pin(root, UID, { hostname: "agent", pid: 1 }, Date.now);
+  await close(source);
+  await first.restic(["forget", root, "--prune"]);
+  // A host that died while it wrote it to a file system that had not got all of it.
+  await writeFile(join(first.directory, "snapshots", "5".repeat(64)), Buffer.alloc(200));
+  const again = await open(single);
+  expect(await contents(again)).toEqual([IMAGES.root]);
+  await again.repository.unpin(UID);
+  await close(again);
 });

@@ -7,7 +7,7 @@ import type { Logger } from "../base/logging.ts";
 import { ID_BYTES } from "../repository/blob-id.ts";
 import type { FileNode, Repository, SnapshotTree } from "../repository/repository.ts";
 import type { RepositoryFile } from "../repository/repository-file.ts";
-import { PIN_HOST_PREFIX, type Snapshot } from "../repository/snapshot.ts";
+import type { Snapshot } from "../repository/snapshot.ts";
 import { AgentError } from "./errors.ts";
 import type { KeptDisks } from "./kept-disks.ts";
 import { RepositoryGroup } from "./repository-group.ts";
@@ -211,7 +211,7 @@ async function findSnapshot({ id, repository, pinUid }: SourceSnapshot): Promise
     return await repository.snapshot(id);
   } catch (error) {
     if (errorCode(error) !== "SNAPSHOT_NOT_FOUND") throw error;
-    const pin = (await repository.snapshots()).find((snapshot) => snapshot.host === `${PIN_HOST_PREFIX}${pinUid}`);
+    const pin = await repository.pinOf(pinUid);
     if (pin === undefined) throw error;
     return pin;
   }

@@ -20,7 +20,7 @@ import { readAgainIfDamaged } from "./read-again.ts";
 import { release } from "./release.ts";
 import type { RepositoryFile } from "./repository-file.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { toSnapshot } from "./snapshot.ts";
+import { chooseId, toSnapshot } from "./snapshot.ts";
 import { SnapshotList } from "./snapshot-list.ts";
 import { type FileNode, SnapshotTree } from "./snapshot-tree.ts";
 import type { Tree } from "./tree.ts";
@@ -145,9 +145,23 @@ export class Repository {
     }
   }
 
-  /** Every snapshot, pins of this product included; unordered. @throws RepositoryError where one of them is damaged */
-  async snapshots(): Promise<Snapshot[]> {
-    return this.#snapshots.all();
+  /**
+   * Every snapshot, pins of this product included; unordered.
+   *
+   * @param onDamaged told of each that is damaged, which is left out then
+   * @throws RepositoryError where one is damaged and nobody is to be told
+   */
+  async snapshots(onDamaged?: (error: unknown) => void): Promise<Snapshot[]> {
+    return onDamaged === undefined ? this.#snapshots.all() : this.#snapshots.readable(onDamaged);
+  }
+
+  /**
+   * A snapshot by the beginning of its id; it is read even where others are damaged.
+   *
+   * @throws RepositoryError SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, REPOSITORY_OBJECT_DAMAGED
+   */
+  async snapshotNamed(beginning: string): Promise<Snapshot> {
+    return this.snapshot(chooseId(await this.#backend.list("snapshots"), beginning));
   }
 
   /** A snapshot by its full id; it is read even where others are damaged. */
@@ -278,9 +292,15 @@ export class Repository {
     return pinSnapshot(writer, this.#snapshots, snapshotId, uid);
   }
 
+  /** A pin of this restore; undefined where there is none. It is found even where other snapshots are damaged. */
+  async pinOf(uid: string): Promise<Snapshot | undefined> {
+    const [pin] = await findPins(this.#snapshots, uid);
+    return pin;
+  }
+
   /** Whether a pin of this restore is there. */
   async isPinned(uid: string): Promise<boolean> {
-    return (await findPins(this.#snapshots, uid)).length > 0;
+    return (await this.pinOf(uid)) !== undefined;
   }
 
   /** Removes the pins of a restore; none is no error. */

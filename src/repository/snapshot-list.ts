@@ -33,10 +33,11 @@ export class SnapshotList {
     });
   }
 
-  /** Every snapshot that can be read; damaged ones are left out. */
-  async readable(): Promise<Snapshot[]> {
+  /** Every snapshot that can be read; damaged ones are left out, and told of. */
+  async readable(onDamaged: (error: unknown) => void = () => undefined): Promise<Snapshot[]> {
     return this.#readAll((error) => {
       if (errorCode(error) !== "REPOSITORY_OBJECT_DAMAGED") throw error;
+      onDamaged(error);
       return undefined;
     });
   }

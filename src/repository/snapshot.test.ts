@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { type Snapshot, selectSnapshot, toSnapshot } from "./snapshot.ts";
+import { chooseId, type Snapshot, selectSnapshot, toSnapshot } from "./snapshot.ts";
 
 const ID = "ab".repeat(32);
 const file = { time: "2026-01-02T03:04:05.123456789+01:00", tree: ID, paths: ["/a"], hostname: "h", tags: ["x"] };
@@ -62,11 +62,12 @@ describe("selection", () => {
   });
 
   test("by id, or the beginning of it; pins too", () => {
-    expect(chosen({ id: "aa1" })).toBe("aa11");
-    expect(chosen({ id: "cc44" })).toBe("cc44");
-    expect(failing({ id: "aa" })).toMatchObject({ code: "SNAPSHOT_AMBIGUOUS" });
-    expect(failing({ id: "dd" })).toMatchObject({ code: "SNAPSHOT_NOT_FOUND" });
-    expect(failing({ id: "" })).toMatchObject({ code: "SNAPSHOT_NOT_FOUND" });
+    const ids = all.map(({ id }) => id);
+    expect(chooseId(ids, "aa1")).toBe("aa11");
+    expect(chooseId(ids, "cc44")).toBe("cc44");
+    expect(() => chooseId(ids, "aa")).toThrow(expect.objectContaining({ code: "SNAPSHOT_AMBIGUOUS" }));
+    expect(() => chooseId(ids, "dd")).toThrow(expect.objectContaining({ code: "SNAPSHOT_NOT_FOUND" }));
+    expect(() => chooseId(ids, "")).toThrow(expect.objectContaining({ code: "SNAPSHOT_NOT_FOUND" }));
   });
 
   test("nothing fits: says what there is", () => {

@@ -30,20 +30,18 @@ export interface Snapshot {
   readonly original?: string | undefined;
 }
 
-/** Which snapshot is meant: one by id, or the latest that fits everything given. */
-export type SnapshotSelector =
-  | { readonly id: string }
-  | {
-      readonly latest: {
-        readonly host?: string | undefined;
-        /** Every one of them must be on the snapshot. */
-        readonly tags?: readonly string[] | undefined;
-        /** One of the paths that were backed up. */
-        readonly path?: string | undefined;
-        /** ISO 8601; only snapshots made before it. */
-        readonly before?: string | undefined;
-      };
-    };
+/** Which snapshot is meant: the latest that fits everything given. */
+export interface SnapshotSelector {
+  readonly latest: {
+    readonly host?: string | undefined;
+    /** Every one of them must be on the snapshot. */
+    readonly tags?: readonly string[] | undefined;
+    /** One of the paths that were backed up. */
+    readonly path?: string | undefined;
+    /** ISO 8601; only snapshots made before it. */
+    readonly before?: string | undefined;
+  };
+}
 
 /** Host names that pins carry; they never count as somebody's backup. */
 export const PIN_HOST_PREFIX = "vmrestore-pin-";
@@ -70,10 +68,9 @@ export function toSnapshot(id: string, content: unknown): Snapshot {
 /**
  * The snapshot that the selector means.
  *
- * @throws RepositoryError SNAPSHOT_NOT_FOUND or SNAPSHOT_AMBIGUOUS
+ * @throws RepositoryError SNAPSHOT_NOT_FOUND
  */
 export function selectSnapshot(snapshots: readonly Snapshot[], selector: SnapshotSelector): Snapshot {
-  if ("id" in selector) return selectById(snapshots, selector.id);
   const { host, tags = [], path, before } = selector.latest;
   const limit = before === undefined ? Number.POSITIVE_INFINITY : Date.parse(before);
   const backups = snapshots.filter((snapshot) => !snapshot.host.startsWith(PIN_HOST_PREFIX));
@@ -95,16 +92,21 @@ export function selectSnapshot(snapshots: readonly Snapshot[], selector: Snapsho
   });
 }
 
-function selectById(snapshots: readonly Snapshot[], id: string): Snapshot {
-  const fitting = snapshots.filter((snapshot) => snapshot.id.startsWith(id));
+/**
+ * The one id that begins so.
+ *
+ * @throws RepositoryError SNAPSHOT_NOT_FOUND or SNAPSHOT_AMBIGUOUS
+ */
+export function chooseId(ids: readonly string[], beginning: string): string {
+  const fitting = ids.filter((id) => id.startsWith(beginning));
   const [found] = fitting;
-  if (id === "" || found === undefined) {
-    throw new RepositoryError("SNAPSHOT_NOT_FOUND", `there is no snapshot ${id}`, {
+  if (beginning === "" || found === undefined) {
+    throw new RepositoryError("SNAPSHOT_NOT_FOUND", `there is no snapshot ${beginning}`, {
       hint: "`restic snapshots` lists them; the first eight digits of an id are enough.",
     });
   }
   if (fitting.length > 1) {
-    throw new RepositoryError("SNAPSHOT_AMBIGUOUS", `${fitting.length} snapshots begin with ${id}`, {
+    throw new RepositoryError("SNAPSHOT_AMBIGUOUS", `${fitting.length} snapshots begin with ${beginning}`, {
       hint: "Give more digits.",
     });
   }

@@ -172,7 +172,9 @@ function checked(observed: ObservedRepository, result: Inspection): RepositoryDe
   if (found === undefined)
     return notReady(observed, "CheckFailed", "The check told nothing about the repository.", RETRY_MS, true);
   const snapshots = found.snapshots === 1 ? "1 snapshot" : `${found.snapshots} snapshots`;
-  const message = `restic repository of format ${found.version} with ${snapshots}.`;
+  const { damagedSnapshots: damaged = 0 } = found;
+  const isDamaged = damaged === 0 ? "" : `, and ${damaged} that cannot be read: run \`restic check\``;
+  const message = `restic repository of format ${found.version} with ${snapshots}${isDamaged}.`;
   const status = statusWith(observed, { type: "Ready", status: "True", reason: "Checked", message }, true);
   return {
     actions: [],

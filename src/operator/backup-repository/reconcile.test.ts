@@ -267,6 +267,15 @@ test("a check that looked at an earlier spec or password says nothing about the 
   }
 });
 
+test("a repository of which snapshots are damaged is ready for the others, and says so", async () => {
+  const place = new Place();
+  place.found = { repository: { id: "f".repeat(64), version: 2, snapshots: 3, damagedSnapshots: 1 } };
+  await place.until("Checked");
+  expect(place.ready?.message).toBe(
+    "restic repository of format 2 with 3 snapshots, and 1 that cannot be read: run `restic check`.",
+  );
+});
+
 test("while it is used, a repository that moves says so, and moves when nobody reads from it any more", async () => {
   const place = new Place();
   await place.until("Checked");
