@@ -15,6 +15,8 @@ describe("snapshot files", () => {
     expect(toSnapshot(ID, later)).toMatchObject({ id: ID, tree: ID, host: "h", paths: ["/a"], tags: ["x"] });
     expect(toSnapshot(ID, { time: file.time, tree: ID })).toMatchObject({ host: "", paths: [], tags: [] });
     expect(toSnapshot(ID, { ...file, tags: null }).tags).toEqual([]);
+    const many = Array.from({ length: 50_000 }, (_, index) => `/srv/${index}`);
+    expect(toSnapshot(ID, { ...file, paths: many, tags: many }).paths).toEqual(many);
     expect(toSnapshot(ID, file).time).toBe(Date.parse("2026-01-02T02:04:05.123Z"));
   });
 

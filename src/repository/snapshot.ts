@@ -2,16 +2,18 @@ import * as z from "zod";
 import { RepositoryError } from "./errors.ts";
 
 const ID = /^[0-9a-f]{64}$/;
+/** `restic backup --files-from` names each file of its list among the paths: no more of them fit into what is read of a snapshot. */
+const LIST_LIMIT = 65_536;
 
 /** A snapshot file as restic writes it; unknown fields are kept out. */
 const snapshotFile = z.object({
   time: z.string().max(64),
   tree: z.string().regex(ID),
   parent: z.string().regex(ID).optional(),
-  paths: z.array(z.string().max(4096)).max(4096).default([]),
+  paths: z.array(z.string().max(4096)).max(LIST_LIMIT).default([]),
   hostname: z.string().max(256).default(""),
   username: z.string().max(256).optional(),
-  tags: z.array(z.string().max(256)).max(256).nullish(),
+  tags: z.array(z.string().max(256)).max(LIST_LIMIT).nullish(),
   original: z.string().regex(ID).optional(),
 });
 
