@@ -1,6 +1,7 @@
 import type { Action } from "../actions.ts";
 import { VIRTUAL_MACHINES, type VirtualMachine } from "../kinds.ts";
 import type { Manifest } from "../runtime/objects.ts";
+import { claimOfVolume } from "./served-claims.ts";
 
 /** What of a machine is to be another than it is. What is undefined goes. */
 export interface MachineChange {
@@ -38,10 +39,11 @@ export function templateOn(
 ): NonNullable<VirtualMachine["spec"]>["template"] {
   const template = machine.spec?.template;
   const volumes = (template?.spec?.volumes ?? []).map((volume) => {
-    const claimName = claims.get(volume.persistentVolumeClaim?.claimName ?? "");
-    return claimName === undefined
-      ? volume
-      : { name: volume.name, persistentVolumeClaim: { ...volume.persistentVolumeClaim, claimName } };
+    const claimName = claims.get(claimOfVolume(volume) ?? "");
+    if (claimName === undefined) return volume;
+    const { name: _, ...options } = (volume.dataVolume ?? {}) as { name?: unknown };
+    // The new claim is no DataVolume's, whatever the old one was named by; how it is plugged in both say alike.
+    return { name: volume.name, persistentVolumeClaim: { ...(volume.persistentVolumeClaim ?? options), claimName } };
   });
   return { ...template, spec: { ...template?.spec, volumes } };
 }

@@ -4,6 +4,7 @@ import type { ClusterReads } from "../runtime/cluster.ts";
 import { isOurs, restoreNames, SET_ASIDE_LABEL, STATE_LABEL } from "./names.ts";
 import type { ObservedOld } from "./observed.ts";
 import type { Plan } from "./plan.ts";
+import { claimsOf, volumesOf } from "./served-claims.ts";
 
 /** On the old machine while its place is taken, and on the one that was put back: the uid of the VMRestore. */
 export const REPLACE_ANNOTATIONS = {
@@ -17,20 +18,6 @@ export function isReplaced(restore: VMRestore, spec: VMRestoreSpec, machine: Vir
   if (machine === undefined || spec.replace === undefined || isOurs(restore, machine)) return false;
   const { uid, annotations } = machine.metadata;
   return uid === spec.replace.confirmUid || annotations?.[REPLACE_ANNOTATIONS.putBack] === restore.metadata.uid;
-}
-
-/** Claims that a machine's volumes name. A DataVolume fills the claim of its own name. */
-export function claimsOf(machine: VirtualMachine): string[] {
-  const volumes = machine.spec?.template?.spec?.volumes ?? [];
-  return [
-    ...new Set(
-      volumes.flatMap(({ persistentVolumeClaim: claim, dataVolume }) => {
-        if (claim !== undefined) return [claim.claimName];
-        const name = (dataVolume as { name?: unknown } | undefined)?.name;
-        return typeof name === "string" ? [name] : [];
-      }),
-    ),
-  ];
 }
 
 /** Reads what is to be known of the machine that is replaced; undefined where none is. */
@@ -59,7 +46,7 @@ export async function observeOld(
     isBetween ? cluster.list(CLAIMS, namespace, `${SET_ASIDE_LABEL}=${restore.metadata.uid}`) : [],
     deletionTimestamp === undefined ? undefined : cluster.get(NAMESPACES, undefined, namespace ?? ""),
   ]);
-  const claims = new Set(machine === undefined ? [] : claimsOf(machine));
+  const claims = new Set(claimsOf(volumesOf(machine)));
   return {
     machine,
     instance,

@@ -17,7 +17,7 @@ import { conditionsBefore, type Observed } from "./observed.ts";
 import { pauseRelocation, withoutCutover, withoutJob } from "./pause.ts";
 import { hasEnded } from "./pods.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
-import { claimPairs, refersToTarget } from "./served-claims.ts";
+import { claimPairs, claimsOf, refersToTarget, volumesOf } from "./served-claims.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 import { type Choice, chooseStrategy } from "./strategy.ts";
 import { targetProblem } from "./target-check.ts";
@@ -270,9 +270,7 @@ export function removeRelocation(observed: Observed): { actions: Action[]; done:
   if (job !== undefined || jobPods.length > 0) {
     return { actions: removeIfThere(JOBS, job), done: false };
   }
-  const used = new Set(
-    machine?.spec?.template?.spec?.volumes?.map((volume) => volume.persistentVolumeClaim?.claimName),
-  );
+  const used = new Set(claimsOf(volumesOf(machine)));
   const claims = disks.flatMap(({ targetClaim: claim }) =>
     claim !== undefined && isOurs(restore, claim) && !used.has(claim.metadata.name) ? [claim] : [],
   );

@@ -6,8 +6,9 @@ import type { Manifest } from "../runtime/objects.ts";
 import { runStrategyOf } from "./machine-update.ts";
 import { at, isRecord } from "./manifest/shape.ts";
 import { restoreLabels, restoreNames } from "./names.ts";
-import { claimsOf, REPLACE_ANNOTATIONS } from "./observe-old.ts";
+import { REPLACE_ANNOTATIONS } from "./observe-old.ts";
 import { legacyUuid } from "./recreate.ts";
+import { claimsOf, volumesOf } from "./served-claims.ts";
 
 // The manifest of the machine whose place the restored one takes: how it is kept, and how the machine is made of it again.
 
@@ -88,7 +89,7 @@ export function manifestSecret(restore: VMRestore, machine: VirtualMachine): Man
 
 /** What the status tells of it, before anything of the machine is changed. */
 export function factsOf(secret: Secret, machine: VirtualMachine, uid: string): Replaced {
-  return { uid, manifestSecret: secret.metadata.name, digest: digestOf(secret), claims: claimsOf(machine) };
+  return { uid, manifestSecret: secret.metadata.name, digest: digestOf(secret), claims: claimsOf(volumesOf(machine)) };
 }
 
 function digestOf(secret: Secret): string {

@@ -27,7 +27,7 @@ export function lostItsLabel({ restore, machine, disks }: Observed): boolean {
       [claim, targetClaim].flatMap((each) => (each !== undefined && isOurs(restore, each) ? [each.metadata.name] : [])),
     ),
   );
-  return [...claimsIn(volumesOf(machine))].some((claim) => own.has(claim));
+  return claimsOf(volumesOf(machine)).some((claim) => own.has(claim));
 }
 
 /** For people, where {@link lostItsLabel}. */
@@ -39,13 +39,13 @@ export function howToPutItsLabelBack({ restore, spec }: Observed): string {
 
 /** Whether the machine refers to a claim that the agent serves. */
 export function refersToServed(observed: Observed): boolean {
-  const claims = claimsIn(volumesOf(observed.machine));
+  const claims = new Set(claimsOf(volumesOf(observed.machine)));
   return claimPairs(observed).some(({ served }) => claims.has(served));
 }
 
 /** Whether the machine refers to a target claim. */
 export function refersToTarget(observed: Observed): boolean {
-  const claims = claimsIn(volumesOf(observed.machine));
+  const claims = new Set(claimsOf(volumesOf(observed.machine)));
   return claimPairs(observed).some(({ target }) => claims.has(target));
 }
 
@@ -53,7 +53,7 @@ export function refersToTarget(observed: Observed): boolean {
 export type Place = "Served" | "Target" | "Neither";
 
 export function placeOf(observed: Observed, volumes: Volumes): Place {
-  const claims = claimsIn(volumes);
+  const claims = new Set(claimsOf(volumes));
   const pairs = claimPairs(observed);
   if (pairs.every(({ served, target }) => claims.has(served) && !claims.has(target))) return "Served";
   return pairs.every(({ served, target }) => claims.has(target) && !claims.has(served)) ? "Target" : "Neither";
@@ -65,6 +65,13 @@ export function volumesOf(machine: VirtualMachine | undefined): Volumes {
   return machine?.spec?.template?.spec?.volumes;
 }
 
-function claimsIn(volumes: Volumes): ReadonlySet<string | undefined> {
-  return new Set(volumes?.map(({ persistentVolumeClaim: claim }) => claim?.claimName));
+/** The claim that a volume of a machine is on. A DataVolume is on the claim of its own name, whether or not there still is a DataVolume. */
+export function claimOfVolume({ persistentVolumeClaim: claim, dataVolume }: VirtualMachineVolume): string | undefined {
+  const name: unknown = claim?.claimName ?? (dataVolume as { name?: unknown } | undefined)?.name;
+  return typeof name === "string" ? name : undefined;
+}
+
+/** Claims that volumes of a machine or an instance refer to, each once. */
+export function claimsOf(volumes: Volumes): string[] {
+  return [...new Set((volumes ?? []).flatMap((volume) => claimOfVolume(volume) ?? []))];
 }

@@ -1,4 +1,12 @@
-import { CLAIMS, INSTANCES, PODS, VIRTUAL_MACHINES, type VirtualMachine, VOLUMES } from "../../kinds.ts";
+import {
+  CLAIMS,
+  INSTANCES,
+  PODS,
+  VIRTUAL_MACHINES,
+  type VirtualMachine,
+  type VirtualMachineVolume,
+  VOLUMES,
+} from "../../kinds.ts";
 import { at } from "../manifest/shape.ts";
 import type { World } from "./world.ts";
 
@@ -62,7 +70,7 @@ export class ModelMachines {
           instance,
           { "kubevirt.io": "virt-launcher" },
           { phase },
-          { volumes },
+          { volumes: volumes.map(podVolume) },
         );
         this.#world.cluster.change(PODS, namespace, `virt-launcher-${name}`, (pod) => {
           if (pod.status?.phase === "Pending") pod.status = { ...pod.status, phase };
@@ -108,10 +116,9 @@ export class ModelMachines {
   }
 
   /** A machine that starts on the agent can write there, and finds its exports. */
-  #checkServed(volumes: readonly { persistentVolumeClaim?: { claimName: string } }[]): void {
-    const served = volumes.flatMap(({ persistentVolumeClaim: claim }) =>
-      claim?.claimName.endsWith("-restoring") === true ? [claim.claimName] : [],
-    );
+  #checkServed(volumes: readonly VirtualMachineVolume[]): void {
+    const claims = volumes.map((volume) => podVolume(volume).persistentVolumeClaim?.claimName);
+    const served = claims.filter((claim) => claim?.endsWith("-restoring") === true);
     if (served.length === 0) return;
     if (this.#world.sealed) this.#world.faults.push("started on disks that are sealed");
     for (const claim of served) {
@@ -120,4 +127,10 @@ export class ModelMachines {
         this.#world.faults.push(`started on an old export of ${claim}`);
     }
   }
+}
+
+/** What a launcher mounts for a machine's volume. KubeVirt takes the claim of that name for a DataVolume's (`PVCNameFromVirtVolume`). */
+function podVolume({ dataVolume, ...volume }: VirtualMachineVolume): VirtualMachineVolume {
+  if (dataVolume === undefined) return volume;
+  return { ...volume, persistentVolumeClaim: { claimName: String(at(dataVolume).name) } };
 }
