@@ -12,7 +12,9 @@ interface Seen {
   readonly body: string;
 }
 
-type Reply = { status: number; body?: unknown; raw?: string } | "hang" | "reset";
+type Reply = { status: number; body?: unknown; raw?: string } | "hang" | "reset" | "switch";
+/** Something else is spoken from now on: no request of ours asks for that. */
+const SWITCHING = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n";
 
 const STATUS = {
   instance: "i-1",
@@ -60,6 +62,10 @@ beforeEach(async () => {
       seen.push(request);
       const answer = reply(request);
       if (answer === "hang") return;
+      if (answer === "switch") {
+        incoming.socket.write(SWITCHING);
+        return;
+      }
       if (answer === "reset") {
         incoming.socket.destroy();
         return;
@@ -194,6 +200,29 @@ test("asks once more when a kept connection was closed meanwhile", async () => {
   await client.status();
   await expect(client.status()).resolves.toEqual(STATUS);
   expect(connections).toBe(2);
+});
+
+test("is told of an agent that begins to speak something else, on a new connection and on a kept one", async () => {
+  const client = connect();
+  reply = () => "switch";
+  await expect(client.status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE", isTransient: true });
+  let count = 0;
+  reply = () => (++count === 1 ? { status: 200, body: STATUS } : "switch");
+  await client.status();
+  await expect(client.status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  // Not as one that was closed before it was taken again: this one answered.
+  expect(count).toBe(2);
+  reply = () => ({ status: 200, body: STATUS });
+  await expect(client.status()).resolves.toEqual(STATUS);
+});
+
+test("asks once more on a kept connection that is closed, and is told where that one breaks, too", async () => {
+  const client = connect();
+  let count = 0;
+  reply = () => (++count === 1 ? { status: 200, body: STATUS } : "reset");
+  await client.status();
+  await expect(client.status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  expect(count).toBe(3);
 });
 
 describe("mutual TLS", () => {

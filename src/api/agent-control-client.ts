@@ -215,14 +215,21 @@ export class AgentControlClient {
     const headers =
       payload === undefined ? {} : { "content-type": "application/json", "content-length": payload.length };
     return new Promise((resolve, reject) => {
+      let isToldElsewhere = false;
       const outgoing = request({ host, port, method, path, headers, agent: this.#agent, signal }, (incoming) => {
+        isToldElsewhere = true;
         readAnswer(path, incoming).then(resolve, reject);
       });
       outgoing.on("error", (error) => {
+        isToldElsewhere = true;
         // A kept connection that the agent closed meanwhile says nothing about the agent.
         const isStale = outgoing.reusedSocket && ["ECONNRESET", "EPIPE"].includes(errorCode(error) ?? "");
         if (isStale && mayRepeat) this.#exchange(method, path, body, signal, false).then(resolve, reject);
         else reject(error);
+      });
+      // Where the agent begins to speak something else, Node closes the connection and tells nobody, nor that time is up.
+      outgoing.once("close", () => {
+        if (!isToldElsewhere) reject(new Error("the connection was closed without an answer"));
       });
       outgoing.end(payload);
     });

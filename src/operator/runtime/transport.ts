@@ -144,6 +144,8 @@ export class Transport {
         resolve,
       );
       outgoing.on("error", reject);
+      // Where the server begins to speak something else, Node closes the connection and tells nobody, nor that time is up.
+      outgoing.once("close", () => reject(new Error("the connection was closed without an answer")));
       outgoing.end(payload);
     }).catch((error: unknown) => {
       this.#onAnswer(asked, 0);
