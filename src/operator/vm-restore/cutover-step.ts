@@ -1,24 +1,27 @@
 import { formatDuration, parseDuration } from "../../api/duration.ts";
 import { formatBytes } from "../../base/format-bytes.ts";
 import { type Action, removeIfThere } from "../actions.ts";
-import { conditionOf } from "../conditions.ts";
+import { conditionOf, isTrue } from "../conditions.ts";
 import { JOBS, type VirtualMachine } from "../kinds.ts";
 import { dirtyBytes, diskStatus, progressOf } from "./copy-progress.ts";
 import {
   CUTOVER_ANNOTATIONS,
   cutoverBegun,
+  isSwitched,
   isSwitchForetold,
   onTargetSince,
   pinOf,
+  rollbackBegun,
   SWITCHING,
 } from "./cutover-state.ts";
 import { isGuestReady } from "./guest.ts";
 import { launcherTrouble } from "./launcher-trouble.ts";
+import { liveBegun } from "./live-state.ts";
 import { templateOn, updateMachine } from "./machine-update.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
 import { EPOCH } from "./plan.ts";
-import { claimsTowards, lostItsLabel } from "./served-claims.ts";
+import { claimsTowards, lostItsLabel, refersToServed, refersToTarget } from "./served-claims.ts";
 import { haltMarks, strategyAfterwards, strategyToGoOn, whyItStaysHalted } from "./start-again.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
@@ -80,6 +83,25 @@ export function cutOver(observed: Observed): Outcome {
   // It is written down first: the machine may be deleted, or lose its marks, before anybody saw that it was switched.
   if (!isSwitchForetold(observed)) return waits(switching, 0);
   return acts([switchDisks(observed, machine)], switching);
+}
+
+/**
+ * A machine whose disks are sealed, and that bears no mark which says why, lost those of its cutover: it cannot write anything. The seal outlasts
+ * the marks, so its cutover goes on, whatever became of the spec meanwhile; nothing is lost that way. Undefined where that is not so.
+ */
+export function cutOverAgain(observed: Observed): Outcome | undefined {
+  const { restore, machine, disks } = observed;
+  if (machine === undefined || !isOurs(restore, machine) || machine.metadata.deletionTimestamp !== undefined)
+    return undefined;
+  if (!disks.some(({ name }) => diskStatus(observed, name)?.sealed === true)) return undefined;
+  if (cutoverBegun(observed) || rollbackBegun(observed) || isSwitched(observed) || liveBegun(observed))
+    return undefined;
+  // What it writes to a target, nobody else may write over.
+  if (!refersToServed(observed) || refersToTarget(observed)) return undefined;
+  if (isTrue(conditionsBefore(observed), "Discarded")) return undefined;
+  const message =
+    "The machine lost the marks of its cutover, and its disks are sealed: nothing can be written to them. It is shut down, and its cutover goes on. To go back to the media agent instead, set spec.relocation.trial.decision to RollBack.";
+  return acts([halt(observed, machine)], no("CutOver", "Halting", message));
 }
 
 /** What is still to be done for disks that nobody writes to any more. */

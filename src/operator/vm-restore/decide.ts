@@ -7,7 +7,7 @@ import type { Manifest } from "../runtime/objects.ts";
 import { bootSetOutcome, runAgent, tellPhase } from "./agent-step.ts";
 import { tellLimit } from "./bandwidth.ts";
 import { cutoverBegun, goesToTarget, isSwitched, isSwitchTold, rollbackBegun } from "./cutover-state.ts";
-import { awaitCutover, awaitTarget, cutOver } from "./cutover-step.ts";
+import { awaitCutover, awaitTarget, cutOver, cutOverAgain } from "./cutover-step.ts";
 import { degraded } from "./degraded.ts";
 import { tellBuses } from "./disk-bus.ts";
 import { holdDrains } from "./drain-step.ts";
@@ -51,6 +51,8 @@ export function decide(observed: Observed): Outcome {
   const { restore, plan, machine } = observed;
   const marked = markAgain(observed);
   if (marked.length > 0) return acts(marked);
+  const again = cutOverAgain(observed);
+  if (again !== undefined) return again;
   // That it was switched is written down first: with its instance a machine that is being deleted goes.
   const isGoing = machine?.metadata.deletionTimestamp !== undefined;
   const released = isGoing && isSwitched(observed) && !isSwitchTold(observed) ? [] : releaseInstance(observed);

@@ -176,3 +176,41 @@ test.each(["deleted", "replaced"])(
     expect(world.cluster.peek(CLAIMS, TENANT, TARGET)?.metadata.uid).toBe(target);
   },
 );
+
+// The disks are sealed from then on: what is on the agent takes no write, and only a cutover or the way back ends that.
+const SEALED = ["FinalPass", "Switching"];
+const CHANGES: [string, object, string][] = [
+  ["relocation is called off", { strategy: "None" }, TARGET],
+  ["the cutover is to wait for approval", { cutover: {} }, TARGET],
+  ["relocation is paused", { paused: true }, TARGET],
+  ["it is to be taken back", { trial: { decision: "RollBack" } }, SERVED],
+];
+
+test.each(SEALED.flatMap((reason) => CHANGES.map((change) => [reason, ...change] as const)))(
+  "a machine that loses its marks at %s is not left on sealed disks where %s",
+  async (reason, _, change, claim) => {
+    const world = new World();
+    world.restore(relocation());
+    await play(world, reasonIs("CutOver", reason));
+    expect(world.sealed).toBe(true);
+    takeMarksOff(world);
+    changeSpec(world, relocation(change));
+    await settle(world, 60);
+    expect(claimOf(world)).toBe(claim);
+    if (claim === TARGET) expect(restoreIn(world)?.status?.phase).toBe("Completed");
+    else expect(world.sealed).toBe(false);
+    expect(world.cluster.all(INSTANCES)).toHaveLength(1);
+  },
+);
+
+test("a machine that lost its marks with its disks sealed comes to its end when the restore is deleted", async () => {
+  const world = new World();
+  world.restore(relocation());
+  await play(world, reasonIs("CutOver", "FinalPass"));
+  takeMarksOff(world);
+  changeSpec(world, relocation({ strategy: "None" }));
+  world.cluster.erase(VM_RESTORES, TENANT, NAME);
+  await play(world, (restore) => restore === undefined);
+  expect(claimOf(world)).toBe(TARGET);
+  expect(world.cluster.all(STATEFUL_SETS)).toEqual([]);
+});
