@@ -1,6 +1,7 @@
 import { isSwitched } from "./cutover-state.ts";
 import { isOurs } from "./names.ts";
 import type { Observed } from "./observed.ts";
+import { isOwnTarget } from "./own-claims.ts";
 
 /** What people want to know first of a restore that failed: whether the machine runs, and what was kept. What to do says the condition. */
 export function failureFacts(observed: Observed): string {
@@ -12,8 +13,8 @@ export function failureFacts(observed: Observed): string {
       : isOurs(restore, machine)
         ? `VirtualMachine ${name} does not run.`
         : `There is no VirtualMachine ${name} of this restore.`;
-  const claims = disks.flatMap(({ targetClaim: claim }) =>
-    claim !== undefined && isOurs(restore, claim) ? [claim.metadata.name] : [],
+  const claims = disks.flatMap((disk) =>
+    disk.targetClaim !== undefined && isOwnTarget(restore, disk) ? [disk.targetClaim.metadata.name] : [],
   );
   const kept = [
     ...(overlay === undefined

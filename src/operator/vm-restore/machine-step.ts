@@ -9,6 +9,7 @@ import { guestTrouble, isGuestLate, isGuestReady, whyStopped } from "./guest.ts"
 import { launcherTrouble } from "./launcher-trouble.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
+import { isOwnServed } from "./own-claims.ts";
 import type { Plan } from "./plan.ts";
 import { recreated } from "./recreated.ts";
 import { missingMessage, planReferences, type ReferencePlan } from "./reference-step.ts";
@@ -50,7 +51,7 @@ export function makeMachine(observed: Observed, plan: Plan): Outcome {
     const message = `VirtualMachine ${name} was deleted. What it wrote is still in the media agent; delete this VMRestore to discard it.`;
     return waits(no(CREATED, "VirtualMachineDeleted", message));
   }
-  const foreign = observed.disks.find(({ claim }) => claim !== undefined && !isOurs(restore, claim));
+  const foreign = observed.disks.find((disk) => disk.claim !== undefined && !isOwnServed(restore, disk));
   if (foreign !== undefined) {
     const message = `There is a claim ${foreign.claim?.metadata.name} that this restore did not make. Rename or delete it.`;
     return waits(no(CREATED, "ClaimExists", message), 10_000);

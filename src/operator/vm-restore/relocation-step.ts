@@ -14,6 +14,7 @@ import { givenUp, LIVE_ANNOTATIONS, liveBegun } from "./live-state.ts";
 import { beginLive, migrateLive } from "./live-step.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
+import { isOwnTarget } from "./own-claims.ts";
 import { pauseRelocation, withoutCutover, withoutJob } from "./pause.ts";
 import { hasEnded } from "./pods.ts";
 import { relocationJob, relocationSecret, targetClaim } from "./relocation-objects.ts";
@@ -29,7 +30,7 @@ const JOB_RETRY_MS = 10_000;
 export function relocationBegun(observed: Observed): boolean {
   const { restore, disks, job } = observed;
   if (!goesToTarget(observed)) return false;
-  return job !== undefined || disks.some(({ targetClaim: claim }) => isOurs(restore, claim));
+  return job !== undefined || disks.some((disk) => isOwnTarget(restore, disk));
 }
 
 /** Copies the disks until only what the guest writes at this moment is missing at the target. */
@@ -264,7 +265,7 @@ function takeBack(observed: Observed): Outcome {
   return { ...acts(actions, ...cutover, no("Relocated", "Cancelled", message)), againMs: 1000 };
 }
 
-/** Removes the Job, then its Secret and the target claims. A claim that the machine refers to is never removed. */
+/** Removes the Job, then its Secret and the target claims. A claim that the machine refers to is never removed, nor one whose label people took off. */
 export function removeRelocation(observed: Observed): { actions: Action[]; done: boolean } {
   const { restore, job, jobPods, jobSecret, disks, machine } = observed;
   if (job !== undefined || jobPods.length > 0) {

@@ -2,6 +2,7 @@ import { LABELS } from "../../api/group.ts";
 import type { VirtualMachine, VirtualMachineVolume } from "../kinds.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
+import { ownClaimNames, unlabelledClaims } from "./own-claims.ts";
 
 /** The claims that the agent serves, by the targets that take their place. */
 export function claimPairs({ restore, spec, disks }: Observed): { served: string; target: string }[] {
@@ -18,23 +19,25 @@ export function claimsTowards(observed: Observed, place: "Target" | "Served"): R
 
 /**
  * Whether there is a machine without this restore's label whose disks are claims of this restore. People replace a machine's whole manifest,
- * and the label goes with it; its disks are where they were.
+ * and the label goes with it; its disks are where they were, whether or not they have lost theirs.
  */
-export function lostItsLabel({ restore, machine, disks }: Observed): boolean {
+export function lostItsLabel(observed: Observed): boolean {
+  const { restore, machine } = observed;
   if (machine === undefined || isOurs(restore, machine)) return false;
-  const own = new Set<string | undefined>(
-    disks.flatMap(({ claim, targetClaim }) =>
-      [claim, targetClaim].flatMap((each) => (each !== undefined && isOurs(restore, each) ? [each.metadata.name] : [])),
-    ),
-  );
+  const own = ownClaimNames(observed);
   return claimsOf(volumesOf(machine)).some((claim) => own.has(claim));
 }
 
 /** For people, where {@link lostItsLabel}. */
-export function howToPutItsLabelBack({ restore, spec }: Observed): string {
+export function howToPutItsLabelBack(observed: Observed): string {
+  const { restore, spec } = observed;
   const { name } = spec.virtualMachine;
   const { namespace, uid } = restore.metadata;
-  return `VirtualMachine ${name} uses disks of this restore, and lost the label that says so. Put it back: \`kubectl label virtualmachine ${name} --namespace ${namespace} ${LABELS.restoreUid}=${uid}\`.`;
+  const command = (what: string): string =>
+    `\`kubectl label ${what} --namespace ${namespace} ${LABELS.restoreUid}=${uid}\``;
+  const claims = unlabelledClaims(observed).map(({ metadata }) => metadata.name);
+  const too = claims.length === 0 ? "" : ` Its claims lost theirs, too: ${command(`pvc ${claims.join(" ")}`)}.`;
+  return `VirtualMachine ${name} uses disks of this restore, and lost the label that says so. Put it back: ${command(`virtualmachine ${name}`)}.${too}`;
 }
 
 /** Whether the machine refers to a claim that the agent serves. */

@@ -1,5 +1,6 @@
-import { isOurs, restoreNames } from "./names.ts";
+import { restoreNames } from "./names.ts";
 import type { Observed } from "./observed.ts";
+import { isOwnTarget } from "./own-claims.ts";
 import { type Target, targetOf } from "./relocation-objects.ts";
 
 export interface TargetProblem {
@@ -77,5 +78,5 @@ function claimProblem(target: Target, foreign: boolean, isReplacing: boolean): T
 }
 
 function isForeign(restore: Observed["restore"], disk: Observed["disks"][number] | undefined): boolean {
-  return disk?.targetClaim !== undefined && !isOurs(restore, disk.targetClaim);
+  return disk?.targetClaim !== undefined && !isOwnTarget(restore, disk);
 }

@@ -4,6 +4,7 @@ import { CLAIMS, DISRUPTION_BUDGETS, JOBS, PODS, SECRETS, SERVICES, STATEFUL_SET
 import type { KubernetesObject, ResourceType } from "../runtime/objects.ts";
 import { isOurs } from "./names.ts";
 import { conditionsBefore, type Observed } from "./observed.ts";
+import { isOwnServed } from "./own-claims.ts";
 import { acts, no, type Outcome, passed, waits, yes } from "./step.ts";
 
 /** How long a silent agent is waited for, to take its pin out of the repository. */
@@ -33,7 +34,7 @@ export function tearDown(observed: Observed): Teardown {
     ["The machine's ended launcher pods are being removed.", endedPods.flatMap((pod) => found(PODS, pod))],
     [
       "The media agent's claims are being removed.",
-      disks.flatMap(({ claim }) => found(CLAIMS, isOurs(restore, claim) ? claim : undefined)),
+      disks.flatMap((disk) => found(CLAIMS, isOwnServed(restore, disk) ? disk.claim : undefined)),
     ],
     [
       "The media agent's volumes are being removed.",
