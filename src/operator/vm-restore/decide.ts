@@ -29,6 +29,7 @@ import { relocate, removeRelocation } from "./relocation-step.ts";
 import { isUndone, keptDisks, putBack, undoLoss } from "./replace-step.ts";
 import { rollBack } from "./rollback.ts";
 import { howToPutItsLabelBack, lostItsLabel } from "./served-claims.ts";
+import { tellSharedOverlay } from "./shared-overlay.ts";
 import { tellPeers } from "./sharing-step.ts";
 import { findSources, isOldInspection, sourceReady } from "./source-step.ts";
 import { giveStrategyBack } from "./start-again.ts";
@@ -103,7 +104,7 @@ function prepare(observed: Observed): Outcome {
       conditions: [...conditions, no("TargetReady", planned.reason, planned.problem)],
     });
   const target = checkTarget(observed, planned.plan);
-  conditions.push(...(tellNodes(observed, planned.plan).conditions ?? []));
+  conditions.push(...(tellNodes(observed, planned.plan).conditions ?? []), ...tellSharedOverlay(observed));
   if (spec.dryRun) {
     // What the nodes can do is part of the plan, which is told once.
     if (isAwaitingReports(observed, planned.plan))

@@ -1,6 +1,6 @@
 import type { ConditionDraft } from "../conditions.ts";
 import { usesTargets } from "./cutover-state.ts";
-import { defaultClass } from "./default-class.ts";
+import { overlayClass } from "./default-class.ts";
 import { isOurs, restoreNames } from "./names.ts";
 import { nodesCondition } from "./nodes-step.ts";
 import type { Observed } from "./observed.ts";
@@ -69,7 +69,8 @@ function checkName(observed: Observed): ConditionDraft | undefined {
 }
 
 /** classes named in the spec that do not exist; an overlay on one node's disk that nobody allowed */
-function checkClasses({ spec, storageClasses }: Observed): ConditionDraft | undefined {
+function checkClasses(observed: Observed): ConditionDraft | undefined {
+  const { spec, storageClasses } = observed;
   const overlay = overlayClassName(spec);
   const asked: [string, string | undefined][] = [
     ["spec.mediaAgent.overlay.storageClassName", spec.mediaAgent.overlay.storageClassName],
@@ -84,10 +85,7 @@ function checkClasses({ spec, storageClasses }: Observed): ConditionDraft | unde
     if (className === undefined || storageClasses.some(({ metadata }) => metadata.name === className)) continue;
     return refuse("StorageClassNotFound", `There is no StorageClass ${className}. Create it, or correct ${field}.`);
   }
-  const effective =
-    overlay === undefined
-      ? defaultClass(storageClasses)
-      : storageClasses.find(({ metadata }) => metadata.name === overlay);
+  const effective = overlayClass(observed);
   if (overlay === undefined && effective === undefined) {
     return refuse(
       "NoDefaultStorageClass",

@@ -10,6 +10,7 @@ import { failureFacts } from "./failure-facts.ts";
 import { liveBegun } from "./live-state.ts";
 import type { Observed } from "./observed.ts";
 import { diskFacts } from "./plan.ts";
+import { OVERLAY_FENCED } from "./shared-overlay.ts";
 import type { Outcome } from "./step.ts";
 
 /** Reasons that nothing but people get a restore out of. */
@@ -22,7 +23,7 @@ const FAILED_REASONS = [
   "ManifestLost",
 ];
 /** Facts that nobody waits for. */
-const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible", MOVABLE];
+const NOT_WAITED_FOR = ["Degraded", "InTime", "LiveMigrationPossible", MOVABLE, OVERLAY_FENCED];
 /** Why a restore has not begun, as steps of the timeline. */
 const HELD_UP = ["Queued", "DryRun"];
 /** What once was. */
