@@ -2,8 +2,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { parse } from "yaml";
+import { LABELS } from "../api/group.ts";
 import { silentLogger } from "../base/logging.ts";
 import { ManualClock } from "../base/testing/manual-clock.ts";
+import { collectLeftBehind } from "./backup-repository/left-behind.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
 import { CLAIMS, JOBS, NETWORK_ATTACHMENTS, NODES, PODS, SECRETS, VM_RESTORES, VOLUMES } from "./kinds.ts";
 import { NodeChecks } from "./node-check/node-checks.ts";
@@ -150,6 +152,10 @@ async function everythingAsked(): Promise<{ ask: string; own: boolean }[]> {
   cluster.erase(repositories, TENANT, "nightly");
   for (let round = 0; round < 6; round++) await turn();
   expect(cluster.peek(repositories, TENANT, "nightly")).toBeUndefined();
+  const left = { apiVersion: "v1", kind: "Secret", metadata: { name: "repository-gone", namespace: OWN } };
+  cluster.put(SECRETS, { ...left, metadata: { ...left.metadata, labels: { [LABELS.repositoryUid]: "gone" } } });
+  await collectLeftBehind({ cluster, settings, logger: silentLogger });
+  expect(cluster.peek(SECRETS, OWN, "repository-gone")).toBeUndefined();
 
   const looked = new FakeCluster(clock);
   looked.put(NODES, {

@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../base/clock.ts";
 import { createLogger, type Logger } from "../base/logging.ts";
+import { collectLeftBehind, LEFT_BEHIND_KEY } from "./backup-repository/left-behind.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
 import { NodeChecks } from "./node-check/node-checks.ts";
 import { ReviewedRules } from "./runtime/access-rules.ts";
@@ -139,7 +140,10 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
             ...common,
             name: "backuprepository",
             queue: repositories,
-            reconcile: (space, name) => reconcileRepository({ cluster, settings, clock, events, known }, space, name),
+            reconcile: (space, name) =>
+              `${space}/${name}` === LEFT_BEHIND_KEY
+                ? collectLeftBehind({ cluster, settings, logger })
+                : reconcileRepository({ cluster, settings, clock, events, known }, space, name),
             workers: WORKERS.repositories,
           },
           leading,

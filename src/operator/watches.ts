@@ -2,6 +2,7 @@ import { type BackupRepository, backupRepositorySpec } from "../api/backup-repos
 import { LABELS } from "../api/group.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logging.ts";
+import { LEFT_BEHIND_KEY } from "./backup-repository/left-behind.ts";
 import {
   BACKUP_REPOSITORIES,
   CLAIMS,
@@ -162,6 +163,8 @@ export class Watches {
 
   #repository(object: BackupRepository, is: Is): void {
     this.#own(object, is, this.#repositories, this.#options.repositories);
+    // Its finalizer may have been taken off by hand.
+    if (is === "gone") this.#options.repositories.add(LEFT_BEHIND_KEY);
     const allowed = backupRepositorySpec.safeParse(object.spec).data?.allowedNamespaces ?? [];
     for (const namespace of [object.metadata.namespace, ...allowed]) this.#wakeRestores(`${namespace}/`);
   }
@@ -184,7 +187,8 @@ export class Watches {
 
   #mounted({ metadata }: KubernetesObject): void {
     const key = this.#repositories.get(metadata.labels?.[LABELS.repositoryUid] ?? "");
-    if (key !== undefined) this.#options.repositories.add(key);
+    // Where it is not known yet, nothing is found to be left behind.
+    this.#options.repositories.add(key ?? LEFT_BEHIND_KEY);
   }
 
   #wakeRestores(prefix: string): void {

@@ -25,7 +25,12 @@ export function mountLabels(repository: BackupRepository): Record<string, string
 }
 
 export function mountName(repository: BackupRepository): string {
-  return `repository-${repository.metadata.uid}`;
+  return mountNameOf(repository.metadata.uid ?? "");
+}
+
+/** @param uid of a BackupRepository */
+export function mountNameOf(uid: string): string {
+  return `repository-${uid}`;
 }
 
 /** @param settings for a repository that is read with the pods' own identity */
