@@ -277,7 +277,10 @@ function release(observed: Observed, done: () => Outcome): Outcome {
   const relocation = removeRelocation(observed);
   if (!relocation.done)
     return {
-      ...acts(relocation.actions, no("TornDown", "TearingDown", "What relocation made is being removed.")),
+      ...acts(
+        relocation.actions,
+        no("TornDown", "TearingDown", relocation.message ?? "What relocation made is being removed."),
+      ),
       againMs: POLL_MS,
     };
   const beside = removeReferences(observed);

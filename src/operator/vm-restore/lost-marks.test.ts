@@ -214,3 +214,24 @@ test("a machine that lost its marks with its disks sealed comes to its end when 
   expect(claimOf(world)).toBe(TARGET);
   expect(world.cluster.all(STATEFUL_SETS)).toEqual([]);
 });
+
+test.each([
+  ["relocation is called off", (world: World) => changeSpec(world, relocation({ strategy: "None" }))],
+  ["the restore is deleted", (world: World) => world.cluster.erase(VM_RESTORES, TENANT, NAME)],
+])("a target that a launcher still runs from is not removed where %s, whatever the machine says", async (_, call) => {
+  const world = new World();
+  world.restore(relocation({ cutover: {} }));
+  await play(world, reasonIs("Relocated", "Copying"));
+  takeMarksOff(world, TARGET);
+  world.cluster.erase(INSTANCES, TENANT, NAME);
+  await play(world, reasonIs("Relocated", "TargetInUse"));
+  // The instance keeps the volumes that it was started with.
+  takeMarksOff(world, SERVED);
+  call(world);
+  const restore = await settle(world);
+  expect(world.cluster.peek(CLAIMS, TENANT, TARGET)?.metadata.deletionTimestamp).toBeUndefined();
+  expect(world.cluster.peek(CLAIMS, TENANT, TARGET)).toBeDefined();
+  expect(world.cluster.all(STATEFUL_SETS)).toHaveLength(1);
+  if (restore?.metadata.deletionTimestamp === undefined)
+    expect(conditionOf(restore?.status?.conditions, "Relocated")?.reason).toBe("TargetInUse");
+});

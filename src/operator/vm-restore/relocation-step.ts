@@ -257,16 +257,17 @@ function jobEnd(job: Job): { message: string; at: number } | undefined {
 
 /** A live mount; or relocation was called off before cutover: what it made goes, the machine runs on from the agent. */
 function takeBack(observed: Observed): Outcome {
-  const { actions, done } = removeRelocation(observed);
+  const { actions, done, message: held } = removeRelocation(observed);
   // Other claims get other bytes: nothing of what was copied is believed later.
   if (done) return { ...passed(), status: { targetClaims: undefined } };
+  if (held !== undefined) return waits(targetInUse(observed), POLL_MS);
   const message = "Relocation was called off; the machine runs on from the media agent.";
   const cutover = withoutCutover(observed, "Cancelled", "Relocation was called off.");
   return { ...acts(actions, ...cutover, no("Relocated", "Cancelled", message)), againMs: 1000 };
 }
 
-/** Removes the Job, then its Secret and the target claims. A claim that the machine refers to is never removed, nor one whose label people took off. */
-export function removeRelocation(observed: Observed): { actions: Action[]; done: boolean } {
+/** Removes the Job, then its Secret and the target claims. A claim that the machine refers to, or runs from, is never removed, nor one whose label people took off. */
+export function removeRelocation(observed: Observed): { actions: Action[]; done: boolean; message?: string } {
   const { restore, job, jobPods, jobSecret, disks, machine } = observed;
   if (job !== undefined || jobPods.length > 0) {
     return { actions: removeIfThere(JOBS, job), done: false };
@@ -275,6 +276,11 @@ export function removeRelocation(observed: Observed): { actions: Action[]; done:
   const claims = disks.flatMap(({ targetClaim: claim }) =>
     claim !== undefined && isOurs(restore, claim) && !used.has(claim.metadata.name) ? [claim] : [],
   );
+  const [pod] = observed.targetPods.filter((each) => !hasEnded(each));
+  if (claims.length > 0 && pod !== undefined) {
+    const message = `A machine runs in pod ${pod.metadata.name} from a target that relocation made: it is not removed under it.`;
+    return { actions: [], done: false, message };
+  }
   const left = [
     ...claims.map((claim) => [CLAIMS, claim] as const),
     ...(jobSecret === undefined ? [] : [[SECRETS, jobSecret] as const]),
