@@ -208,8 +208,36 @@ test.each([
   await give({ caBundle: authority.ca });
   const trusting = await open(place(url));
   expect((await trusting.readAll(config, 10)).toString()).toBe("x");
+  // A process that runs takes it up when it meets a certificate that it does not trust.
+  expect((await wary.readAll(config, 10)).toString()).toBe("x");
   await wary.close();
   await trusting.close();
+  await new Promise((resolve) => secure.close(resolve));
+});
+
+test("another authority is taken up while the process runs, and the one before it is not trusted any more", async () => {
+  const [before, after] = await Promise.all([testAuthority(), testAuthority()]);
+  const [old, renewed] = await Promise.all(
+    [before, after].map((authority) => authority.issue("server", ["127.0.0.1"])),
+  );
+  const secure = createTlsServer({ ...old }, (_request, response) => response.end("x"));
+  await new Promise<void>((resolve) => secure.listen(0, "127.0.0.1", resolve));
+  await give({ caBundle: before.ca });
+  const clock = new ManualClock();
+  const backend = await open({ rest: { url: `https://127.0.0.1:${(secure.address() as AddressInfo).port}` } }, clock);
+  await backend.readAll(config, 10);
+
+  secure.setSecureContext({ ...renewed });
+  secure.closeAllConnections();
+  await expect(backend.readAll(config, 10)).rejects.toMatchObject({ code: "REPOSITORY_UNTRUSTED" });
+  await give({ caBundle: after.ca });
+  expect((await backend.readAll(config, 10)).toString()).toBe("x");
+
+  // Nothing goes over what was connected with the old one, once the file was read again.
+  await give({ caBundle: before.ca });
+  await clock.advance(61_000);
+  await expect(backend.readAll(config, 10)).rejects.toMatchObject({ code: "REPOSITORY_UNTRUSTED" });
+  await backend.close();
   await new Promise((resolve) => secure.close(resolve));
 });
 

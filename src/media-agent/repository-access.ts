@@ -58,8 +58,8 @@ export async function readPassword(access: RepositoryAccess): Promise<string> {
 }
 
 /**
- * The backend of a repository; nothing is asked of it yet. Credentials are read from their files again and again, so that new ones
- * are taken up while the process runs.
+ * The backend of a repository; nothing is asked of it yet. Credentials, and the authority that the server's certificate is signed by, are
+ * read from their files again and again, so that new ones are taken up while the process runs.
  *
  * @throws AgentError CONFIG_INVALID where the place and what was given to reach it do not fit
  */
@@ -69,7 +69,7 @@ export async function openBackend(config: BackendConfig, access: RepositoryAcces
     return new LocalBackend(access.repositoryDir);
   }
   const files = (name: keyof typeof REPOSITORY_FILES): Promise<string | undefined> => credential(access, name);
-  const ca = await files("caBundle");
+  const ca = kept(clock, () => files("caBundle"));
   if (rest !== undefined && s3 === undefined && local === undefined) {
     return new RestBackend(rest.url, { ca, clock, credentials: kept(clock, () => basicCredentials(files)) });
   }

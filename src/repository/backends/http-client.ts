@@ -1,5 +1,6 @@
 import {
   type Agent,
+  type AgentOptions,
   request as ask,
   Agent as HttpAgent,
   type IncomingHttpHeaders,
@@ -56,8 +57,11 @@ export interface HttpLimits {
 const LIMITS: HttpLimits = { connect: 10_000, stall: 20_000, total: 60_000 };
 
 export interface HttpClientOptions {
-  /** PEM: what a server's certificate must be signed by, instead of the well-known authorities. */
-  readonly ca?: string | undefined;
+  /**
+   * PEM: what a server's certificate must be signed by, instead of the well-known authorities. Where it may change meanwhile, who is asked
+   * for it with each request; `renew` where a certificate was refused by the last one.
+   */
+  readonly ca?: string | undefined | ((renew: boolean) => Promise<string | undefined>);
   /** Connections to one host at once; further requests wait for one. */
   readonly connections?: number;
   readonly limits?: HttpLimits;
@@ -71,7 +75,7 @@ export interface HttpClientOptions {
  */
 export class HttpClient {
   readonly #plain: Agent;
-  readonly #tls: TlsAgent;
+  readonly #tls: TrustingAgents;
   readonly #limits: HttpLimits;
 
   constructor({ ca, connections = 32, limits = LIMITS, lookup }: HttpClientOptions = {}) {
@@ -82,18 +86,22 @@ export class HttpClient {
       ...(lookup === undefined ? {} : { lookup }),
     } as const;
     this.#plain = new HttpAgent(options);
-    this.#tls = new TlsAgent({ ...options, ...(ca === undefined ? {} : { ca }) });
+    this.#tls = new TrustingAgents(options, typeof ca === "function" ? ca : async () => ca);
     this.#limits = limits;
   }
 
   /** One attempt; any status is an answer. @throws HttpError */
   async send(request: HttpRequest): Promise<HttpAnswer> {
+    if (request.url.protocol !== "https:") return this.#fresh(request, this.#plain);
+    const agent = await this.#tls.current(false);
     try {
-      return await this.#once(request);
+      return await this.#fresh(request, agent);
     } catch (error) {
-      // The server closed an idle connection just when it was taken again: that says nothing about the request.
-      if (!(error instanceof StaleConnection)) throw error;
-      return this.#once(request);
+      if (!(error instanceof HttpError) || error.code !== "HTTP_UNTRUSTED") throw error;
+      // The server may bear a certificate of an authority that we have been given a moment ago.
+      const renewed = await this.#tls.current(true);
+      if (renewed === agent) throw error;
+      return this.#fresh(request, renewed);
     }
   }
 
@@ -102,7 +110,17 @@ export class HttpClient {
     this.#tls.destroy();
   }
 
-  #once(request: HttpRequest): Promise<HttpAnswer> {
+  async #fresh(request: HttpRequest, agent: Agent | TlsAgent): Promise<HttpAnswer> {
+    try {
+      return await this.#once(request, agent);
+    } catch (error) {
+      // The server closed an idle connection just when it was taken again: that says nothing about the request.
+      if (!(error instanceof StaleConnection)) throw error;
+      return this.#once(request, agent);
+    }
+  }
+
+  #once(request: HttpRequest, agent: Agent | TlsAgent): Promise<HttpAnswer> {
     const { method, url, headers, content, limit } = request;
     const isTls = url.protocol === "https:";
     const { connect, stall, total } = this.#limits;
@@ -112,7 +130,7 @@ export class HttpClient {
       const timers: NodeJS.Timeout[] = [];
       /** Bytes of the body. */
       let received = 0;
-      const sent = (isTls ? askTls : ask)(url, { method, headers, agent: isTls ? this.#tls : this.#plain });
+      const sent = (isTls ? askTls : ask)(url, { method, headers, agent });
       const give = (code: HttpError["code"], message: string): void => {
         reason ??= new HttpError(code, message);
         sent.destroy(reason);
@@ -156,6 +174,43 @@ export class HttpClient {
       });
       sent.end(content);
     });
+  }
+}
+
+/** Connections over TLS, all of them made with the authority that is known now. */
+class TrustingAgents {
+  readonly #options: AgentOptions;
+  readonly #authority: (renew: boolean) => Promise<string | undefined>;
+  #current: { readonly agent: TlsAgent; readonly ca: string | undefined } | undefined;
+  /** Those of earlier authorities that are in use still. */
+  #earlier: TlsAgent[] = [];
+
+  constructor(options: AgentOptions, authority: (renew: boolean) => Promise<string | undefined>) {
+    this.#options = options;
+    this.#authority = authority;
+  }
+
+  async current(renew: boolean): Promise<TlsAgent> {
+    const ca = await this.#authority(renew);
+    if (this.#current !== undefined && this.#current.ca === ca) return this.#current.agent;
+    this.#retire();
+    const agent = new TlsAgent({ ...this.#options, ...(ca === undefined ? {} : { ca }) });
+    this.#current = { agent, ca };
+    return agent;
+  }
+
+  destroy(): void {
+    for (const agent of this.#earlier) agent.destroy();
+    this.#current?.agent.destroy();
+  }
+
+  /** What is under way comes to its end; nothing is kept for later. */
+  #retire(): void {
+    if (this.#current === undefined) return;
+    const { agent } = this.#current;
+    agent.maxFreeSockets = 0;
+    for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+    this.#earlier = [...this.#earlier.filter(({ sockets }) => Object.keys(sockets).length > 0), agent];
   }
 }
 
