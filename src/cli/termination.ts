@@ -6,3 +6,11 @@ export function terminationSignal(): AbortSignal {
   }
   return controller.signal;
 }
+
+/**
+ * Everything that matters is done: a request that nobody answers, or a read that hangs in the kernel, keeps the process no longer than
+ * so many milliseconds. Not by an exit, which waits for threads.
+ */
+export function endWithin(ms: number): void {
+  setTimeout(() => process.kill(process.pid, "SIGKILL"), ms).unref();
+}

@@ -73,7 +73,7 @@ export async function openSource(options: OpenSourceOptions, signal: AbortSignal
   for (;;) {
     signal.throwIfAborted();
     try {
-      return await openOnce(options);
+      return await unlessAborted(openOnce(options), signal);
     } catch (error) {
       if (!PASSING.has(errorCode(error) ?? "")) throw error;
       options.onWait(errorMessage(error));
@@ -81,6 +81,25 @@ export async function openSource(options: OpenSourceOptions, signal: AbortSignal
     }
     await options.clock.sleep(RETRY_MS, signal);
   }
+}
+
+/** Who is asked to end does not wait for what may hang: it is closed if it ever comes. */
+async function unlessAborted(opening: Promise<RepositorySource>, signal: AbortSignal): Promise<RepositorySource> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    reject(signal.reason);
+    opening.then(closeAll, () => undefined);
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([opening, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+async function closeAll({ repositories }: Pick<RepositorySource, "repositories">): Promise<void> {
+  await Promise.all(repositories.map((repository) => repository.close()));
 }
 
 async function openOnce(options: OpenSourceOptions): Promise<RepositorySource> {
@@ -95,7 +114,7 @@ async function openOnce(options: OpenSourceOptions): Promise<RepositorySource> {
     const { tree, disks } = await openOrRecall(options, snapshots);
     return { blobs: new RepositoryGroup(repositories), repository, tree, repositories, snapshots, disks };
   } catch (error) {
-    await Promise.all(repositories.map((repository) => repository.close()));
+    await closeAll({ repositories });
     throw error;
   }
 }

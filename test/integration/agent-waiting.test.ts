@@ -200,6 +200,32 @@ test("a full claim: writes wait and it is said, also after a kill; when it has g
   }
 }, 90_000);
 
+/** Asks it to end, and gives back whether it did so long before a request to the repository is given up. */
+async function endsSoon(agent: TestAgent): Promise<boolean> {
+  const since = performance.now();
+  await agent.stop();
+  return performance.now() - since < 15_000;
+}
+
+test("asked to end while the repository hangs, it does not wait for it: whoever comes next is waited for by the guest", async () => {
+  await withAgent({}, async (agent) => {
+    const file = await openDisk(agent);
+    await file.write(0, Buffer.alloc(4096, 1));
+    hang();
+    const read = file.read(8 * MIB, 4096).catch(() => undefined);
+    await until("the read waits", async () => (await agent.operator.status()).repository.longestWait !== 0);
+    expect(await endsSoon(agent)).toBe(true);
+    expect(agent.log).toContain('"ended"');
+    file.close();
+    await read;
+
+    await agent.spawn();
+    await until("it is up", async () => (await agent.metricsPort("/healthz").catch(() => undefined))?.status === 200);
+    expect(await endsSoon(agent)).toBe(true);
+    expect(agent.log.split('"ended"')).toHaveLength(3);
+  });
+}, 240_000);
+
 test("the guest of a SATA disk is answered in time, and nothing that came later is overwritten by what it gave up", async () => {
   await withAgent({ answerLimitMs: 1000 }, async (agent) => {
     const file = await openDisk(agent);

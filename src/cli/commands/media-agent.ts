@@ -1,6 +1,9 @@
 import { Command } from "commander";
 import type { MediaAgentOptions } from "../../media-agent/options.ts";
-import { terminationSignal } from "../termination.ts";
+import { endWithin, terminationSignal } from "../termination.ts";
+
+/** Enough to take a lock out of a repository that answers. The next agent starts when this one's process is gone. */
+const LAST_MS = 2000;
 
 export function mediaAgentCommand(): Command {
   return new Command("media-agent")
@@ -21,7 +24,7 @@ export function mediaAgentCommand(): Command {
     .option("--portmapper", "answer a portmapper's GETPORT on port 111, for clients that take no port", false)
     .action(async (options: MediaAgentOptions) => {
       const { runMediaAgent } = await import("../../media-agent/run.ts");
-      await runMediaAgent(options, terminationSignal());
+      await runMediaAgent(options, terminationSignal()).finally(() => endWithin(LAST_MS));
     });
 }
 
