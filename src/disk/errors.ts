@@ -8,6 +8,7 @@ export type DiskErrorCode =
   | "DISK_CLOSED"
   | "OVERLAY_FULL"
   | "OVERLAY_CORRUPT"
+  | "OVERLAY_VERSION"
   | "OVERLAY_LOCKED"
   | "OVERLAY_MISMATCH"
   | "STALE_EPOCH"

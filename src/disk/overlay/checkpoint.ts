@@ -5,8 +5,12 @@ import { DiskError } from "../errors.ts";
 import type { OverlayDirectory, OverlayFile } from "./files.ts";
 import { PAGE, PageMap } from "./page-map.ts";
 
-const MAGIC = "VMRMAP01";
+const FORMAT = "VMRMAP";
+const MAGIC = `${FORMAT}01`;
 const HEADER = 64;
+const FLAG = { sealed: 1, frozenFinal: 2 } as const;
+/** Behind it the header holds zeros, until a later version puts something there. */
+const HEADER_USED = 40;
 const PARTIAL = 8;
 const CHECKSUM = 4;
 /** A multiple of what a bitmap takes over at once, and of a partial page's entry. */
@@ -44,7 +48,7 @@ export class CheckpointView {
     header.writeUInt32LE(journal, 20);
     header.writeUInt32LE(map.frozenId, 24);
     header.writeUInt32LE(map.lastId, 28);
-    header.writeUInt32LE((map.sealed ? 1 : 0) | (map.frozenFinal ? 2 : 0), 32);
+    header.writeUInt32LE((map.sealed ? FLAG.sealed : 0) | (map.frozenFinal ? FLAG.frozenFinal : 0), 32);
     header.writeUInt32LE(map.partial.size, 36);
     this.#header = header;
     this.#bitmapBytes = Math.ceil(map.pages / 8);
@@ -121,7 +125,7 @@ export async function saveCheckpoint(directory: OverlayDirectory, disk: string, 
 /**
  * The checkpoint that stands, or undefined where this disk has no overlay yet.
  *
- * @throws DiskError OVERLAY_CORRUPT
+ * @throws DiskError OVERLAY_CORRUPT, OVERLAY_VERSION
  */
 export async function loadCheckpoint(directory: OverlayDirectory, disk: string): Promise<Checkpoint | undefined> {
   const name = `${disk}.map`;
@@ -137,8 +141,10 @@ export async function loadCheckpoint(directory: OverlayDirectory, disk: string):
 async function readCheckpoint(file: OverlayFile, name: string): Promise<Checkpoint> {
   const header = Buffer.alloc(HEADER);
   await file.read(header, 0);
-  if (file.size < HEADER + CHECKSUM || header.toString("latin1", 0, 8) !== MAGIC)
-    throw corrupt(`${name} is not an overlay's map`);
+  const magic = header.toString("latin1", 0, MAGIC.length);
+  if (magic !== MAGIC && /^\d\d$/.test(magic.slice(FORMAT.length)) && magic.startsWith(FORMAT))
+    throw ofAnotherVersion(`${name} has the format ${magic}, not ${MAGIC}`);
+  if (file.size < HEADER + CHECKSUM || magic !== MAGIC) throw corrupt(`${name} is not an overlay's map`);
   const size = Number(header.readBigUInt64LE(8));
   const pages = Math.ceil(size / PAGE);
   const bitmapBytes = Math.ceil(pages / 8);
@@ -173,8 +179,12 @@ async function readCheckpoint(file: OverlayFile, name: string): Promise<Checkpoi
   if (sum !== checksum.readUInt32LE(0)) throw corrupt(`the checksum of ${name} does not fit`);
   map.frozenId = header.readUInt32LE(24);
   map.lastId = header.readUInt32LE(28);
-  map.sealed = (header.readUInt32LE(32) & 1) !== 0;
-  map.frozenFinal = (header.readUInt32LE(32) & 2) !== 0;
+  const flags = header.readUInt32LE(32);
+  // They would be gone from the map that replaces this one, and what they stand for with them.
+  if ((flags & ~(FLAG.sealed | FLAG.frozenFinal)) !== 0 || header.subarray(HEADER_USED).some((byte) => byte !== 0))
+    throw ofAnotherVersion(`${name} says what is not known here`);
+  map.sealed = (flags & FLAG.sealed) !== 0;
+  map.frozenFinal = (flags & FLAG.frozenFinal) !== 0;
   return { map, size, epoch: header.readUInt32LE(16), journal: header.readUInt32LE(20) };
 }
 
@@ -182,5 +192,12 @@ async function readCheckpoint(file: OverlayFile, name: string): Promise<Checkpoi
 export function corrupt(detail: string): DiskError {
   return new DiskError("OVERLAY_CORRUPT", detail, {
     hint: "The claim's content was altered from outside. Restore anew, or put a copy of the claim in its place.",
+  });
+}
+
+/** Nothing is wrong with it, and nothing was changed. */
+export function ofAnotherVersion(detail: string): DiskError {
+  return new DiskError("OVERLAY_VERSION", detail, {
+    hint: "Another version of the media agent wrote this overlay, and nothing of it is lost: run the agent with the image of that version.",
   });
 }

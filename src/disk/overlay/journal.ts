@@ -1,6 +1,6 @@
 import { crc32 } from "../../base/crc32.ts";
-import { corrupt } from "./checkpoint.ts";
 import type { FileStep } from "./file-steps.ts";
+import { corrupt, ofAnotherVersion } from "./checkpoint.ts";
 import type { OverlayDirectory, OverlayFile } from "./files.ts";
 import { type JournalRecord, OP, type Op } from "./page-map.ts";
 
@@ -48,7 +48,8 @@ export class Journal {
    * The records of a journal's whole batches, in order. Stops at the last one where that is not whole: it was being appended when
    * the machine or the process went down.
    *
-   * @throws DiskError OVERLAY_CORRUPT where acknowledged records are gone: no such journal, or one that is broken before its end
+   * @throws DiskError OVERLAY_CORRUPT where acknowledged records are gone: no such journal, or one that is broken before its end;
+   * OVERLAY_VERSION where there are such as are not known here
    */
   static async replay(directory: OverlayDirectory, disk: string, number: number): Promise<JournalRecord[]> {
     const name = journalName(disk, number);
@@ -116,7 +117,7 @@ function checksum(batch: Buffer): number {
   return crc32(batch.subarray(HEADER), crc32(batch.subarray(0, 16)));
 }
 
-/** @throws DiskError OVERLAY_CORRUPT */
+/** @throws DiskError OVERLAY_CORRUPT, OVERLAY_VERSION */
 export function decodeBatches(content: Buffer, number: number): JournalRecord[] {
   const records: JournalRecord[] = [];
   let at = 0;
@@ -158,6 +159,6 @@ function batchAt(content: Buffer, at: number, number: number): Batch | undefined
 
 function knownOp(value: number): Op {
   const op = Object.values(OP).find((known) => known === value);
-  if (op === undefined) throw corrupt(`a record in the journal has the unknown kind ${value}`);
+  if (op === undefined) throw ofAnotherVersion(`a record in the journal has the unknown kind ${value}`);
   return op;
 }

@@ -52,7 +52,7 @@ export interface OpenedOverlay {
  * Opens an overlay's files, or makes them. Replays the journal and writes a checkpoint, so a journal is only ever appended to by
  * the process that made it. Where there is no space for the checkpoint, the old one stands and the first commit waits.
  *
- * @throws DiskError OVERLAY_CORRUPT, OVERLAY_MISMATCH, STALE_EPOCH
+ * @throws DiskError OVERLAY_CORRUPT, OVERLAY_VERSION, OVERLAY_MISMATCH, STALE_EPOCH
  */
 export async function openOverlay(options: OverlayOptions): Promise<OpenedOverlay> {
   const { directory, disk, base, clock } = options;

@@ -55,7 +55,7 @@ export class Overlay implements BlockDevice {
    * Opens a disk's overlay, or makes one. On a full claim it opens all the same: reads are served, and what would have to be
    * durable waits for space.
    *
-   * @throws DiskError OVERLAY_CORRUPT, OVERLAY_MISMATCH, STALE_EPOCH
+   * @throws DiskError OVERLAY_CORRUPT, OVERLAY_VERSION, OVERLAY_MISMATCH, STALE_EPOCH
    */
   static async open(options: OverlayOptions): Promise<Overlay> {
     return new Overlay(options, await openOverlay(options));
