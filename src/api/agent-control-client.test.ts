@@ -142,6 +142,40 @@ test("asks each endpoint as the API says", async () => {
   expect(connections).toBe(1);
 });
 
+test("an agent of a later version: what is not known of its answers is left out, wherever it is", async () => {
+  const disk = {
+    name: "root",
+    size: 1,
+    exportPath: "/x",
+    sealed: false,
+    overlayBytes: 0,
+    dirtyBytes: 0,
+    bootSetStaged: 0,
+    bootSetTotal: 0,
+  };
+  const hydration = { needed: 2, safe: 1, lost: 0, done: false, cacheFull: false };
+  const move = { from: "a", to: "b", started: 1 };
+  const known = {
+    ...STATUS,
+    repository: { ...STATUS.repository, hydration },
+    move,
+    peers: { bytesTaken: 0, bytesGiven: 0 },
+    disks: [{ ...disk, relocation: PROGRESS }],
+  };
+  const later = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(later);
+    if (typeof value !== "object" || value === null) return value;
+    const entries = Object.entries(value).map(([name, part]) => [name, later(part)]);
+    return { ...Object.fromEntries(entries), aLaterVersionKnows: { of: "it" } };
+  };
+  reply = () => ({ status: 200, body: later(known) });
+  expect(await connect().status()).toEqual(known);
+  reply = () => ({ status: 200, body: later({ id: 1, bytes: 2, final: false }) });
+  expect(await connect().freezeGeneration("root")).toEqual({ id: 1, bytes: 2, final: false });
+  reply = () => ({ status: 409, body: later({ code: "STALE_EPOCH", message: "epoch 4 is open" }) });
+  await expect(connect().seal("root", 3)).rejects.toMatchObject({ code: "STALE_EPOCH" });
+});
+
 describe("errors", () => {
   test("carry the agent's code, status and hint", async () => {
     reply = () => ({ status: 409, body: { code: "STALE_EPOCH", message: "epoch 4 is open", hint: "stop this one" } });

@@ -25,6 +25,9 @@ import { peersRequest } from "./peers.ts";
  * | DELETE /v1/pin | → 204; the pin is gone from the repository and is not made again |
  *
  * A refusal is {@link controlError} with a 4xx or 5xx status.
+ *
+ * An agent runs on with the image that it was made with, whatever becomes of the operator: upgraded, or rolled back. So requests are strict,
+ * because what an agent does not know it cannot do, and answers are not: what is not known of them is left out.
  */
 
 /** Common names of client certificates. */
@@ -45,7 +48,7 @@ export const busRequest = z.strictObject({ bus: diskBus });
 /** Bytes a second for the copy Job, all disks together; null: as fast as it can. */
 export const limitRequest = z.strictObject({ bytesPerSecond: z.int().positive().nullable() });
 
-export const generation = z.strictObject({
+export const generation = z.object({
   id: z.int().positive(),
   /** Bytes of the frozen pages; read them as the NBD meta context `qemu:dirty-bitmap:relocation`. */
   bytes: z.int().nonnegative(),
@@ -68,7 +71,7 @@ export const relocationProgress = z.strictObject({
   checksum: z.string().optional(),
 });
 
-export const diskStatus = z.strictObject({
+export const diskStatus = z.object({
   name: z.string(),
   size: z.int(),
   /** The NFS export's path, a capability: never log it. */
@@ -90,11 +93,11 @@ export const diskStatus = z.strictObject({
   bootSetTotal: z.int(),
   /** How far a copy that reads through the export (a live migration's) has come; absent before there is any, or where none was told from the guest's reads. */
   copiedUntil: z.int().nonnegative().optional(),
-  relocation: relocationProgress.optional(),
+  relocation: z.object(relocationProgress.shape).optional(),
 });
 
 /** How much of what the disks need is in the agent's cache, in bytes. */
-export const hydration = z.strictObject({
+export const hydration = z.object({
   needed: z.int().nonnegative(),
   /** What is in the cache, and outlasts a power failure of its node there. */
   safe: z.int().nonnegative(),
@@ -110,7 +113,7 @@ export const hydration = z.strictObject({
  * A move of the agent to another node. Times are milliseconds since the epoch, each by the clock of the node on which it was taken:
  * a difference between the two clocks is in what is worked out from both.
  */
-export const agentMove = z.strictObject({
+export const agentMove = z.object({
   from: z.string().max(253),
   to: z.string().max(253),
   /** When the agent on the old node stopped answering; absent where it did not end in order. */
@@ -121,14 +124,14 @@ export const agentMove = z.strictObject({
   answered: z.int().optional(),
 });
 
-export const agentStatus = z.strictObject({
+export const agentStatus = z.object({
   /** Changes with every start of the process. */
   instance: z.string(),
   epoch: z.int(),
   snapshot: z.string(),
   /** True once every export is served. */
   serving: z.boolean(),
-  bootSet: z.strictObject({
+  bootSet: z.object({
     source: z.enum(["Profile", "Structure"]),
     complete: z.boolean(),
     /** A machine that is started now finds what it reads staged: what is left is staged before the machine comes to it. */
@@ -139,7 +142,7 @@ export const agentStatus = z.strictObject({
     guestReads: z.int(),
     guestHits: z.int(),
   }),
-  repository: z.strictObject({
+  repository: z.object({
     /** False while requests to the repository fail; reads wait meanwhile. */
     reachable: z.boolean(),
     /** Why, in words for people. */
@@ -156,7 +159,7 @@ export const agentStatus = z.strictObject({
   }),
   /** See {@link limitRequest}; absent: no limit. */
   relocationLimit: z.int().positive().optional(),
-  overlay: z.strictObject({
+  overlay: z.object({
     /** Writes wait for space. */
     full: z.boolean(),
     /** There is not even what is kept for bookkeeping: nothing becomes durable, and no disk can be moved, until the claim grows. */
@@ -168,7 +171,7 @@ export const agentStatus = z.strictObject({
   move: agentMove.optional(),
   /** Agents of the same repository; absent where the agent knows of no such thing. */
   peers: z
-    .strictObject({
+    .object({
       /** Of what it was told last; absent before it was. */
       digest: peersRequest.shape.digest.optional(),
       /** Plain bytes of blobs that it had from others, and gave to them, since its start. */
@@ -177,11 +180,11 @@ export const agentStatus = z.strictObject({
     })
     .optional(),
   /** Open NFS connections (a mounted client keeps one), and NBD connections. */
-  connections: z.strictObject({ nfs: z.int(), nbd: z.int() }),
+  connections: z.object({ nfs: z.int(), nbd: z.int() }),
   disks: z.array(diskStatus),
 });
 
-export const controlError = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() });
+export const controlError = z.object({ code: z.string(), message: z.string(), hint: z.string().optional() });
 
 export { bootProfile };
 export type PhaseRequest = z.infer<typeof phaseRequest>;
