@@ -2,13 +2,14 @@ import { randomUUID } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import { hostname } from "node:os";
 import { KubeConfig } from "@kubernetes/client-node";
-import { systemClock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { createLogger, type Logger } from "../base/logging.ts";
 import { collectLeftBehind, LEFT_BEHIND_KEY } from "./backup-repository/left-behind.ts";
 import { reconcileRepository } from "./backup-repository/reconcile.ts";
 import { NodeChecks } from "./node-check/node-checks.ts";
 import { ReviewedRules } from "./runtime/access-rules.ts";
 import { CachedReads } from "./runtime/cached-reads.ts";
+import { ClusterClock } from "./runtime/cluster-clock.ts";
 import { runController } from "./runtime/controller.ts";
 import { EventRecorder } from "./runtime/event-recorder.ts";
 import { FencedCluster } from "./runtime/fenced-cluster.ts";
@@ -46,6 +47,8 @@ export interface OperatorOptions {
   readonly listen: { readonly host?: string; readonly port: number };
   readonly logger?: Logger;
   readonly connector?: AgentConnector;
+  /** This node's; default: the system's. */
+  readonly clock?: Clock;
 }
 
 /** Runs the operator until the signal. Rejects when leadership is lost: then the process has to start anew. */
@@ -58,13 +61,21 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     shareBlobs,
     checkNodes = false,
     logger = createLogger("operator"),
+    clock: own = systemClock,
   } = options;
-  const clock = systemClock;
+  const clock = new ClusterClock(own, (apartMs) =>
+    logger.warn({ apartMs }, "this node's clock and the API server's do not agree: going by the latter"),
+  );
   const config = new KubeConfig();
   if (options.kubeconfig === undefined) config.loadFromDefault();
   else config.loadFromFile(options.kubeconfig);
   const metrics = new OperatorMetrics();
-  const transport = new Transport(config, { onAnswer: (request, status) => metrics.asked(request, status) });
+  const transport = new Transport(config, {
+    onAnswer: (request, status, date) => {
+      metrics.asked(request, status);
+      clock.heard(date);
+    },
+  });
   let watches: Watches | undefined;
   const server = await serveHealth({
     ...options.listen,
@@ -79,7 +90,8 @@ export async function runOperator(options: OperatorOptions, signal: AbortSignal)
     namespace,
     name: LEASE,
     identity: `${hostname()}_${randomUUID()}`,
-    clock,
+    // A Lease is a span of time as this process lives it (decision 0029).
+    clock: own,
     logger,
   });
   try {

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/logging.ts";
 import { BACKUP_REPOSITORIES } from "../../src/operator/kinds.ts";
 import { runOperator } from "../../src/operator/run.ts";
@@ -41,9 +42,9 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-function start() {
+function start(clock: Clock = systemClock) {
   const ending = new AbortController();
-  const options = { namespace: OWN, image: "vmrestore", kubeconfig, logger: silentLogger };
+  const options = { namespace: OWN, image: "vmrestore", kubeconfig, logger: silentLogger, clock };
   const running = runOperator({ ...options, listen: { host: "127.0.0.1", port: 0 } }, ending.signal);
   return { end: () => ending.abort(), running };
 }
@@ -75,6 +76,25 @@ test("a replica that ends in order gives its Lease back at once, and the other g
   second.end();
   await second.running;
   expect((await lease())?.holderIdentity).toBe("");
+}, 120_000);
+
+test("a leader on a node whose clock is hours ahead goes by the API server's", async () => {
+  const hours = 9 * 3_600_000;
+  const only = start({ ...systemClock, now: () => systemClock.now() + hours });
+  await cluster.create(BACKUP_REPOSITORIES, {
+    apiVersion: "vmrestore.io/v1alpha1",
+    kind: "BackupRepository",
+    metadata: { name: "weekly", namespace: "default" },
+    spec: { local: { claimName: "none" }, credentialsSecretRef: { name: "none" } },
+  });
+  const find = () => cluster.get(BACKUP_REPOSITORIES, "default", "weekly");
+  await until(async () => ((await find())?.status?.conditions ?? []).length > 0);
+  const repository = await find();
+  const made = Date.parse(repository?.metadata.creationTimestamp ?? "");
+  const told = Date.parse(repository?.status?.conditions?.[0]?.lastTransitionTime ?? "");
+  expect(told - made).toBeLessThan(hours / 2);
+  only.end();
+  await only.running;
 }, 120_000);
 
 test("a leader whose Lease bears another's name ends, and says why", async () => {

@@ -54,14 +54,17 @@ export class Transport {
   readonly #plain = new http.Agent({ keepAlive: true });
 
   readonly #clock: Pick<Clock, "sleep">;
-  readonly #onAnswer: (request: AskedRequest, status: number) => void;
+  readonly #onAnswer: (request: AskedRequest, status: number, date?: string) => void;
 
-  /** @param options.onAnswer called with each answer's HTTP status, and with 0 for a request that got none */
+  /**
+   * @param options.onAnswer called with each answer's HTTP status and the server's time, as its `Date` tells it, and with 0 for a request
+   *   that got none
+   */
   constructor(
     config: KubeConfig,
     options: {
       readonly clock?: Pick<Clock, "sleep">;
-      readonly onAnswer?: (request: AskedRequest, status: number) => void;
+      readonly onAnswer?: (request: AskedRequest, status: number, date?: string) => void;
     } = {},
   ) {
     this.#config = config;
@@ -152,7 +155,7 @@ export class Transport {
       throw error;
     });
     const status = answer.statusCode ?? 0;
-    this.#onAnswer(asked, status);
+    this.#onAnswer(asked, status, answer.headers.date);
     if (status >= 200 && status < 300) return answer;
     throw refusal(request, status, answer.headers["retry-after"], await readAll(answer));
   }
