@@ -82,7 +82,7 @@ async function serve(snapshot: string, size: number, pin = true, format: Format 
   agents.push(agent);
   const backend = (): LocalBackend => new LocalBackend(repository.directory);
   const onWait = (): void => undefined;
-  const places = [{ backend, password: repository.password }];
+  const places = [{ backend, password: () => repository.password }];
   const source = { config, places, keptDisks, clock, log: silentLogger, onWait };
   await agent.serve(await openSource(source, new AbortController().signal));
   return agent;

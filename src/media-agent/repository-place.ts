@@ -6,7 +6,8 @@ import type { EarlyOpening } from "./early-opening.ts";
 /** How one repository is reached. */
 export interface RepositoryPlace {
   readonly backend: () => Backend | Promise<Backend>;
-  readonly password: string;
+  /** Asked for at each attempt to open it: it may be changed meanwhile. */
+  readonly password: () => string | Promise<string>;
   /** Where its index is kept for the next start; may be lost at any time. */
   readonly indexCache?: string;
   /** A first attempt to open it, begun already. */
@@ -31,5 +32,5 @@ export async function openPlace(
   // A thread for each of several: decoding shares the processors anyway.
   const threads = count > 1 ? { threads: 1 } : {};
   const options = { indexCache, expect: browsed?.id, ...threads, ...(onDeriving === undefined ? {} : { onDeriving }) };
-  return Repository.open(await backend(), password, options);
+  return Repository.open(await backend(), await password(), options);
 }

@@ -50,7 +50,7 @@ function open(change: object = {}): Promise<RepositorySource> {
   });
   const places = [first, second].map(({ directory, password }) => ({
     backend: () => new LocalBackend(directory),
-    password,
+    password: () => password,
   }));
   const options = { config, places, clock: systemClock, log: silentLogger, onWait: () => undefined };
   return openSource(options, new AbortController().signal);
@@ -146,6 +146,29 @@ test("a blob is read from whichever repository has it and answers", async () => 
   expect(asked).toEqual(["a x", "b z", "c z", "b y"]);
   await expect(group.refreshIndex()).rejects.toBe(away);
   expect(asked.slice(4)).toEqual(["reload a", "reload c"]);
+});
+
+test("a password that was changed after the process began is waited for, and taken up without another start", async () => {
+  const waits: string[] = [];
+  const config = agentConfig.parse({
+    restore: { namespace: "default", name: "r", uid: UID },
+    epoch: 1,
+    repository: { local: {} },
+    snapshot: { id: root, pin: true },
+    disks: [disk("root", "/disk.img")],
+    cache: { sizeBytes: 2 ** 30 },
+  });
+  const place = {
+    backend: () => new LocalBackend(first.directory),
+    password: () => (waits.length === 0 ? "the one before" : first.password),
+  };
+  const onWait = (message: string): void => void waits.push(message);
+  const clock = { ...systemClock, sleep: async () => undefined };
+  const options = { config, places: [place], clock, log: silentLogger, onWait };
+  const source = await openSource(options, new AbortController().signal);
+  expect(await contents(source)).toEqual([IMAGES.root]);
+  expect(waits).toEqual([expect.stringContaining("the password opens none of the")]);
+  await close(source);
 });
 
 test("a snapshot that was forgotten is found by its pin, though somebody else's snapshot is damaged", async () => {

@@ -51,7 +51,7 @@ async function repositoryPlaces(
     const access = index === 0 ? options : otherAccess(options, index);
     return {
       backend: () => openBackend(of, access, systemClock),
-      password: await readPassword(access),
+      password: () => readPassword(access),
       // Each keeps the latest index only.
       indexCache: join(options.cacheDir, index === 0 ? "index" : `index-${index}`),
     };

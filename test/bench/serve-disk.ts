@@ -25,7 +25,7 @@ const source = await openSource(
     places: [
       {
         backend: () => (repository.startsWith("http") ? new RestBackend(repository) : new LocalBackend(repository)),
-        password: await readFile(passwordFile, "utf8"),
+        password: () => readFile(passwordFile, "utf8"),
       },
     ],
     clock: systemClock,
