@@ -3,6 +3,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Authority, KeyPair } from "../base/certificates.ts";
 import { selfSigned, testAuthority } from "../base/testing/certificates.ts";
+import { heldBy } from "../base/testing/held-by-signal.ts";
 import type { RelocationProgress } from "./agent-control.ts";
 import { AgentControlClient } from "./agent-control-client.ts";
 
@@ -257,6 +258,16 @@ test("asks once more on a kept connection that is closed, and is told where that
   await client.status();
   await expect(client.status()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
   expect(count).toBe(3);
+});
+
+test("a signal that lives long holds nothing of the requests that are over", async () => {
+  reply = () => ({ status: 200, body: STATUS });
+  const { signal } = new AbortController();
+  const client = connect();
+  await client.status(signal);
+  const before = heldBy(signal);
+  for (let count = 0; count < 5; count++) await client.status(signal);
+  expect(heldBy(signal)).toBe(before);
 });
 
 describe("mutual TLS", () => {

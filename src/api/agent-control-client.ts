@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { Agent, request } from "node:https";
 import * as z from "zod";
+import { withEither } from "../base/either-signal.ts";
 import { errorCode, errorMessage, VmRestoreError } from "../base/errors.ts";
 import type { TlsFiles } from "../base/tls-files.ts";
 import {
@@ -191,9 +192,9 @@ export class AgentControlClient {
   async #send(method: string, path: string, body: unknown, signal: AbortSignal | undefined): Promise<Answer> {
     signal?.throwIfAborted();
     const limit = AbortSignal.timeout(this.#options.timeoutMs ?? TIMEOUT_MS);
-    const both = signal === undefined ? limit : AbortSignal.any([signal, limit]);
+    const signals = signal === undefined ? [limit] : [signal, limit];
     try {
-      const answer = await this.#exchange(method, path, body, both, true);
+      const answer = await withEither(signals, (both) => this.#exchange(method, path, body, both, true));
       if (answer.status >= 200 && answer.status < 300) return answer;
       throw refusal(method, path, answer);
     } catch (error) {

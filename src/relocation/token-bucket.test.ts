@@ -1,4 +1,5 @@
 import { expect, test } from "@jest/globals";
+import { heldBy } from "../base/testing/held-by-signal.ts";
 import { ManualClock } from "../base/testing/manual-clock.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
@@ -93,4 +94,19 @@ test("without a limit nobody waits, and a limit that comes back finds neither de
   });
   for (let step = 0; step < 40; step++) await clock.advance(50);
   expect(at).toBe(1000);
+});
+
+test("who waits leaves nothing with a signal that lives for as long as the copy", async () => {
+  const clock = new ManualClock();
+  const bucket = new TokenBucket(1000, clock);
+  const { signal } = new AbortController();
+  const take = async (): Promise<void> => {
+    const taken = bucket.take(1000, signal);
+    await clock.advance(1000);
+    await taken;
+  };
+  for (let count = 0; count < 2; count++) await take();
+  const before = heldBy(signal);
+  for (let count = 0; count < 10; count++) await take();
+  expect(heldBy(signal)).toBe(before);
 });

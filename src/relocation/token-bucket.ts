@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { withEither } from "../base/either-signal.ts";
 
 /**
  * Limits a flow of bytes to a rate. Holds at most a quarter of a second's worth, so a pause does not turn into a burst.
@@ -45,7 +46,7 @@ export class TokenBucket {
       while (this.#level < 0) {
         const changed = this.#changed.signal;
         const wait = (-this.#level / this.#rate) * 1000;
-        await this.#clock.sleep(wait, AbortSignal.any([signal, changed])).catch((error: unknown) => {
+        await withEither([signal, changed], (either) => this.#clock.sleep(wait, either)).catch((error: unknown) => {
           if (!changed.aborted || signal.aborted) throw error;
         });
         this.#fill();

@@ -1,5 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import { deferred } from "../../base/deferred.ts";
+import { withEither } from "../../base/either-signal.ts";
 import { isOutOfSpace } from "./files.ts";
 
 const RETRY_MS = 1000;
@@ -49,7 +50,7 @@ export class SpaceWait {
         if (!isWaiting) this.#waiting++;
         isWaiting = true;
         const signals = [this.#signal, this.#ending.signal, ...(signal === undefined ? [] : [signal])];
-        await this.#clock.sleep(RETRY_MS, AbortSignal.any(signals));
+        await withEither(signals, (either) => this.#clock.sleep(RETRY_MS, either));
       }
     } finally {
       if (isWaiting) this.#waiting--;
@@ -57,16 +58,12 @@ export class SpaceWait {
   }
 
   /** Waits for something else than space; rejects with the same reasons as {@link retry}. What comes of it then, nobody uses. */
-  async orGiveUp<T>(body: () => Promise<T>): Promise<T> {
-    const signal = AbortSignal.any([this.#signal, this.#ending.signal]);
-    signal.throwIfAborted();
-    const ended = deferred<never>();
-    const giveUp = (): void => ended.reject(signal.reason);
-    signal.addEventListener("abort", giveUp);
-    try {
-      return await Promise.race([body(), ended.promise]);
-    } finally {
-      signal.removeEventListener("abort", giveUp);
-    }
+  orGiveUp<T>(body: () => Promise<T>): Promise<T> {
+    return withEither([this.#signal, this.#ending.signal], (either) => {
+      either.throwIfAborted();
+      const ended = deferred<never>();
+      either.addEventListener("abort", () => ended.reject(either.reason));
+      return Promise.race([body(), ended.promise]);
+    });
   }
 }

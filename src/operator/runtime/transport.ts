@@ -2,6 +2,7 @@ import http, { type IncomingMessage } from "node:http";
 import https, { type RequestOptions } from "node:https";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { type Clock, systemClock } from "../../base/clock.ts";
+import { withEither } from "../../base/either-signal.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { ApiError } from "./errors.ts";
 
@@ -78,20 +79,24 @@ export class Transport {
    */
   async request(request: ApiRequest): Promise<unknown> {
     const limit = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-    const signal = request.signal === undefined ? limit : AbortSignal.any([request.signal, limit]);
+    const signals = request.signal === undefined ? [limit] : [request.signal, limit];
     try {
-      for (let attempt = 1; ; attempt++) {
-        try {
-          const answer = await this.#send({ ...request, signal }, true);
-          return JSON.parse(await readAll(answer));
-        } catch (error) {
-          const wait = error instanceof ApiError ? error.retryAfterMs : undefined;
-          if (wait === undefined || wait > MOST_WAIT_MS || attempt === BUSY_ATTEMPTS) throw error;
-          await this.#clock.sleep(wait, signal);
-        }
-      }
+      return await withEither(signals, (signal) => this.#ask({ ...request, signal }, signal));
     } catch (error) {
       throw asApiError(request, error);
+    }
+  }
+
+  async #ask(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const answer = await this.#send(request, true);
+        return JSON.parse(await readAll(answer));
+      } catch (error) {
+        const wait = error instanceof ApiError ? error.retryAfterMs : undefined;
+        if (wait === undefined || wait > MOST_WAIT_MS || attempt === BUSY_ATTEMPTS) throw error;
+        await this.#clock.sleep(wait, signal);
+      }
     }
   }
 
