@@ -222,10 +222,16 @@ export class NfsConnection {
     this.#server.counters.calls++;
     const procedure = call.program === NFS ? call.procedure : 0;
     const isMount = call.program === MOUNT && call.procedure === MOUNT_PROCEDURE.mnt;
+    // What was sent again while the first is under way asks for no place of its own: a client that waits for long sends everything again,
+    // time after time, and would fill the lanes and then the queue with it.
+    const isWrite = procedure === PROCEDURE.write;
     if (procedure === PROCEDURE.read) {
+      if (this.#running.has(call.xid)) return;
       const bytes = bufferBytes(readLength(record, call.args.offset));
       this.#enter(this.#queuedReads, this.#reads, { call, record, since, bytes });
-    } else if (procedure === PROCEDURE.write || procedure === PROCEDURE.commit || isMount)
+    } else if (isWrite && this.#dispatcher.isUnderWay(call, record)) {
+      this.#begin({ call, record, since, bytes: 0 }, undefined);
+    } else if (isWrite || procedure === PROCEDURE.commit || isMount)
       this.#enter(this.#queuedWrites, this.#writes, { call, record, since, bytes: record.length });
     else this.#begin({ call, record, since, bytes: 0 }, undefined);
   }
@@ -235,6 +241,7 @@ export class NfsConnection {
       this.#begin(received, lane);
       return;
     }
+    if (queue.some(({ record }) => record.equals(received.record))) return;
     queue.push(received);
     this.#queuedBytes += received.record.length;
   }
@@ -265,7 +272,7 @@ export class NfsConnection {
   }
 
   #answer({ call, record, since }: QueuedCall, lane: CallLane | undefined): Buffer[] | Promise<Buffer[]> {
-    // A read that was sent again while the first is under way: that one's answer is the answer.
+    // Two calls of one XID: the first one's answer is the answer.
     if (lane === this.#reads && this.#running.has(call.xid)) return [];
     if (lane === this.#writes && since <= this.#server.duplicates.forgottenUntil) {
       // It may have been sent again, carried out and forgotten while it waited here. The client sends what it still wants answers to

@@ -1,4 +1,5 @@
 import { errorCode } from "../base/errors.ts";
+import type { ReceivedCall } from "./duplicate-cache.ts";
 import { mountProcedure } from "./mount.ts";
 import type { CallContext, Node } from "./procedures/procedure.ts";
 import { NFS_PROCEDURES, PROCEDURE } from "./procedures/table.ts";
@@ -55,6 +56,11 @@ export class Dispatcher implements CallContext {
     }
   }
 
+  /** Whether a write is one that was sent before, over this connection or another, and is still under way. */
+  isUnderWay(call: RpcCall, record: Buffer): boolean {
+    return this.#server.duplicates.isRunning(received(call, record));
+  }
+
   resolve(handle: Buffer): Node | undefined {
     const last = this.#last;
     if (last?.handle.equals(handle) && this.#server.isServed(last.node.served)) return last.node;
@@ -106,10 +112,8 @@ export class Dispatcher implements CallContext {
 
   #write(call: RpcCall, record: Buffer): Buffer[] | Promise<Buffer[]> {
     return this.#server.duplicates.answer({
-      caller: call.credentials.caller,
-      xid: call.xid,
-      record,
-      argumentsAt: call.args.offset,
+      ...received(call, record),
+      connection: this,
       carryOut: () => this.#nfs(call),
       repeat: (status) => {
         this.credentials = call.credentials;
@@ -143,4 +147,8 @@ export class Dispatcher implements CallContext {
       counters.bytesWritten += call.args.offset;
     }
   }
+}
+
+function received({ credentials, xid, args }: RpcCall, record: Buffer): ReceivedCall {
+  return { caller: credentials.caller, xid, record, argumentsAt: args.offset };
 }

@@ -6,8 +6,8 @@ import { ACCEPTED_HEAD_BYTES } from "./rpc.ts";
 const PROCEDURE_AT = 12;
 const CREDENTIALS_AT = 24;
 
-/** One call that must not be carried out twice. */
-export interface SingleCall {
+/** A call as it was received. */
+export interface ReceivedCall {
   /** Who calls, as {@link Credentials} number it. */
   readonly caller: number;
   readonly xid: number;
@@ -15,6 +15,12 @@ export interface SingleCall {
   readonly record: Buffer;
   /** Where its arguments begin. */
   readonly argumentsAt: number;
+}
+
+/** One call that must not be carried out twice. */
+export interface SingleCall extends ReceivedCall {
+  /** The connection over which it came. */
+  readonly connection: object;
   /** Carries it out, and gives its reply; at once where it is refused and nothing was done. */
   readonly carryOut: () => Buffer[] | Promise<Buffer[]>;
   /** The reply to a call that ended with this status; its arguments have not been read. */
@@ -45,14 +51,23 @@ export class DuplicateCache {
     return this.#done.forgottenUntil;
   }
 
-  /** The answer of the first such call, which may still be under way; `carryOut` runs only for the first. */
-  answer({ caller, xid, record, argumentsAt, carryOut, repeat }: SingleCall): Buffer[] | Promise<Buffer[]> {
-    const args = record.subarray(argumentsAt);
-    const checksum = crc32(args, crc32(record.subarray(PROCEDURE_AT, CREDENTIALS_AT)));
-    const identity: CallIdentity = { caller, xid, checksum, length: args.length };
-    const running = this.#running.get(xid)?.find((call) => isSame(call.identity, identity));
+  /** Whether the same call is under way, over whichever connection it came. */
+  isRunning(call: ReceivedCall): boolean {
+    return this.#running.has(call.xid) && this.#find(identityOf(call)) !== undefined;
+  }
+
+  /**
+   * The answer of the first such call, which may still be under way; `carryOut` runs only for the first. Empty where that answer goes to
+   * the same connection anyhow: a client that sends a call again waits for one answer.
+   */
+  answer(received: SingleCall): Buffer[] | Promise<Buffer[]> {
+    const { xid, connection, carryOut, repeat } = received;
+    const identity = identityOf(received);
+    const running = this.#find(identity);
     if (running !== undefined) {
       this.hits++;
+      if (running.connections.has(connection)) return [];
+      running.connections.add(connection);
       return running.answer;
     }
     const status = this.#done.get(identity);
@@ -65,6 +80,7 @@ export class DuplicateCache {
     // One that threw is not remembered: its connection ends.
     const call: RunningCall = {
       identity,
+      connections: new Set([connection]),
       answer: answer.then(
         (reply) => {
           this.#forget(call);
@@ -84,6 +100,10 @@ export class DuplicateCache {
     return call.answer;
   }
 
+  #find(identity: CallIdentity): RunningCall | undefined {
+    return this.#running.get(identity.xid)?.find((call) => isSame(call.identity, identity));
+  }
+
   #forget(call: RunningCall): void {
     const { xid } = call.identity;
     const others = this.#running.get(xid)?.filter((other) => other !== call) ?? [];
@@ -95,6 +115,14 @@ export class DuplicateCache {
 interface RunningCall {
   readonly identity: CallIdentity;
   readonly answer: Promise<Buffer[]>;
+  /** Those that the answer goes to. */
+  readonly connections: Set<object>;
+}
+
+function identityOf({ caller, xid, record, argumentsAt }: ReceivedCall): CallIdentity {
+  const args = record.subarray(argumentsAt);
+  const checksum = crc32(args, crc32(record.subarray(PROCEDURE_AT, CREDENTIALS_AT)));
+  return { caller, xid, checksum, length: args.length };
 }
 
 function isSame(one: CallIdentity, other: CallIdentity): boolean {

@@ -25,8 +25,10 @@ export class RpcClient {
     const reader = new RecordReader(2 * 1024 * 1024);
     socket.on("data", (piece) => {
       for (const record of reader.push(piece)) {
-        const reply = new ByteReader(record);
-        this.#waiting.get(reply.u32be())?.shift()?.resolve(reply);
+        const xid = record.readUInt32BE();
+        // However often a call was sent: one answer is all that it waits for.
+        for (const waiter of this.#waiting.get(xid) ?? []) waiter.resolve(new ByteReader(record, 4));
+        this.#waiting.delete(xid);
       }
     });
     const fail = (): void => {
