@@ -237,6 +237,39 @@ describe("bounds", () => {
     expect(begun).toBe(1000);
   });
 
+  test("a read that begins with a few bytes and a hole counts with all that it will hold", async () => {
+    const gate = deferred();
+    let begun = 0;
+    let [lent, most] = [0, 0];
+    disk.content.fill(0, 4096, 8192);
+    const original = disk.read.bind(disk);
+    disk.read = async (offset, length, into) => {
+      if (offset === 0) {
+        begun++;
+        await gate.promise;
+      }
+      lent += into?.length ?? 0;
+      most = Math.max(most, lent);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      lent -= into?.length ?? 0;
+      return original(offset, length, into);
+    };
+    const client = await open();
+    for (let count = 0; count < 32; count++) client.request(CMD.read, count, 0, 8 * MIB);
+    const deadline = performance.now() + 200;
+    while (begun < 32 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+    gate.resolve();
+    let received = 0;
+    for (let left = 32; left > 0; ) {
+      const { flags = 0, type, body } = await client.chunk();
+      received += type === CHUNK.offsetHole ? body.readUInt32BE(8) : body.length - 8;
+      if ((flags & 1) !== 0) left--;
+    }
+    expect(received).toBe(32 * 8 * MIB);
+    // What may be lent to one connection, and one request more.
+    expect(most).toBeLessThanOrEqual((16 + 8) * MIB);
+  });
+
   test("buffers that are used again never mix up answers", async () => {
     const original = disk.read.bind(disk);
     disk.read = async (offset, length, into) => {

@@ -93,6 +93,8 @@ export class Transmission {
   #written = 0;
   /** Buffers of reads, until the client has taken their data. */
   #lent = 0;
+  /** What reads under way will need beside that: a sparse one takes a buffer for each of its pieces, one after the other. */
+  #promised = 0;
   #ending = false;
   #corked = false;
   readonly #poll = new AdaptivePoll();
@@ -141,7 +143,7 @@ export class Transmission {
       this.#running < REQUESTS_AT_ONCE &&
       this.#written < WRITTEN_AT_ONCE &&
       (this.#singly?.unsent ?? this.#stream.writableLength) < UNSENT_LIMIT &&
-      this.#buffers.mayLend(this.#lent)
+      this.#buffers.mayLend(this.#lent + this.#promised)
     );
   }
 
@@ -274,21 +276,38 @@ export class Transmission {
     }
     const mayHaveHoles = (flags & CMD_FLAG.df) === 0 && length >= HOLES_FROM;
     const extents = mayHaveHoles ? this.#target.blockStatus(BASE_ALLOCATION, offset, length) : [];
-    const hasHoles = extents.some((extent) => (extent.flags & STATE.zero) !== 0);
+    if (extents.some(isZero)) await this.#sendSparse(request, extents);
+    else if (length > 0) await this.#sendData(dataHead(cookie, CHUNK_DONE, offset, length), offset, length);
+    else this.#send(doneChunk(cookie));
+  }
+
+  async #sendSparse({ offset, length, cookie }: Request, extents: readonly NbdExtent[]): Promise<void> {
+    const end = offset + length;
     let at = offset;
-    for (const extent of hasHoles ? extents : []) {
-      const bytes = Math.min(extent.length, offset + length - at);
-      if (bytes <= 0) break;
-      const last = at + bytes === offset + length ? CHUNK_DONE : 0;
-      if ((extent.flags & STATE.zero) !== 0) {
-        this.#send(holeChunk(cookie, last, at, bytes));
-      } else await this.#sendData(dataHead(cookie, last, at, bytes), at, bytes);
-      at += bytes;
+    let promised = extents.reduce((left, extent) => left - (isZero(extent) ? extent.length : 0), length);
+    this.#promised += promised;
+    const take = (bytes: number): void => {
+      promised -= bytes;
+      this.#promised -= bytes;
+    };
+    try {
+      for (const extent of extents) {
+        const bytes = Math.min(extent.length, end - at);
+        if (bytes <= 0) break;
+        const last = at + bytes === end ? CHUNK_DONE : 0;
+        if (isZero(extent)) this.#send(holeChunk(cookie, last, at, bytes));
+        else {
+          take(bytes);
+          await this.#sendData(dataHead(cookie, last, at, bytes), at, bytes);
+        }
+        at += bytes;
+      }
+      // A status may stop short of the range: the rest goes as data.
+      take(promised);
+      if (at < end) await this.#sendData(dataHead(cookie, CHUNK_DONE, at, end - at), at, end - at);
+    } finally {
+      take(promised);
     }
-    // A status may stop short of the range: the rest goes as data.
-    if (at < offset + length) {
-      await this.#sendData(dataHead(cookie, CHUNK_DONE, at, offset + length - at), at, offset + length - at);
-    } else if (length === 0) this.#send(doneChunk(cookie));
   }
 
   /** Reads, then sends what `head` announces, in a buffer that is used again when it has left. */
@@ -379,6 +398,10 @@ function errno(error: unknown): number {
     default:
       return ERRNO.io;
   }
+}
+
+function isZero({ flags }: NbdExtent): boolean {
+  return (flags & STATE.zero) !== 0;
 }
 
 function cut(extent: NbdExtent, length: number): NbdExtent {
