@@ -1,12 +1,14 @@
 import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { link, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { BlockCache } from "./block-cache.ts";
+import { useOrderBytes } from "./use-order.ts";
 
 let directory: string;
 
@@ -271,5 +273,34 @@ test("a damaged entry that cannot be removed is a miss all the same", async () =
   await mkdir(join(directory, id));
   expect(await cache.read(id, 0, 1)).toBeUndefined();
   expect(cache.has(id)).toBe(false);
+  await cache.close();
+});
+
+test("a blob that is put in again while it is being let go of stays: its file is not removed with the old one", async () => {
+  const [first, second, third] = [blob(1, 24_000), blob(2, 8000), blob(3, 20_000)];
+  const put = ({ id, content }: typeof first): Promise<void> => cache.put(id, content);
+  // Two fit, and the first one has to go. When it is gone, all that is put then has its room.
+  const cache = await BlockCache.open(directory, useOrderBytes(50_000) + 50_000, () => 0);
+  await put(first);
+  await put(second);
+  // Whoever opens it now waits until somebody writes there.
+  const [path, pipe] = [join(directory, first.id), join(directory, "pipe")];
+  await promisify(execFile)("mkfifo", [pipe]);
+  await rm(path);
+  await link(pipe, path);
+  const reading = cache.read(first.id, 0, 1);
+  await cache.read(second.id, 0, 1);
+  const letsGoOfFirst = put(third);
+  while (cache.has(first.id)) await delay(1);
+  const again = put(first);
+  // Long enough for it to be there, if nothing held it up.
+  await delay(100);
+  await (await open(pipe, "r+")).close();
+  await Promise.all([reading, letsGoOfFirst, again]);
+  // Whether it found room beside the other or not: what is said to be here is.
+  const isHere = cache.has(first.id);
+  const found = await cache.read(first.id, 0, first.content.length);
+  expect([found?.equals(first.content) ?? false, cache.has(first.id)]).toEqual([isHere, isHere]);
+  expect(cache.corrupted).toBe(0);
   await cache.close();
 });

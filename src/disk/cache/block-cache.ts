@@ -45,6 +45,8 @@ export class BlockCache {
   readonly #entries = new Map<string, Entry>();
   readonly #open = new Map<string, Promise<EntryFile>>();
   readonly #writing = new Map<string, Promise<void>>();
+  /** Files that are being removed: what is put in again meanwhile must not lose its own with them. */
+  readonly #dropping = new Map<string, Promise<void>>();
   readonly #syncing = new Map<string, Promise<boolean>>();
   readonly #syncs = new Semaphore(SYNCS);
   readonly #names: DirectorySyncs;
@@ -178,6 +180,7 @@ export class BlockCache {
   }
 
   async #write(id: string, content: Buffer): Promise<void> {
+    await this.#dropping.get(id)?.catch(() => undefined);
     const size = content.length + Math.ceil(content.length / PIECE) * 4;
     const bytes = onDisk(size);
     if (bytes > this.#limit) return;
@@ -260,9 +263,13 @@ export class BlockCache {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
     this.#entries.delete(id);
+    await joined(this.#dropping, id, () => this.#remove(id, entry));
+  }
+
+  async #remove(id: string, { bytes }: Entry): Promise<void> {
     await this.#shut(id);
     await rm(join(this.#directory, id), { force: true });
-    this.#bytes -= entry.bytes;
+    this.#bytes -= bytes;
   }
 
   /** @param size bytes of its file. @param length bytes of its blob */
