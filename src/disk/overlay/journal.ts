@@ -1,6 +1,6 @@
 import { crc32 } from "../../base/crc32.ts";
-import type { FileStep } from "./file-steps.ts";
 import { corrupt, ofAnotherVersion } from "./checkpoint.ts";
+import type { FileStep } from "./file-steps.ts";
 import type { OverlayDirectory, OverlayFile } from "./files.ts";
 import { type JournalRecord, OP, type Op } from "./page-map.ts";
 
