@@ -8,6 +8,8 @@ import { noise, ResticRepository } from "../../src/repository/testing/restic.ts"
 
 const MIB = 1024 * 1024;
 const original = noise(24 * MIB, 1);
+/** In no blob with the disk's first or last bytes, which tell its format: a blob has 8 MiB at most. */
+const FAR = 9 * MIB;
 const disks = [{ name: "root", path: "/disks/root.img", size: original.length }];
 /** Nothing is staged, so everything has to be fetched. */
 const profile = { boots: 1, disks: [{ name: "root", size: original.length, extents: "" }] };
@@ -212,7 +214,7 @@ test("asked to end while the repository hangs, it does not wait for it: whoever 
     const file = await openDisk(agent);
     await file.write(0, Buffer.alloc(4096, 1));
     hang();
-    const read = file.read(8 * MIB, 4096).catch(() => undefined);
+    const read = file.read(FAR, 4096).catch(() => undefined);
     await until("the read waits", async () => (await agent.operator.status()).repository.longestWait !== 0);
     expect(await endsSoon(agent)).toBe(true);
     expect(agent.log).toContain('"ended"');
@@ -232,15 +234,15 @@ test("the guest of a SATA disk is answered in time, and nothing that came later 
     await agent.operator.setBus("root", "sata");
     expect((await agent.operator.status()).disks[0]?.bus).toBe("sata");
     hang();
-    await expect(file.read(5 * MIB, 4096)).rejects.toThrow("NFS status 5");
+    await expect(file.read(FAR, 4096)).rejects.toThrow("NFS status 5");
     // Half a sector waits for the other half; what the guest writes there afterwards is newer.
-    await expect(file.write(6 * MIB, Buffer.alloc(256, 1))).rejects.toThrow("NFS status 5");
-    const newer = file.write(6 * MIB, Buffer.alloc(512, 2));
+    await expect(file.write(FAR + MIB, Buffer.alloc(256, 1))).rejects.toThrow("NFS status 5");
+    const newer = file.write(FAR + MIB, Buffer.alloc(512, 2));
     newer.catch(() => undefined);
     release();
-    await newer.catch(() => file.write(6 * MIB, Buffer.alloc(512, 2)));
-    expect((await file.read(6 * MIB, 512)).equals(Buffer.alloc(512, 2))).toBe(true);
-    expect((await file.read(5 * MIB, 4096)).equals(original.subarray(5 * MIB, 5 * MIB + 4096))).toBe(true);
+    await newer.catch(() => file.write(FAR + MIB, Buffer.alloc(512, 2)));
+    expect((await file.read(FAR + MIB, 512)).equals(Buffer.alloc(512, 2))).toBe(true);
+    expect((await file.read(FAR, 4096)).equals(original.subarray(FAR, FAR + 4096))).toBe(true);
     // A restarted agent knows it still.
     await agent.stop("SIGKILL");
     await agent.start();
