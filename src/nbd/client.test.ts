@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
@@ -229,4 +230,19 @@ test("somebody who is no NBD server, or says nothing, is given up", async () => 
   ).rejects.toMatchObject({ code: "NBD_TIMEOUT" });
   for (const socket of sockets) socket.destroy();
   await new Promise((resolve) => silent.close(resolve));
+});
+
+test("a server that vanishes is noticed although nothing is sent: the kernel asks for it", async () => {
+  const client = await open();
+  try {
+    const hex = port.toString(16).toUpperCase().padStart(4, "0");
+    // Local address, remote address, state (established), queues, and which timer runs: 02 is keepalive's (proc(5)).
+    const own = readFileSync("/proc/net/tcp", "latin1")
+      .split("\n")
+      .filter((line) => new RegExp(`^ *\\d+: \\S+ 0100007F:${hex} 01 `).test(line));
+    expect(own).toHaveLength(1);
+    expect(own[0]?.trim().split(/\s+/)[5]).toMatch(/^02:/);
+  } finally {
+    client.close();
+  }
 });

@@ -25,6 +25,8 @@ import {
   STRUCTURED_REPLY_MAGIC,
 } from "./protocol.ts";
 
+/** Silence after which TCP asks whether the server is there: one that is may take its time with an answer, one that vanished says nothing. */
+const KEEPALIVE_MS = 30_000;
 const OPTION_REPLY_LIMIT = 64 * 1024;
 const HEAD_BYTES = 20;
 const OFFSET_BYTES = 8;
@@ -94,6 +96,7 @@ export class NbdClient {
   /** @throws NbdError NBD_DISCONNECTED, NBD_REFUSED, NBD_PROTOCOL, NBD_TIMEOUT */
   static async connect(options: NbdClientOptions): Promise<NbdClient> {
     const socket = connectTcp({ host: options.host, port: options.port, noDelay: true });
+    socket.setKeepAlive(true, KEEPALIVE_MS);
     socket.on("error", () => socket.destroy());
     let isLate = false;
     const timer = setTimeout(() => {
