@@ -14,6 +14,14 @@ export function isPageAligned(bytes: Buffer): boolean {
   return bytes.byteOffset % 4096 === 0 && aligned.has(bytes.buffer);
 }
 
+/** A buffer of as many bytes as wanted at least, that begins at a page. */
+export function pageAligned(bytes: number): Buffer {
+  const pages = Math.ceil(bytes / WASM_PAGE);
+  const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  aligned.add(buffer);
+  return Buffer.from(buffer);
+}
+
 /**
  * Buffers of one size that are used again: making and clearing a new one for each read costs as much as the read. They begin at
  * pages, because they lie in memory as WebAssembly has it.
@@ -38,10 +46,9 @@ export class BufferPool {
   }
 
   #make(): Buffer {
-    const pages = (TOGETHER * this.#size) / WASM_PAGE;
-    const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    aligned.add(buffer);
-    for (let index = 1; index < TOGETHER; index++) this.#free.push(Buffer.from(buffer, index * this.#size, this.#size));
-    return Buffer.from(buffer, 0, this.#size);
+    const all = pageAligned(TOGETHER * this.#size);
+    const part = (index: number): Buffer => all.subarray(index * this.#size, (index + 1) * this.#size);
+    for (let index = 1; index < TOGETHER; index++) this.#free.push(part(index));
+    return part(0);
   }
 }

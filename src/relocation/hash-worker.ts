@@ -1,24 +1,18 @@
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 import type { HashReply, HashRequest } from "./image-hash.ts";
+import { UncachedReads } from "./uncached-reads.ts";
 
 const CHUNK = 1024 * 1024;
 const ZEROS = Buffer.alloc(CHUNK);
 const hash = createHash("sha256");
 
 function file(path: string, from: number, to: number): void {
-  const buffer = Buffer.allocUnsafe(CHUNK);
-  const descriptor = openSync(path, "r");
+  const reads = new UncachedReads(path);
   try {
-    for (let at = from; at < to; ) {
-      const length = readSync(descriptor, buffer, 0, Math.min(CHUNK, to - at), at);
-      if (length === 0) throw new Error(`${path} ends at ${at}`);
-      hash.update(buffer.subarray(0, length));
-      at += length;
-    }
+    for (const piece of reads.pieces(from, to)) hash.update(piece);
   } finally {
-    closeSync(descriptor);
+    reads.close();
   }
 }
 
