@@ -27,13 +27,15 @@ export class NtfsTree implements FileTree<NtfsFile> {
   readonly #volume: Volume;
   readonly #layout: NtfsLayout;
   /** Where the master file table lies. */
-  #table: readonly Extent[];
+  #table: readonly Extent[] = [];
+  /** Where each of its pieces begins in the table, bytes. */
+  #starts: readonly number[] = [];
 
   private constructor(volume: Volume, layout: NtfsLayout) {
     this.#volume = volume;
     this.#layout = layout;
     // Its first record says where the rest is.
-    this.#table = [{ offset: layout.table, length: layout.recordBytes }];
+    this.#place([{ offset: layout.table, length: layout.recordBytes }]);
   }
 
   /** Undefined where the master file table cannot be read. */
@@ -43,10 +45,10 @@ export class NtfsTree implements FileTree<NtfsFile> {
     if (first === undefined) return undefined;
     const own = dataOf(parseAttributes(first.content, layout));
     if (own.length === 0) return undefined;
-    tree.#table = own;
+    tree.#place(own);
     // A table in many pieces names the others in records that lie in the first.
     const whole = await tree.node(0);
-    if (whole !== undefined) tree.#table = dataOf(whole.attributes);
+    if (whole !== undefined) tree.#place(dataOf(whole.attributes));
     return tree;
   }
 
@@ -92,21 +94,40 @@ export class NtfsTree implements FileTree<NtfsFile> {
     }
   }
 
+  #place(table: readonly Extent[]): void {
+    const starts: number[] = [];
+    let start = 0;
+    for (const { length } of table) {
+      starts.push(start);
+      start += length;
+    }
+    this.#table = table;
+    this.#starts = starts;
+  }
+
   /** A record, repaired, and where it lies. */
   async #record(number: number): Promise<{ content: Buffer; place: Extent } | undefined> {
     const { recordBytes } = this.#layout;
-    let within = number * recordBytes;
-    for (const { offset, length } of this.#table) {
-      if (within + recordBytes <= length) {
-        const place = { offset: offset + within, length: recordBytes };
-        const bytes = await this.#volume.read(place.offset, recordBytes);
-        const content = bytes === undefined ? undefined : repaired(bytes, "FILE");
-        return content === undefined ? undefined : { content, place };
-      }
-      within -= length;
-      if (within < 0) return undefined;
+    const piece = this.#pieceAt(number * recordBytes);
+    if (piece === undefined || piece.length < recordBytes) return undefined;
+    const place = { offset: piece.offset, length: recordBytes };
+    const bytes = await this.#volume.read(place.offset, recordBytes);
+    const content = bytes === undefined ? undefined : repaired(bytes, "FILE");
+    return content === undefined ? undefined : { content, place };
+  }
+
+  /** What is left of the table's piece that holds a byte of it. Halves: a hostile table has pieces by the hundred thousand. */
+  #pieceAt(at: number): Extent | undefined {
+    let low = 0;
+    let high = this.#table.length - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((this.#starts[middle] ?? 0) <= at) low = middle;
+      else high = middle - 1;
     }
-    return undefined;
+    const within = at - (this.#starts[low] ?? 0);
+    const piece = this.#table[low];
+    return piece === undefined ? undefined : { offset: piece.offset + within, length: piece.length - within };
   }
 
   /** A file's attributes, with those that its list says lie in other records. */

@@ -193,3 +193,55 @@ test("a hostile file system ends within bounds, and names nothing behind its end
     { numRuns: 75 },
   );
 }, 180_000);
+
+test("a file table in hundreds of thousands of pieces costs little for each record that lies in none of them", async () => {
+  const recordBytes = 65_536;
+  const clusterBytes = 4096;
+  // 33 records, each full of pieces of one cluster to and fro; the first piece holds them all.
+  const record = (number: number): Buffer => {
+    const bytes = Buffer.alloc(recordBytes);
+    bytes.write("FILE", 0, "latin1");
+    bytes.writeUInt16LE(48, 4);
+    bytes.writeUInt16LE(recordBytes / 512 + 1, 6);
+    bytes.writeUInt16LE(512, 20);
+    bytes.writeUInt16LE(1, 22);
+    let at = 512;
+    if (number === 0) {
+      bytes.writeUInt32LE(0x20, at);
+      bytes.writeUInt32LE(24 + 32 * 24, at + 4);
+      bytes.writeUInt32LE(32 * 24, at + 16);
+      bytes.writeUInt16LE(24, at + 20);
+      for (let other = 0; other < 32; other++) {
+        bytes.writeUInt16LE(24, at + 24 + other * 24 + 4);
+        bytes.writeUIntLE(other + 1, at + 24 + other * 24 + 16, 6);
+      }
+      at += 24 + 32 * 24;
+    }
+    for (let part = 0; part < 5; part++) {
+      const runs = Buffer.concat([
+        Buffer.from(number === 0 && part === 0 ? [0x12, 0x10, 0x02, 1] : [0x11, 1, 1]),
+        ...Array.from({ length: 4000 }, (_, index) => Buffer.from([0x11, 1, index % 2 === 0 ? 1 : 0xff])),
+      ]);
+      const length = 64 + runs.length + 1;
+      bytes.writeUInt32LE(0x80, at);
+      bytes.writeUInt32LE(length, at + 4);
+      bytes.writeUInt8(1, at + 8);
+      bytes.writeBigUInt64LE(BigInt(number * 5 + part), at + 16);
+      bytes.writeUInt16LE(64, at + 32);
+      runs.copy(bytes, at + 64);
+      at += length;
+    }
+    bytes.writeUInt32LE(0xffffffff, at);
+    return seal(bytes);
+  };
+  const records = Buffer.concat(Array.from({ length: 33 }, (_, number) => record(number)));
+  const content = Buffer.concat([Buffer.alloc(clusterBytes), records, Buffer.alloc(MIB)]);
+  const layout = { size: content.length, clusterBytes, recordBytes, table: clusterBytes, mirror: 0 };
+  const tree = await NtfsTree.open(open(content), layout);
+  expect(tree?.table.length).toBeGreaterThan(600_000);
+  expect(await tree?.node(32)).toBeDefined();
+  const { user } = process.cpuUsage();
+  for (let number = 0; number < 2000; number++) expect(await tree?.node(2 ** 40 + number)).toBeUndefined();
+  // Milliseconds; to look at each piece took more than ten seconds.
+  expect(process.cpuUsage().user - user).toBeLessThan(5_000_000);
+});
