@@ -1,4 +1,5 @@
 import { expect, test } from "@jest/globals";
+import { turnsDuring } from "../testing/turns.ts";
 import { blobsOf } from "./blobs.ts";
 
 const LENGTHS = [10, 20, 30, 40, 10];
@@ -33,4 +34,9 @@ test("names each blob once, in the order of the extents, without zeros", async (
 test("ends where the limit is reached", async () => {
   expect((await blobsOf(file, [{ offset: 0, length: 110 }], 30)).map(({ id }) => id)).toEqual(["a", "b"]);
   expect(await blobsOf(file, [{ offset: 0, length: 110 }], 9)).toEqual([]);
+});
+
+test("lets others have their turn between the extents", async () => {
+  const extents = Array(5000).fill({ offset: 0, length: 1 });
+  expect(await turnsDuring(blobsOf(file, extents, 1000))).toBeGreaterThan(10);
 });

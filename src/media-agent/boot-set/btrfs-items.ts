@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Extent } from "../../disk/block-device.ts";
 import { BudgetSpentError, type Volume } from "./bounded-disk.ts";
 import type { BtrfsLayout } from "./btrfs-layout.ts";
@@ -9,6 +10,8 @@ const LEVELS = 8;
 const NODES_KEPT = 256;
 /** Nodes looked at, again and again included: one that is kept costs no read, and may be named by a thousand others. */
 const VISITS = 200_000;
+/** Of them, after which others get their turn. */
+const VISITS_AT_ONCE = 128;
 
 /** An item of a tree. */
 export interface BtrfsItem {
@@ -78,6 +81,7 @@ export class BtrfsTrees {
 
   async #node(address: number): Promise<Buffer | undefined> {
     if (++this.#visits > VISITS) throw new BudgetSpentError("the trees name the same nodes too often");
+    if (this.#visits % VISITS_AT_ONCE === 0) await nextTurn();
     const known = this.#nodes.get(address);
     if (known !== undefined) return known;
     const { chunks, nodeBytes } = this.#layout;

@@ -1,5 +1,7 @@
 import { expect, test } from "@jest/globals";
 import type { Extent } from "../../disk/block-device.ts";
+import { turnsDuring } from "../testing/turns.ts";
+import { BudgetSpentError } from "./bounded-disk.ts";
 import { type FileTree, findFiles, type Look, type TreeNode } from "./file-tree.ts";
 
 interface Node extends TreeNode {
@@ -79,4 +81,30 @@ test("a directory that cannot be read takes nothing away that comes before it", 
   );
   await expect(collect(damaged, found)).rejects.toThrow("damaged");
   expect(found).toEqual([10, 1000, 20, 2000, 50, 5000]);
+});
+
+/** `/a` holds directories, each with 8000 names of nothing. */
+function wide(directories: number): FileTree<Node> {
+  const names = new Map(Array.from({ length: 8000 }, (_, index) => [`x${index}`, 1_000_000 + index]));
+  const top = new Map(Array.from({ length: directories }, (_, index) => [`d${index}`, 10 + index]));
+  return {
+    root: 1,
+    node: async (number) =>
+      number < 1_000_000 ? { number, kind: "directory", size: 1, place: { offset: number, length: 1 } } : undefined,
+    directory: async ({ number }) => ({
+      entries: number === 1 ? new Map([["a", 2]]) : number === 2 ? top : new Map(names),
+      extents: [],
+    }),
+    async *extents() {},
+  };
+}
+
+test("directories with millions of names end within a bound, and let others have their turn", async () => {
+  const found: number[] = [];
+  const walk = collect(findFiles(wide(500), [{ path: "/a", files: /./, depth: 1 }]), found);
+  const turns = await turnsDuring(walk);
+  await expect(walk).rejects.toThrow(BudgetSpentError);
+  expect(found.length).toBeGreaterThan(20);
+  expect(found.length).toBeLessThan(100);
+  expect(turns).toBeGreaterThan(100);
 });

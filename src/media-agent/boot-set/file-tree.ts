@@ -1,7 +1,13 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Extent } from "../../disk/block-device.ts";
+import { BudgetSpentError } from "./bounded-disk.ts";
 
 const MIB = 1024 * 1024;
 const FILE_LIMIT = 128 * MIB;
+/** Of all directories together, which are kept: small blocks of a disk can name millions. A real system has a tenth on the way. */
+const NAMES_LIMIT = 262_144;
+/** Names after which others get their turn. */
+const NAMES_AT_ONCE = 256;
 
 /** A file or directory of a file system that nobody vouches for. */
 export interface TreeNode {
@@ -68,6 +74,8 @@ class Walk<Node extends TreeNode> {
   readonly #entered = new Set<number>();
   readonly #taken = new Set<number>();
   #touched: Extent[] = [];
+  #names = 0;
+  #looked = 0;
 
   constructor(tree: FileTree<Node>) {
     this.#tree = tree;
@@ -111,6 +119,7 @@ class Walk<Node extends TreeNode> {
   /** The files of a directory that are looked for, and those of its directories down to `depth`; each file once. */
   async *take(look: Look, directory: number, depth: number): AsyncGenerator<Extent> {
     for (const [name, number] of (await this.#entries(directory)) ?? []) {
+      if (++this.#looked % NAMES_AT_ONCE === 0) await nextTurn();
       const isWanted = look.files.test(name);
       if ((!isWanted && depth === 0) || this.#taken.has(number)) continue;
       this.#taken.add(number);
@@ -153,6 +162,8 @@ class Walk<Node extends TreeNode> {
     if (node === undefined) return { entries: undefined, places: [] };
     if (node.kind !== "directory") return { entries: undefined, places: [node.place] };
     const { entries, extents } = await this.#tree.directory(node);
+    this.#names += entries.size;
+    if (this.#names > NAMES_LIMIT) throw new BudgetSpentError("the directories hold too many names");
     return { entries, places: [node.place, ...extents] };
   }
 }

@@ -5,6 +5,7 @@ import { ManualClock } from "../../base/testing/manual-clock.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
 import { coverage, damaged, ImageWorkshop } from "../testing/disk-images.ts";
+import { turnsDuring } from "../testing/turns.ts";
 import { structureExtents } from "./structure.ts";
 
 const MIB = 1024 * 1024;
@@ -99,4 +100,21 @@ test("a part of the disk that is damaged in the repository does not take the res
   const extents = await structureExtents(broken as typeof source, new ManualClock());
   expect(extents.length).toBeGreaterThan(3);
   expect(extents.at(-1)).toEqual({ offset: 0, length: 64 * MIB });
+});
+
+test("a volume in hundreds of thousands of pieces lets others have their turn", async () => {
+  // A FAT with every second cluster in use.
+  const content = Buffer.alloc(8 * MIB);
+  content.writeUInt16LE(512, 11);
+  content.writeUInt8(1, 13);
+  content.writeUInt16LE(32, 14);
+  content.writeUInt8(1, 16);
+  content.writeUInt32LE(256, 36);
+  content.writeUInt32LE(16_000, 32);
+  content.writeUInt16LE(0xaa55, 510);
+  for (let cluster = 2; cluster < 15_000; cluster += 2) content.writeUInt16LE(1, 32 * 512 + cluster * 2);
+  const found = structureExtents(memorySource(content), new ManualClock());
+  const turns = await turnsDuring(found);
+  expect((await found).length).toBeGreaterThan(7000);
+  expect(turns).toBeGreaterThan(20);
 });

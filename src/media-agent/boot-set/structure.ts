@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../../base/clock.ts";
 import type { BlockSource, Extent } from "../../disk/block-device.ts";
 import { BoundedDisk, BudgetSpentError, partOf, type Volume } from "./bounded-disk.ts";
@@ -19,6 +20,8 @@ const FILE_SYSTEMS = [fatBootSet, extBootSet, xfsBootSet, btrfsBootSet, ntfsBoot
 const TAIL_BYTES = 64 * 1024;
 const EXTENTS_LIMIT = 200_000;
 const BYTES_LIMIT = 384 * MIB;
+/** Extents after which others get their turn: a volume may name hundreds of thousands without a read between. */
+const EXTENTS_AT_ONCE = 256;
 
 /**
  * What a boot is likely to read, from the disk's own structure: in the order of importance, within the disk, overlaps
@@ -63,10 +66,14 @@ async function addVolume(volume: Volume, add: (extent: Extent) => void): Promise
 }
 
 async function addFileSystem(volume: Volume, add: (extent: Extent) => void): Promise<void> {
+  let count = 0;
   for (const place of volume.places({ offset: 0, length: Math.min(UNKNOWN_HEAD_BYTES, volume.size) })) add(place);
   for (const bootSet of FILE_SYSTEMS) {
     for await (const extent of bootSet(volume)) {
-      for (const place of volume.places(extent)) add(place);
+      for (const place of volume.places(extent)) {
+        if (++count % EXTENTS_AT_ONCE === 0) await nextTurn();
+        add(place);
+      }
     }
   }
 }
