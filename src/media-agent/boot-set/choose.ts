@@ -72,6 +72,6 @@ async function learnedExtents({ name, file, learn }: BootDisk, profile: BootProf
   if (text === undefined) return { extents: [], isKnown: false, isEnough: false };
   const known = decodeDisk(text, file.size);
   await learn(known.runs);
-  const { extents, valid, outdated } = worthStaging(known, file);
+  const { extents, valid, outdated } = await worthStaging(known, file);
   return { extents, isKnown: valid > 0 || outdated === 0, isEnough: outdated <= OUTDATED_SHARE * (valid + outdated) };
 }

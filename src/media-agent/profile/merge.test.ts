@@ -45,7 +45,7 @@ test("what is read again although it changed is read by its place from then on; 
   let learned = await mergeBoot(NOTHING, pages(0, 4, 8), lettered("abcd", BLOB));
   learned = await mergeBoot(learned, pages(0, 8), lettered("ABcd", BLOB));
   expect(shown(learned)).toEqual(["0+1*17!", "8+1*17"]);
-  expect(worthStaging(learned, lettered("xBCd", BLOB)).extents).toEqual(pages(0));
+  expect((await worthStaging(learned, lettered("xBCd", BLOB))).extents).toEqual(pages(0));
   // It fades like others when it is not read any more.
   for (let boot = 0; boot < 3; boot++) learned = await mergeBoot(learned, pages(12), lettered("xycd", BLOB));
   expect(shown(learned)).toEqual(["12+1*22", "0+1*6!", "8+1*6"]);
@@ -87,7 +87,7 @@ test("holds in any history: each page once, scores as counted, nothing that no b
         expect(found).toHaveLength(model.size);
         expect(found.map(([, score]) => score)).toEqual(found.map(([, score]) => score).sort((a, b) => b - a));
         // Of this very snapshot everything is valid.
-        expect(worthStaging(learned, file).outdated).toBe(0);
+        expect((await worthStaging(learned, file)).outdated).toBe(0);
       }
     }),
   );

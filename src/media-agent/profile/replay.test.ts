@@ -80,7 +80,7 @@ async function measure(
   reads: readonly Extent[],
   file: RepositoryFile,
 ): Promise<{ hits: number; cost: number }> {
-  const staged = await blobsOf(file, worthStaging(learned, file).extents, Number.POSITIVE_INFINITY);
+  const staged = await blobsOf(file, (await worthStaging(learned, file)).extents, Number.POSITIVE_INFINITY);
   const ids = new Set(staged.map(({ id }) => id));
   const isHit = ({ offset, length }: Extent): boolean =>
     [...file.blobsIn(offset, length)].every(({ id }) => ids.has(id));

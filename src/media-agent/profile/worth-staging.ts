@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Extent } from "../../disk/block-device.ts";
 import type { FileBlob } from "../../repository/repository-file.ts";
 import {
@@ -18,6 +19,8 @@ import {
 const SCORE_PART = SCORE_FIRST / SCORE_LIMIT;
 /** Blobs that changed are staged as far as they are this part of those that did not. */
 const DOUBTFUL_PART = 1 / 4;
+/** Pieces after which others get their turn: a profile may hold a hundred thousand. */
+const PIECES_AT_ONCE = 256;
 
 /** What a profile says of a snapshot that may be another than it was learned from. */
 export interface WorthStaging {
@@ -33,18 +36,22 @@ export interface WorthStaging {
  * The pages of a profile that are worth staging. Valid are those whose blob is the one they were learned from, and those that boots
  * read whatever they hold. Where the blob has changed, the page itself may still be the same: the highest ranks of those follow, as
  * far as they do not cost much; the others are ignored. A profile without marks is taken at its word.
+ *
+ * Takes its time in small portions.
  */
-export function worthStaging({ runs, content }: LearnedDisk, snapshot: BlobList): WorthStaging {
+export async function worthStaging({ runs, content }: LearnedDisk, snapshot: BlobList): Promise<WorthStaging> {
   const file = remembering(snapshot);
   const best = runs.reduce((most, { score }) => Math.max(most, score), 0);
   const valid = new Choice(file.size);
   const doubtful: { readonly extent: Extent; readonly blob: FileBlob }[] = [];
   let outdated = 0;
+  let count = 0;
   for (const run of runs) {
     if (run.score < best * SCORE_PART) continue;
     let kept = 0;
     for (const { mark, ...piece } of byMark(content, run)) {
       for (const { blob, ...extent } of byBlob(file, piece)) {
+        if (++count % PIECES_AT_ONCE === 0) await nextTurn();
         if (mark === undefined || run.byPlace || mark === markOf(blob)) {
           kept += extent.length;
           valid.add(extent, blob);
@@ -55,6 +62,7 @@ export function worthStaging({ runs, content }: LearnedDisk, snapshot: BlobList)
   }
   const all = new Choice(file.size, valid);
   for (const { extent, blob } of doubtful) {
+    if (++count % PIECES_AT_ONCE === 0) await nextTurn();
     if (all.bytesWith(blob) <= valid.blobBytes * (1 + DOUBTFUL_PART)) all.add(extent, blob);
   }
   return { extents: all.extents, valid: valid.bytes, outdated };
