@@ -45,6 +45,11 @@ test("nesting has an end", () => {
   expect(parseLvmText(nested(100_000))).toBeUndefined();
 });
 
+test("a text of more pieces than any group has is none, and is not looked at to its end", () => {
+  expect(parseLvmText("a=1 ".repeat(20_000))).toBeDefined();
+  expect(parseLvmText("a=1 ".repeat(40_000))).toBeUndefined();
+});
+
 test("any text ends in a section or in nothing", () => {
   const piece = fc.constantFrom(
     "a",

@@ -3,6 +3,8 @@ export type LvmValue = string | number | readonly LvmValue[] | LvmSection;
 export type LvmSection = ReadonlyMap<string, LvmValue>;
 
 const DEPTH = 8;
+/** A group of a thousand volumes has fewer; a text of nothing else, a megabyte long, would hold the event loop for half a second. */
+const TOKENS = 98_304;
 const TOKEN = /\s+|#[^\n]*|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?|[A-Za-z_][\w.+-]*|[{}[\]=,]/y;
 
 /**
@@ -28,7 +30,9 @@ function tokenize(text: string): string[] | undefined {
   while (token.lastIndex < text.length) {
     const [found] = token.exec(text) ?? [];
     if (found === undefined) return undefined;
-    if (!/^[\s#]/.test(found)) tokens.push(found);
+    if (/^[\s#]/.test(found)) continue;
+    if (tokens.length === TOKENS) return undefined;
+    tokens.push(found);
   }
   return tokens;
 }
