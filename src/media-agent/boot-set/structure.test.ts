@@ -2,9 +2,10 @@ import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { ManualClock } from "../../base/testing/manual-clock.ts";
+import type { BlockSource } from "../../disk/block-device.ts";
 import { memorySource } from "../../disk/testing/memory-source.ts";
 import { noise } from "../../repository/testing/restic.ts";
-import { coverage, damaged, ImageWorkshop } from "../testing/disk-images.ts";
+import { coverage, damaged, ImageWorkshop, placesOf } from "../testing/disk-images.ts";
 import { turnsDuring } from "../testing/turns.ts";
 import { structureExtents } from "./structure.ts";
 
@@ -117,4 +118,25 @@ test("a volume in hundreds of thousands of pieces lets others have their turn", 
   const turns = await turnsDuring(found);
   expect((await found).length).toBeGreaterThan(7000);
   expect(turns).toBeGreaterThan(20);
+});
+
+test("a partition that cannot be read takes nothing from those behind it", async () => {
+  const source = memorySource(disk);
+  const damagedSource: BlockSource = {
+    ...source,
+    read: async (offset, length, readClass) => {
+      if (offset >= MIB && offset < 9 * MIB) throw new Error("damaged");
+      return source.read(offset, length, readClass);
+    },
+  };
+  // Last comes the disk's beginning, whatever was found.
+  // Last comes the disk's beginning, whatever was found.
+  const found = (await structureExtents(damagedSource, new ManualClock())).slice(0, -1);
+  const places = placesOf(disk.subarray(9 * MIB), kernel).map((place) => ({
+    ...place,
+    offset: place.offset + 9 * MIB,
+  }));
+  const covers = coverage(found);
+  expect(places).toHaveLength(kernel.length / 512);
+  expect(places.filter((place) => !covers(place))).toEqual([]);
 });

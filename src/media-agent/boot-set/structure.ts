@@ -25,8 +25,8 @@ const EXTENTS_AT_ONCE = 256;
 
 /**
  * What a boot is likely to read, from the disk's own structure: in the order of importance, within the disk, overlaps
- * possible. Bounded in reads, time and bytes, whatever the disk claims. What was found until a bound, or until a part of the
- * disk that cannot be read, counts.
+ * possible. Bounded in reads, time and bytes, whatever the disk claims. What was found until a bound, or in a volume
+ * until a part of it that cannot be read, counts.
  */
 export async function structureExtents(source: BlockSource, clock: Clock): Promise<Extent[]> {
   const found: Extent[] = [];
@@ -49,7 +49,12 @@ async function addStructure(disk: BoundedDisk, add: (extent: Extent) => void): P
   const parts = await partitions(disk);
   if (parts.length > 0) add({ offset: Math.max(0, disk.size - TAIL_BYTES), length: TAIL_BYTES });
   const volumes = parts.length > 0 ? parts.map((part) => partOf(disk, part)) : [disk];
-  for (const volume of volumes) await addVolume(volume, add);
+  for (const volume of volumes) {
+    await addVolume(volume, add).catch((error: unknown) => {
+      // What cannot be read there says nothing of the next one.
+      if (error instanceof BudgetSpentError) throw error;
+    });
+  }
 }
 
 async function addVolume(volume: Volume, add: (extent: Extent) => void): Promise<void> {
