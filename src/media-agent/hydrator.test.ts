@@ -19,6 +19,7 @@ afterEach(() => stop.abort());
 class Bench {
   readonly cached = new Set<string>();
   readonly gone = new Set<string>();
+  readonly away = new Set<string>();
   readonly asked: string[] = [];
   readonly hydrator: Hydrator;
   readonly #letters = new Map<string, string>();
@@ -63,9 +64,11 @@ class Bench {
           await this.hold?.promise;
           this.underWay--;
           if (this.gone.has(letter(id))) throw new Error("it is gone");
+          if (this.away.has(letter(id))) throw new Error("away");
           cached.add(letter(id));
         },
       },
+      isTransient: (error) => (error as Error).message === "away",
       clock,
       atOnce,
     });
@@ -199,4 +202,16 @@ test("what turns out damaged when it is made durable is fetched", async () => {
   bench.hydrator.active = true;
   expect(await bench.settle()).toBe("b");
   expect(bench.hydrator.progress).toMatchObject({ safe: 3 * BLOB, lost: 0, done: true });
+});
+
+test("what cannot be had just now holds up nothing else, is not lost, and is asked for again", async () => {
+  const bench = new Bench([{ letters: "abcd" }], 10);
+  bench.away.add("b");
+  bench.hydrator.active = true;
+  expect(await bench.settle()).toBe("abcd");
+  expect(bench.hydrator.progress).toMatchObject({ safe: 3 * BLOB, lost: 0, done: false });
+  bench.away.clear();
+  await clock.advance(MINUTE);
+  expect(await bench.settle()).toBe("b");
+  expect(bench.hydrator.progress).toMatchObject({ safe: 4 * BLOB, lost: 0, done: true });
 });

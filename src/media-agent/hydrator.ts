@@ -48,6 +48,8 @@ export interface HydratorOptions {
     readonly free: number;
   };
   readonly scheduler: { stage(id: string, reason: "hydrate"): Promise<void> };
+  /** Whether a blob that was not had may be later: then it is not lost. */
+  readonly isTransient: (error: unknown) => boolean;
   readonly clock: Clock;
   /** Blobs asked for at once. */
   readonly atOnce: number;
@@ -86,6 +88,8 @@ export class Hydrator {
   #isActive = false;
   #isDone = false;
   #isStale = false;
+  /** Something was not had that may be later. */
+  #isPutOff = false;
   /** Bytes that are asked for and not in the cache yet. */
   #inFlight = 0;
   #landed: Deferred<void> = deferred();
@@ -118,8 +122,9 @@ export class Hydrator {
       this.#isStale = false;
       if (this.#isActive) {
         await this.#count(signal);
+        this.#isPutOff = false;
         await this.#fetchAll(signal);
-        this.#isDone = !signal.aborted && !this.#isStale && this.#isActive;
+        this.#isDone = !signal.aborted && !this.#isStale && !this.#isPutOff && this.#isActive;
         if (this.#isDone) this.#options.onDone?.();
       }
       const woken = AbortSignal.any([signal, this.#wake.signal]);
@@ -215,14 +220,15 @@ export class Hydrator {
         await this.#landed.promise;
       }
       this.#inFlight += bytes;
-      const isFetched = await scheduler.stage(blob.id, "hydrate").then(
-        () => true,
-        () => false,
+      const failure = await scheduler.stage(blob.id, "hydrate").then(
+        () => undefined,
+        (error: unknown) => ({ isTransient: this.#options.isTransient(error) }),
       );
       this.#inFlight -= bytes;
       this.#landed.resolve();
       this.#landed = deferred();
-      if (!isFetched && place.lost.add(index)) this.#counts.lost += blob.length;
+      if (failure?.isTransient === true) this.#isPutOff = true;
+      else if (failure !== undefined && place.lost.add(index)) this.#counts.lost += blob.length;
     }
     await this.#secure(found);
     return true;

@@ -132,7 +132,10 @@ export class ReadPath {
       isWanted: () => !tracker.bootFinished,
     });
     const parts = source.disks.flatMap((disk, index) => hydratedParts(disk, disks[index]?.cursor));
-    this.hydrator = new Hydrator({ parts, cache, scheduler, clock, atOnce, onDone: options.onHydrated });
+    this.hydrator = new Hydrator({
+      ...{ parts, cache, scheduler, isTransient, clock, atOnce },
+      onDone: options.onHydrated,
+    });
     this.#lead = new LeadStager({
       disks: disks.map(({ order, cursor }) => ({ file: order, cursor })),
       cache,

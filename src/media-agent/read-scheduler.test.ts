@@ -120,6 +120,43 @@ test("a repository that is away makes reads wait, and the slot is free meanwhile
   expect(await read).toBe("a");
 });
 
+test("a blob that alone cannot be read holds nobody who stages, is not asked for all the time, and is waited for by a reader", async () => {
+  const bench = new Bench(3);
+  let seen = "nothing";
+  const staged = bench.scheduler.stage("bad", "lead").catch((error: Error) => {
+    seen = error.message;
+  });
+  const other = async (id: string): Promise<void> => {
+    void bench.scheduler.stage(id, "lead");
+    await bench.answer(id);
+  };
+  // Nothing else is had: it may be the repository, and it is waited for.
+  for (let count = 0; count < 20; count++) {
+    await bench.fail("bad", "away");
+    await bench.clock.advance(3000);
+  }
+  expect(seen).toBe("nothing");
+  for (let count = 0; count < 6; count++) {
+    await bench.fail("bad", "away");
+    await other(`other ${count}`);
+  }
+  await bench.fail("bad", "away");
+  await staged;
+  expect(seen).toBe("away");
+
+  const read = bench.read("bad", "guest");
+  for (let count = 0; count < 8; count++) {
+    await bench.fail("bad", "away");
+    await other(`more ${count}`);
+  }
+  const asked = bench.started.filter((id) => id === "bad").length;
+  for (let count = 0; count < 20; count++) await other(`many ${count}`);
+  expect(bench.started.filter((id) => id === "bad")).toHaveLength(asked);
+  await bench.clock.advance(3000);
+  await bench.answer("bad");
+  expect(await read).toBe("bad");
+});
+
 test("an error that is final reaches every reader, and the next read tries again", async () => {
   const bench = new Bench(2);
   const read = bench.read("a", "guest");

@@ -7,6 +7,8 @@ import { relocationShare } from "./relocation-share.ts";
 
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 3000;
+/** Failures of one blob, each followed by another blob's success: then it is not the repository that is away. */
+const SINGLED_OUT = 6;
 /** Of fewer bytes no rate is told. */
 const RATE_MINIMUM = 16 * 2 ** 20;
 
@@ -60,6 +62,8 @@ interface Request {
   ask: Ask | undefined;
   since: number;
   failures: number;
+  /** How often another blob was had while it waited to be repeated. */
+  overtaken: number;
   /** The blob's bytes, from when they arrived until they are stored. */
   arrived: Buffer | undefined;
   readonly readers: Reader[];
@@ -136,7 +140,10 @@ export class ReadScheduler {
     return reader.done.promise;
   }
 
-  /** Resolves when the blob was stored. */
+  /**
+   * Resolves when the blob was stored. Rejects with an error that is final; with one that may pass, where it meets this blob again and again while
+   * others are had: whoever stages goes on with those.
+   */
   stage(id: string, reason: "boot" | "readahead" | "hydrate" | "lead" | "peer" | "ahead"): Promise<void> {
     return this.#request(id, reason).stored.promise;
   }
@@ -175,6 +182,7 @@ export class ReadScheduler {
       ask: reason === "peer" ? undefined : this.#options.ask?.(id, reason),
       since: this.#options.clock.monotonic(),
       failures: 0,
+      overtaken: 0,
       arrived: undefined,
       readers: [],
       stored: deferred(),
@@ -283,7 +291,7 @@ export class ReadScheduler {
       this.#wakeAll();
     } catch (error) {
       observer.finished(request.reason, clock.monotonic() - begun, undefined);
-      if (this.#options.isTransient(error)) void this.#rest(request);
+      if (this.#options.isTransient(error)) void this.#rest(request, error);
       else this.#fail(request, error);
     } finally {
       this.#running.delete(request);
@@ -301,16 +309,24 @@ export class ReadScheduler {
   }
 
   /** A failed request gives its slot back while it waits to be repeated. */
-  async #rest(request: Request): Promise<void> {
+  async #rest(request: Request, error: unknown): Promise<void> {
+    if (request.overtaken >= SINGLED_OUT && request.readers.length === 0) {
+      this.#fail(request, error);
+      return;
+    }
     request.state = "resting";
     const pause = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(request.failures++, 10));
     await this.#options.clock.sleep(pause, this.#closing.signal).catch(() => undefined);
     if (this.#requests.get(request.id) === request && request.state === "resting") this.#enqueue(request);
   }
 
-  /** The repository answers: what rests need not wait any longer. */
+  /** The repository answers: what rests need not wait any longer, unless that has not helped it before. */
   #wakeAll(): void {
-    for (const request of this.#requests.values()) if (request.state === "resting") this.#enqueue(request);
+    for (const request of this.#requests.values()) {
+      if (request.state !== "resting") continue;
+      if (request.overtaken < SINGLED_OUT) this.#enqueue(request);
+      request.overtaken++;
+    }
   }
 
   #enqueue(request: Request): void {
