@@ -31,6 +31,7 @@ test("a run on another node is a move: from when the last one stopped until the 
   const third = await run("b", 2500);
   third.answered(2600);
   expect(third.move).toEqual(second.move);
+  await third.stopped(2700); // with all that is written before it
 });
 
 test("one that did not end in order leaves no time, also where the one before it did", async () => {
@@ -45,6 +46,7 @@ test("killed after it moved and before anybody asked: the next one in its place 
   const next = await run("b", 400);
   next.answered(500);
   expect(next.move).toEqual({ from: "a", to: "b", started: 200, stopped: 100, answered: 500 });
+  await next.stopped(600);
 });
 
 test("moved on before anybody had an answer: nobody had one since the node before that", async () => {
