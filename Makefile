@@ -52,6 +52,7 @@ bench: setup build ## Speed, with the peers beside, in one run
 chaos: setup build ## Faults at random moments, many runs
 	@VMRESTORE_CHAOS_RUNS=$${VMRESTORE_CHAOS_RUNS:-50} scripts/run-tests --testMatch '<rootDir>/test/chaos/**/*.test.ts'
 	@VMRESTORE_IMAGE_RUNS=20 VMRESTORE_FUZZ_RUNS=400 scripts/run-tests src/disk/formats
+	@VMRESTORE_OVERLAY_RUNS=3000 scripts/run-tests src/disk/overlay
 
 e2e: setup build ## The scenarios of test/e2e, in the lab or in the cluster that KUBECONFIG names
 	@scripts/run-tests --testMatch '<rootDir>/test/e2e/**/*.test.ts'

@@ -13,7 +13,7 @@ const MIB = 1024 * 1024;
 /** Of what a run may read and answer: an image that wants more does something in a circle. */
 const WORK_LIMIT = 96 * MIB;
 /** More of them are a matter of minutes. */
-const RUNS = Number(process.env.VMRESTORE_FUZZ_RUNS ?? 40);
+const RUNS = Number(process.env.VMRESTORE_FUZZ_RUNS ?? 25);
 
 let folder: ImageFolder;
 

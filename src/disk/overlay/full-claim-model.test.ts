@@ -309,7 +309,7 @@ function isDown(error: unknown): boolean {
   return error instanceof WentDown || errorCode(error) === "OVERLAY_FAILED";
 }
 
-const RUNS = Number(process.env.VMRESTORE_OVERLAY_RUNS ?? 300);
+const RUNS = Number(process.env.VMRESTORE_OVERLAY_RUNS ?? 150);
 const LIMIT_MS = 60_000 + RUNS * 2000;
 
 const write: fc.Arbitrary<Step> = fc

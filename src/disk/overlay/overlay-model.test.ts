@@ -27,7 +27,7 @@ const PAGE = 4096;
 const SECTOR = 512;
 /** Twelve pages and a bit: the last page is cut off, and in it the last sector. */
 const SIZE = 12 * PAGE + 3 * SECTOR + 200;
-const RUNS = Number(process.env.VMRESTORE_OVERLAY_RUNS ?? 700);
+const RUNS = Number(process.env.VMRESTORE_OVERLAY_RUNS ?? 500);
 /** Beyond it, or while it shrinks, the test ends by itself and tells its seed: jest's own limit would not. Two hundred times what it needs. */
 const LIMIT_MS = 60_000 + RUNS * 2000;
 /** Older versions of a sector that are thought of. */
