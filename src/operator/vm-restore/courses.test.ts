@@ -122,7 +122,7 @@ function disturbances(random: () => number, isOver: () => boolean): Around {
 }
 
 const MACHINE = "VirtualMachine/orders-db";
-const SEEDS = Array.from({ length: Number(process.env.VMRESTORE_CHAOS_RUNS ?? 3) }, (_, seed) => seed + 1);
+const SEEDS = Array.from({ length: Number(process.env.VMRESTORE_CHAOS_RUNS ?? 2) }, (_, seed) => seed + 1);
 
 test.each(named(ALL))("an API server and an agent that fail at random: %s", async (_, course) => {
   const wanted = await undisturbed(course);
