@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Bitmap } from "../bitmap.ts";
 import type { AllocatedExtent } from "../block-device.ts";
 import { DiskError } from "../errors.ts";
@@ -58,6 +59,8 @@ export class ImageDisk {
     let into: Buffer | undefined;
     for (let at = 0; at < length; at += step) {
       const piece = Math.min(step, length - at);
+      // Tables that are at hand make a step without a turn for others.
+      if (at > 0) await nextTurn();
       const segments = await this.image.map(offset + at, piece, request);
       this.#learn(offset + at, segments);
       const [only] = segments;
@@ -104,6 +107,7 @@ export class ImageDisk {
     const step = this.rangesLimit;
     for (let at = offset; at < offset + length; at += step) {
       const piece = Math.min(step, offset + length - at);
+      if (at > offset) await nextTurn();
       const segments = withoutZeros(await this.image.map(at, piece, request));
       this.#learn(at, segments);
       let diskOffset = at;

@@ -129,6 +129,12 @@ export class VmdkSparseExtent {
     const { grain, tableEntries } = this.header;
     const coverage = grain * tableEntries;
     const end = offset + length;
+    // Neighbouring grains that are not there are asked for at once: with grains of a sector, and images over images, each question costs.
+    let hole = 0;
+    const fillHole = async (until: number): Promise<void> => {
+      if (hole > 0) await mapParent(parent.image, list, parent.start + until - hole, hole, request);
+      hole = 0;
+    };
     for (let at = offset; at < end; ) {
       const index = Math.floor(at / coverage);
       const stop = Math.min(end, (index + 1) * coverage);
@@ -139,19 +145,24 @@ export class VmdkSparseExtent {
         table === 0
           ? Buffer.alloc(0)
           : await this.#tables.bytes(this.file, table + first * 4, count * 4, "a grain table", request);
-      if (table === 0) await mapParent(parent.image, list, parent.start + at, stop - at, request);
+      if (table === 0) hole += stop - at;
       for (let entry = 0; entry * 4 < entries.length; entry++) {
         const grainStart = index * coverage + (first + entry) * grain;
         const from = Math.max(at, grainStart);
         const piece = Math.min(stop, grainStart + grain) - from;
         const sector = entries.readUInt32LE(entry * 4);
-        if (sector === 0) await mapParent(parent.image, list, parent.start + from, piece, request);
-        else if (sector === ZEROED && this.header.zeroGrains) list.zero(piece);
+        if (sector === 0) {
+          hole += piece;
+          continue;
+        }
+        await fillHole(from);
+        if (sector === ZEROED && this.header.zeroGrains) list.zero(piece);
         else if (this.header.compressed) list.compressed(this.#compressed(sector, from - grainStart, piece));
         else list.data(this.file, sector * SECTOR + (from - grainStart), piece);
       }
       at = stop;
     }
+    await fillHole(end);
   }
 
   /** Where the table lies that this entry of the directory names; 0 where there is none. */
